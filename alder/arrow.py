@@ -1,0 +1,45 @@
+"""Arrow IPC as bytes: how rows travel between tiers and how a stream is cut into messages."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import pyarrow as pa
+
+from alder.errors import AlderError, Reason
+
+CHUNK_BYTES: Final = 1 << 20
+"""Size of one message of a stream: larger ones stall the event loop of the receiver."""
+
+
+def to_bytes(table: pa.Table | pa.RecordBatch, compression: str | None = None) -> bytes:
+    """One Arrow IPC stream; ``compression`` is None, ``lz4`` or ``zstd``."""
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
+        writer.write(table)
+    return bytes(sink.getvalue())
+
+
+def from_bytes(data: bytes) -> pa.Table:
+    """The table of one Arrow IPC stream. Raises AlderError(CORRUPT) where it is not one."""
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+            table = reader.read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        raise AlderError(
+            Reason.CORRUPT, f"the rows are not a valid Arrow stream: {error}"
+        ) from error
+    return table
+
+
+def chunks(data: bytes, size_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """``data`` in pieces of at most ``size_bytes``."""
+    view = memoryview(data)
+    for begin in range(0, len(data), size_bytes):
+        yield bytes(view[begin : begin + size_bytes])
+
+
+def join_chunks(parts: Iterable[bytes]) -> pa.Table:
+    """The inverse of :func:`chunks` and :func:`to_bytes` together."""
+    return from_bytes(b"".join(parts))

@@ -1,0 +1,201 @@
+"""The catalog's values: collections, sources, shards, nodes, and a snapshot of all of them.
+
+A snapshot is immutable and has a revision; a collection's shard map has an epoch. Tiers hold the
+newest snapshot and never change one.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from alder.errors import AlderError, Reason
+from alder.v1 import catalog_pb2
+
+LOG_SOURCE: Final = "log"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePartition:
+    """A log partition (name and identity empty) or a file."""
+
+    partition: int
+    name: str = ""
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where documents come from: the embedded log (url ``log``) or files (url ``file://glob``)."""
+
+    name: str
+    url: str
+    topic_id: str = ""
+    partitions: tuple[SourcePartition, ...] = ()
+
+    @classmethod
+    def from_proto(cls, message: catalog_pb2.Source) -> "Source":
+        """The source in a snapshot."""
+        partitions = tuple(
+            SourcePartition(entry.partition, entry.name, entry.identity)
+            for entry in message.partitions
+        )
+        return cls(message.name, message.url, message.topic_id, partitions)
+
+    def to_proto(self) -> catalog_pb2.Source:
+        """The source as it travels."""
+        return catalog_pb2.Source(
+            name=self.name,
+            url=self.url,
+            topic_id=self.topic_id,
+            partitions=[
+                catalog_pb2.SourcePartition(
+                    partition=entry.partition, name=entry.name, identity=entry.identity
+                )
+                for entry in self.partitions
+            ],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Slots ``[slot_begin, slot_end)`` of a collection, served by a leaf."""
+
+    shard: int
+    slot_begin: int
+    slot_end: int
+    leaf: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection with its sources and its shard map; shards ascend by slot."""
+
+    name: str
+    collection_id: int
+    key_path: str = ""
+    time_path: str = ""
+    shard_by_path: str = ""
+    sources: tuple[Source, ...] = ()
+    shards: tuple[Shard, ...] = ()
+    epoch: int = 1
+
+    @classmethod
+    def from_proto(cls, message: catalog_pb2.Collection) -> "Collection":
+        """The collection in a snapshot."""
+        return cls(
+            name=message.name,
+            collection_id=message.collection_id,
+            key_path=message.key_path,
+            time_path=message.time_path,
+            shard_by_path=message.shard_by_path,
+            sources=tuple(Source.from_proto(source) for source in message.sources),
+            shards=tuple(
+                Shard(entry.shard, entry.slot_begin, entry.slot_end, entry.leaf)
+                for entry in message.shards
+            ),
+            epoch=message.epoch,
+        )
+
+    def to_proto(self) -> catalog_pb2.Collection:
+        """The collection as it travels."""
+        return catalog_pb2.Collection(
+            name=self.name,
+            collection_id=self.collection_id,
+            key_path=self.key_path,
+            time_path=self.time_path,
+            shard_by_path=self.shard_by_path,
+            sources=[source.to_proto() for source in self.sources],
+            shards=[
+                catalog_pb2.Shard(
+                    shard=entry.shard,
+                    slot_begin=entry.slot_begin,
+                    slot_end=entry.slot_end,
+                    leaf=entry.leaf,
+                )
+                for entry in self.shards
+            ],
+            epoch=self.epoch,
+        )
+
+    @property
+    def keyed(self) -> bool:
+        """True if a later document replaces an earlier one of the same key."""
+        return bool(self.key_path)
+
+    def source(self, name: str) -> Source:
+        """The source of that name. Raises KeyError if there is none."""
+        for source in self.sources:
+            if source.name == name:
+                return source
+        raise KeyError(name)
+
+    def shards_by_leaf(self) -> dict[str, list[int]]:
+        """The shard numbers that each leaf serves."""
+        by_leaf: dict[str, list[int]] = {}
+        for entry in self.shards:
+            by_leaf.setdefault(entry.leaf, []).append(entry.shard)
+        return by_leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A process of the cluster. An empty address: in the controller's own process."""
+
+    node_id: str
+    role: catalog_pb2.NodeRole
+    address: str
+    live: bool = True
+
+    @classmethod
+    def from_proto(cls, message: catalog_pb2.Node) -> "Node":
+        """The node in a snapshot or a heartbeat."""
+        return cls(message.node_id, message.role, message.address, message.live)
+
+    def to_proto(self) -> catalog_pb2.Node:
+        """The node as it travels."""
+        return catalog_pb2.Node(
+            node_id=self.node_id, role=self.role, address=self.address, live=self.live
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole catalog at one revision."""
+
+    revision: int = 0
+    collections: Mapping[str, Collection] = field(default_factory=dict)
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+
+    @classmethod
+    def from_proto(cls, message: catalog_pb2.CatalogSnapshot) -> "Snapshot":
+        """The snapshot that the controller sent."""
+        return cls(
+            message.revision,
+            {entry.name: Collection.from_proto(entry) for entry in message.collections},
+            {entry.node_id: Node.from_proto(entry) for entry in message.nodes},
+        )
+
+    def to_proto(self) -> catalog_pb2.CatalogSnapshot:
+        """The snapshot as it travels."""
+        return catalog_pb2.CatalogSnapshot(
+            revision=self.revision,
+            collections=[entry.to_proto() for entry in self.collections.values()],
+            nodes=[entry.to_proto() for entry in self.nodes.values()],
+        )
+
+    def live_nodes(self, role: catalog_pb2.NodeRole) -> list[Node]:
+        """The nodes of a role whose lease holds, by id."""
+        nodes = (node for node in self.nodes.values() if node.role == role and node.live)
+        return sorted(nodes, key=lambda node: node.node_id)
+
+
+def check_collection_name(name: str) -> None:
+    """Raises AlderError(INVALID_ARGUMENT) unless the name can be a collection's."""
+    if not _NAME.match(name):
+        raise AlderError(
+            Reason.INVALID_ARGUMENT,
+            f"{name!r} can't name a collection; use at most 63 letters, digits and underscores, "
+            "not beginning with a digit",
+        )

@@ -1,0 +1,123 @@
+"""The one error type of the product, and its form on the wire.
+
+An :class:`AlderError` says in one sentence what is wrong and what to do. On the wire it is a
+``google.rpc.Status`` with an ``ErrorInfo``, so that it arrives at a client as the same error,
+whatever number of tiers lie between.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import Final
+
+import grpc
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+
+DOMAIN: Final = "alder"
+DETAILS_KEY: Final = "grpc-status-details-bin"
+
+
+class Reason(enum.StrEnum):
+    """Why a call failed; clients may decide by it."""
+
+    SYNTAX = "SYNTAX"
+    UNSUPPORTED = "UNSUPPORTED"
+    FORBIDDEN = "FORBIDDEN"
+    UNKNOWN_COLLECTION = "UNKNOWN_COLLECTION"
+    UNKNOWN_COLUMN = "UNKNOWN_COLUMN"
+    WRONG_TYPE = "WRONG_TYPE"
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    CONFLICT = "CONFLICT"
+    NOT_OWNER = "NOT_OWNER"
+    SCHEMA_CHANGED = "SCHEMA_CHANGED"
+    IDENTITY_CHANGED = "IDENTITY_CHANGED"
+    UNAVAILABLE = "UNAVAILABLE"
+    DEADLINE = "DEADLINE"
+    LIMIT = "LIMIT"
+    CORRUPT = "CORRUPT"
+    INTERNAL = "INTERNAL"
+
+
+_CODES: Final[Mapping[Reason, grpc.StatusCode]] = {
+    Reason.SYNTAX: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.UNSUPPORTED: grpc.StatusCode.UNIMPLEMENTED,
+    Reason.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
+    Reason.UNKNOWN_COLLECTION: grpc.StatusCode.NOT_FOUND,
+    Reason.UNKNOWN_COLUMN: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.WRONG_TYPE: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    Reason.OUT_OF_RANGE: grpc.StatusCode.OUT_OF_RANGE,
+    Reason.CONFLICT: grpc.StatusCode.ABORTED,
+    Reason.NOT_OWNER: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.SCHEMA_CHANGED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.IDENTITY_CHANGED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    Reason.DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Reason.LIMIT: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.CORRUPT: grpc.StatusCode.DATA_LOSS,
+    Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+_REASONS_OF_CODES: Final[Mapping[grpc.StatusCode, Reason]] = {
+    grpc.StatusCode.UNAVAILABLE: Reason.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: Reason.DEADLINE,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Reason.LIMIT,
+    grpc.StatusCode.CANCELLED: Reason.UNAVAILABLE,
+}
+
+
+class AlderError(Exception):
+    """What went wrong, why, and (in the message) what to do about it."""
+
+    def __init__(self, reason: Reason, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = metadata
+
+    @property
+    def code(self) -> grpc.StatusCode:
+        """The gRPC status code of the reason."""
+        return _CODES[self.reason]
+
+    def to_status(self) -> Status:
+        """The error as it travels in the trailing metadata under :data:`DETAILS_KEY`."""
+        code: int = self.code.value[0]
+        status = Status(code=code, message=self.message)
+        info = ErrorInfo(reason=self.reason.value, domain=DOMAIN, metadata=self.metadata)
+        status.details.add().Pack(info)
+        return status
+
+
+def from_rpc_error(error: grpc.RpcError) -> AlderError:
+    """The error that a server raised, or one for a failure of the call itself."""
+    if not isinstance(error, grpc.Call):
+        return AlderError(Reason.INTERNAL, str(error) or "the call failed without a message")
+    for key, value in error.trailing_metadata() or ():
+        if key == DETAILS_KEY and isinstance(value, bytes):
+            restored = _from_details(value)
+            if restored is not None:
+                return restored
+    return from_code(error.code(), error.details() or "the call failed without a message")
+
+
+def from_code(code: grpc.StatusCode, details: str) -> AlderError:
+    """The error for a call that failed without a message of ours: transport, deadline, limits."""
+    reason = _REASONS_OF_CODES.get(code, Reason.INTERNAL)
+    if reason is Reason.UNAVAILABLE:
+        details = f"the server can't be reached ({details}); check that it runs at this address"
+    elif reason is Reason.DEADLINE:
+        details = "the deadline passed before the answer was complete; ask with a longer timeout"
+    return AlderError(reason, details)
+
+
+def _from_details(details: bytes) -> AlderError | None:
+    status = Status.FromString(details)
+    for detail in status.details:
+        info = ErrorInfo()
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            reason = Reason(info.reason) if info.reason in Reason else Reason.INTERNAL
+            return AlderError(reason, status.message, **dict(info.metadata))
+    return None

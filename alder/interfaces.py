@@ -1,0 +1,124 @@
+"""The seams between tiers.
+
+Each protocol has the service itself as one implementation (called directly within a process) and a
+gRPC client in ``alder.remote`` as the other; callers can't tell which one they hold. Requests and
+responses are the messages of the contract. Every method raises AlderError and no other error, and
+takes the time that the caller is ready to wait, in seconds (None: no limit).
+"""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, query_pb2, tailer_pb2
+
+
+class CatalogClient(Protocol):
+    """The control plane."""
+
+    async def create_collection(
+        self, request: catalog_pb2.CreateCollectionRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.CreateCollectionResponse: ...
+
+    async def drop_collection(
+        self, request: catalog_pb2.DropCollectionRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.DropCollectionResponse: ...
+
+    async def register_partitions(
+        self, request: catalog_pb2.RegisterPartitionsRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.RegisterPartitionsResponse: ...
+
+    async def heartbeat(
+        self, request: catalog_pb2.HeartbeatRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.HeartbeatResponse: ...
+
+    def watch(
+        self, request: catalog_pb2.WatchRequest, timeout_s: float | None = None
+    ) -> AsyncIterator[catalog_pb2.CatalogSnapshot]: ...
+
+
+class LogClient(Protocol):
+    """The embedded log."""
+
+    async def create_topic(
+        self, request: log_pb2.CreateTopicRequest, timeout_s: float | None = None
+    ) -> log_pb2.CreateTopicResponse: ...
+
+    async def delete_topic(
+        self, request: log_pb2.DeleteTopicRequest, timeout_s: float | None = None
+    ) -> log_pb2.DeleteTopicResponse: ...
+
+    async def append(
+        self, requests: AsyncIterator[log_pb2.AppendRequest], timeout_s: float | None = None
+    ) -> log_pb2.AppendResponse: ...
+
+    async def read(
+        self, request: log_pb2.ReadRequest, timeout_s: float | None = None
+    ) -> log_pb2.ReadResponse: ...
+
+    async def offsets(
+        self, request: log_pb2.OffsetsRequest, timeout_s: float | None = None
+    ) -> log_pb2.OffsetsResponse: ...
+
+
+class LeafClient(Protocol):
+    """A leaf."""
+
+    async def apply(
+        self, request: leaf_pb2.ApplyRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.ApplyResponse: ...
+
+    async def positions(
+        self, request: leaf_pb2.PositionsRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.PositionsResponse: ...
+
+    def execute(
+        self, request: leaf_pb2.FragmentRequest, timeout_s: float | None = None
+    ) -> AsyncIterator[leaf_pb2.FragmentResponse]: ...
+
+    def list_quarantine(
+        self, request: leaf_pb2.ListQuarantineRequest, timeout_s: float | None = None
+    ) -> AsyncIterator[common_pb2.QuarantinedRecord]: ...
+
+    async def describe(
+        self, request: leaf_pb2.DescribeLeafRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.DescribeLeafResponse: ...
+
+
+class TailerClient(Protocol):
+    """A tailer."""
+
+    async def describe(
+        self, request: tailer_pb2.DescribeTailerRequest, timeout_s: float | None = None
+    ) -> tailer_pb2.DescribeTailerResponse: ...
+
+
+class QueryService(Protocol):
+    """An aggregator."""
+
+    def execute(
+        self, request: query_pb2.ExecuteRequest, timeout_s: float | None = None
+    ) -> AsyncIterator[query_pb2.ExecuteResponse]: ...
+
+    async def describe_collection(
+        self, request: query_pb2.DescribeCollectionRequest, timeout_s: float | None = None
+    ) -> query_pb2.DescribeCollectionResponse: ...
+
+    def list_quarantine(
+        self, request: query_pb2.QuarantineRequest, timeout_s: float | None = None
+    ) -> AsyncIterator[common_pb2.QuarantinedRecord]: ...
+
+    async def status(
+        self, request: query_pb2.StatusRequest, timeout_s: float | None = None
+    ) -> query_pb2.StatusResponse: ...
+
+
+class NodeDirectory(Protocol):
+    """Finds the client of a node: direct where it shares the process, gRPC elsewhere."""
+
+    def leaf(self, node_id: str) -> LeafClient:
+        """Raises AlderError(UNAVAILABLE) if the catalog knows no such leaf."""
+        ...
+
+    def tailer(self, node_id: str) -> TailerClient:
+        """Raises AlderError(UNAVAILABLE) if the catalog knows no such tailer."""
+        ...

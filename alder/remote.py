@@ -1,0 +1,183 @@
+"""The client side of gRPC within a cluster: the seams of ``alder.interfaces`` over a channel."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.descriptor import ServiceDescriptor
+
+from alder.errors import from_rpc_error
+from alder.rpc import CHANNEL_OPTIONS, Method, methods
+from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, tailer_pb2
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """A channel to ``host:port``; it connects when it is first used, and again when it broke."""
+    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+
+
+class _Stub:
+    """Calls the methods of one service by their Python names."""
+
+    def __init__(self, channel: grpc.aio.Channel, service: ServiceDescriptor) -> None:
+        self._calls: dict[str, Callable[..., Any]] = {
+            method.name: _callable(channel, method) for method in methods(service)
+        }
+
+    async def _unary(self, name: str, request: Any, timeout_s: float | None) -> Any:
+        try:
+            return await self._calls[name](request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
+    async def _stream(self, name: str, request: Any, timeout_s: float | None) -> AsyncIterator[Any]:
+        try:
+            async for response in self._calls[name](request, timeout=timeout_s):
+                yield response
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
+
+def _callable(channel: grpc.aio.Channel, method: Method) -> Callable[..., Any]:
+    names = ("unary", "stream")
+    kind = f"{names[method.client_streaming]}_{names[method.server_streaming]}"
+    made: Callable[..., Any] = getattr(channel, kind)(
+        method.path,
+        request_serializer=method.request.SerializeToString,
+        response_deserializer=method.response.FromString,
+    )
+    return made
+
+
+class RemoteCatalog(_Stub):
+    """``CatalogClient`` over gRPC."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        super().__init__(channel, catalog_pb2.DESCRIPTOR.services_by_name["Catalog"])
+
+    async def create_collection(
+        self, request: catalog_pb2.CreateCollectionRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.CreateCollectionResponse:
+        response: catalog_pb2.CreateCollectionResponse = await self._unary(
+            "create_collection", request, timeout_s
+        )
+        return response
+
+    async def drop_collection(
+        self, request: catalog_pb2.DropCollectionRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.DropCollectionResponse:
+        response: catalog_pb2.DropCollectionResponse = await self._unary(
+            "drop_collection", request, timeout_s
+        )
+        return response
+
+    async def register_partitions(
+        self, request: catalog_pb2.RegisterPartitionsRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.RegisterPartitionsResponse:
+        response: catalog_pb2.RegisterPartitionsResponse = await self._unary(
+            "register_partitions", request, timeout_s
+        )
+        return response
+
+    async def heartbeat(
+        self, request: catalog_pb2.HeartbeatRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.HeartbeatResponse:
+        response: catalog_pb2.HeartbeatResponse = await self._unary("heartbeat", request, timeout_s)
+        return response
+
+    def watch(
+        self, request: catalog_pb2.WatchRequest, timeout_s: float | None = None
+    ) -> AsyncIterator[catalog_pb2.CatalogSnapshot]:
+        return self._stream("watch", request, timeout_s)
+
+
+class RemoteLog(_Stub):
+    """``LogClient`` over gRPC."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        super().__init__(channel, log_pb2.DESCRIPTOR.services_by_name["Log"])
+
+    async def create_topic(
+        self, request: log_pb2.CreateTopicRequest, timeout_s: float | None = None
+    ) -> log_pb2.CreateTopicResponse:
+        response: log_pb2.CreateTopicResponse = await self._unary(
+            "create_topic", request, timeout_s
+        )
+        return response
+
+    async def delete_topic(
+        self, request: log_pb2.DeleteTopicRequest, timeout_s: float | None = None
+    ) -> log_pb2.DeleteTopicResponse:
+        response: log_pb2.DeleteTopicResponse = await self._unary(
+            "delete_topic", request, timeout_s
+        )
+        return response
+
+    async def append(
+        self, requests: AsyncIterator[log_pb2.AppendRequest], timeout_s: float | None = None
+    ) -> log_pb2.AppendResponse:
+        response: log_pb2.AppendResponse = await self._unary("append", requests, timeout_s)
+        return response
+
+    async def read(
+        self, request: log_pb2.ReadRequest, timeout_s: float | None = None
+    ) -> log_pb2.ReadResponse:
+        response: log_pb2.ReadResponse = await self._unary("read", request, timeout_s)
+        return response
+
+    async def offsets(
+        self, request: log_pb2.OffsetsRequest, timeout_s: float | None = None
+    ) -> log_pb2.OffsetsResponse:
+        response: log_pb2.OffsetsResponse = await self._unary("offsets", request, timeout_s)
+        return response
+
+
+class RemoteLeaf(_Stub):
+    """``LeafClient`` over gRPC."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        super().__init__(channel, leaf_pb2.DESCRIPTOR.services_by_name["Leaf"])
+
+    async def apply(
+        self, request: leaf_pb2.ApplyRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.ApplyResponse:
+        response: leaf_pb2.ApplyResponse = await self._unary("apply", request, timeout_s)
+        return response
+
+    async def positions(
+        self, request: leaf_pb2.PositionsRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.PositionsResponse:
+        response: leaf_pb2.PositionsResponse = await self._unary("positions", request, timeout_s)
+        return response
+
+    def execute(
+        self, request: leaf_pb2.FragmentRequest, timeout_s: float | None = None
+    ) -> AsyncIterator[leaf_pb2.FragmentResponse]:
+        return self._stream("execute", request, timeout_s)
+
+    def list_quarantine(
+        self, request: leaf_pb2.ListQuarantineRequest, timeout_s: float | None = None
+    ) -> AsyncIterator[common_pb2.QuarantinedRecord]:
+        return self._stream("list_quarantine", request, timeout_s)
+
+    async def describe(
+        self, request: leaf_pb2.DescribeLeafRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.DescribeLeafResponse:
+        response: leaf_pb2.DescribeLeafResponse = await self._unary("describe", request, timeout_s)
+        return response
+
+
+class RemoteTailer(_Stub):
+    """``TailerClient`` over gRPC."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        super().__init__(channel, tailer_pb2.DESCRIPTOR.services_by_name["Tailer"])
+
+    async def describe(
+        self, request: tailer_pb2.DescribeTailerRequest, timeout_s: float | None = None
+    ) -> tailer_pb2.DescribeTailerResponse:
+        response: tailer_pb2.DescribeTailerResponse = await self._unary(
+            "describe", request, timeout_s
+        )
+        return response

@@ -1,0 +1,206 @@
+"""RocksDB, with the traps of its binding closed. Nothing else imports rocksdict.
+
+Keys and values are bytes (raw mode everywhere); column families are fixed at opening and their
+handles live as long as the store; scans are bounded here by comparing keys, because the binding
+loses bounds whose bytes have been collected; syncing goes through ``flush_wal``, because a synced
+write would hold the interpreter's lock during the fsync.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rocksdict import (
+    BlockBasedOptions,
+    ColumnFamily,
+    DBCompressionType,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+)
+
+from alder.errors import AlderError, Reason
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyOptions:
+    """How a column family is kept. Blobs suit values of kilobytes and more, compressed by us."""
+
+    blobs: bool = False
+    blob_size_bytes_min: int = 4096
+    compressed: bool = True
+    write_buffer_bytes: int = 16 << 20
+
+
+_DEFAULT: Final = "default"
+_BLOCK_BYTES: Final = 16 << 10
+
+
+class Batch:
+    """Writes that become visible and durable together. Used once."""
+
+    def __init__(self, store: "Store") -> None:
+        self._store = store
+        self._batch = WriteBatch(raw_mode=True)
+
+    def put(self, family: str, key: bytes, value: bytes) -> None:
+        """Sets a key."""
+        self._batch.put(key, value, self._store.handle(family))
+
+    def delete(self, family: str, key: bytes) -> None:
+        """Removes a key, if it is there."""
+        self._batch.delete(key, self._store.handle(family))
+
+    def delete_range(self, family: str, begin: bytes, end: bytes) -> None:
+        """Removes the keys in ``[begin, end)``."""
+        self._batch.delete_range(begin, end, self._store.handle(family))
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the batch so far."""
+        return self._batch.size_in_bytes()
+
+    @property
+    def raw(self) -> WriteBatch:
+        """The binding's batch, for :meth:`Store.write`."""
+        return self._batch
+
+
+class Store:
+    """One RocksDB. Calls block; they belong on worker threads."""
+
+    def __init__(self, path: Path, families: Mapping[str, FamilyOptions]) -> None:
+        """Opens or creates the store.
+
+        Raises AlderError(UNAVAILABLE) where another process has it open, CORRUPT where RocksDB
+        can't read it.
+        """
+        path.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        options = {name: _options(family) for name, family in families.items()}
+        try:
+            self._db = Rdict(
+                str(path),
+                _options(FamilyOptions()),
+                {**options, _DEFAULT: _options(FamilyOptions())},
+            )
+        except Exception as error:
+            raise _opening_error(path, error) from error
+        self._families: dict[str, Rdict] = {
+            name: self._db.get_column_family(name) for name in families
+        }
+        self._handles: dict[str, ColumnFamily] = {
+            name: self._db.get_column_family_handle(name) for name in families
+        }
+
+    def handle(self, family: str) -> ColumnFamily:
+        """The binding's handle of a column family."""
+        return self._handles[family]
+
+    def batch(self) -> Batch:
+        """A new batch."""
+        return Batch(self)
+
+    def write(self, batch: Batch, sync: bool = False) -> None:
+        """Commits a batch atomically. With ``sync`` it is on disk when this returns."""
+        self._db.write(batch.raw)
+        if sync:
+            self.sync()
+
+    def sync(self) -> None:
+        """Brings every earlier write to disk. Does not hold the interpreter's lock."""
+        self._db.flush_wal(sync=True)
+
+    def get(self, family: str, key: bytes) -> bytes | None:
+        """The value of a key."""
+        value: bytes | None = self._families[family].get(key)
+        return value
+
+    def get_many(self, family: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of keys, in their order."""
+        if not keys:
+            return []
+        found = self._families[family][list(keys)]
+        return list(found) if found is not None else []
+
+    def scan(
+        self, family: str, begin: bytes = b"", end: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values in ``[begin, end)``, ascending. Close or exhaust it before closing."""
+        iterator = self._families[family].iter(_read_options())
+        iterator.seek(begin)
+        while iterator.valid():
+            key = iterator.key()
+            if end is not None and key >= end:
+                return
+            yield key, iterator.value()
+            iterator.next()
+        iterator.status()
+
+    def last(self, family: str, prefix: bytes) -> tuple[bytes, bytes] | None:
+        """The entry with the largest key that begins with ``prefix``."""
+        iterator = self._families[family].iter(_read_options())
+        iterator.seek_for_prev(prefix + b"\xff" * 16)
+        if iterator.valid() and iterator.key().startswith(prefix):
+            return iterator.key(), iterator.value()
+        return None
+
+    def size_bytes(self) -> int:
+        """Bytes of the store's files on disk."""
+        return sum(entry.stat().st_size for entry in self._path.iterdir() if entry.is_file())
+
+    def close(self) -> None:
+        """Syncs and closes. Nothing may be running on the store."""
+        self.sync()
+        self._handles.clear()
+        for family in self._families.values():
+            family.close()
+        self._families.clear()
+        self._db.close()
+
+
+def prefix_end(prefix: bytes) -> bytes | None:
+    """The smallest key after all keys that begin with ``prefix``; None if there is none."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
+
+
+def destroy(path: Path) -> None:
+    """Deletes a closed store."""
+    Rdict.destroy(str(path), Options(raw_mode=True))
+
+
+def _read_options() -> ReadOptions:
+    options = ReadOptions()
+    options.set_verify_checksums(True)
+    return options
+
+
+def _options(family: FamilyOptions) -> Options:
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.create_missing_column_families(True)
+    options.set_write_buffer_size(family.write_buffer_bytes)
+    options.set_keep_log_file_num(2)
+    table = BlockBasedOptions()
+    table.set_block_size(_BLOCK_BYTES)
+    options.set_block_based_table_factory(table)
+    options.set_compression_type(
+        DBCompressionType.lz4() if family.compressed else DBCompressionType.none()
+    )
+    if family.blobs:
+        options.set_enable_blob_files(True)
+        options.set_min_blob_size(family.blob_size_bytes_min)
+        options.set_enable_blob_gc(True)
+    return options
+
+
+def _opening_error(path: Path, error: Exception) -> AlderError:
+    text = str(error)
+    if "lock" in text.lower():
+        return AlderError(
+            Reason.UNAVAILABLE, f"the store {path.name} is open in another process; stop that first"
+        )
+    return AlderError(Reason.CORRUPT, f"the store {path.name} can't be opened: {text}")

@@ -1,0 +1,1 @@
+"""Generated from `protos/alder/v1`; see `make protos`."""

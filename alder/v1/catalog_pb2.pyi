@@ -1,0 +1,171 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class NodeRole(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NODE_ROLE_UNSPECIFIED: _ClassVar[NodeRole]
+    NODE_ROLE_LEAF: _ClassVar[NodeRole]
+    NODE_ROLE_TAILER: _ClassVar[NodeRole]
+    NODE_ROLE_AGGREGATOR: _ClassVar[NodeRole]
+NODE_ROLE_UNSPECIFIED: NodeRole
+NODE_ROLE_LEAF: NodeRole
+NODE_ROLE_TAILER: NodeRole
+NODE_ROLE_AGGREGATOR: NodeRole
+
+class Node(_message.Message):
+    __slots__ = ("node_id", "role", "address", "live")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    LIVE_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    role: NodeRole
+    address: str
+    live: bool
+    def __init__(self, node_id: _Optional[str] = ..., role: _Optional[_Union[NodeRole, str]] = ..., address: _Optional[str] = ..., live: _Optional[bool] = ...) -> None: ...
+
+class SourcePartition(_message.Message):
+    __slots__ = ("partition", "name", "identity")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    name: str
+    identity: str
+    def __init__(self, partition: _Optional[int] = ..., name: _Optional[str] = ..., identity: _Optional[str] = ...) -> None: ...
+
+class Source(_message.Message):
+    __slots__ = ("name", "url", "topic_id", "partitions")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    url: str
+    topic_id: str
+    partitions: _containers.RepeatedCompositeFieldContainer[SourcePartition]
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., topic_id: _Optional[str] = ..., partitions: _Optional[_Iterable[_Union[SourcePartition, _Mapping]]] = ...) -> None: ...
+
+class Shard(_message.Message):
+    __slots__ = ("shard", "slot_begin", "slot_end", "leaf")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    SLOT_BEGIN_FIELD_NUMBER: _ClassVar[int]
+    SLOT_END_FIELD_NUMBER: _ClassVar[int]
+    LEAF_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    slot_begin: int
+    slot_end: int
+    leaf: str
+    def __init__(self, shard: _Optional[int] = ..., slot_begin: _Optional[int] = ..., slot_end: _Optional[int] = ..., leaf: _Optional[str] = ...) -> None: ...
+
+class Collection(_message.Message):
+    __slots__ = ("name", "collection_id", "key_path", "time_path", "shard_by_path", "sources", "shards", "epoch")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    KEY_PATH_FIELD_NUMBER: _ClassVar[int]
+    TIME_PATH_FIELD_NUMBER: _ClassVar[int]
+    SHARD_BY_PATH_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    collection_id: int
+    key_path: str
+    time_path: str
+    shard_by_path: str
+    sources: _containers.RepeatedCompositeFieldContainer[Source]
+    shards: _containers.RepeatedCompositeFieldContainer[Shard]
+    epoch: int
+    def __init__(self, name: _Optional[str] = ..., collection_id: _Optional[int] = ..., key_path: _Optional[str] = ..., time_path: _Optional[str] = ..., shard_by_path: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., shards: _Optional[_Iterable[_Union[Shard, _Mapping]]] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class CatalogSnapshot(_message.Message):
+    __slots__ = ("revision", "collections", "nodes")
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTIONS_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    collections: _containers.RepeatedCompositeFieldContainer[Collection]
+    nodes: _containers.RepeatedCompositeFieldContainer[Node]
+    def __init__(self, revision: _Optional[int] = ..., collections: _Optional[_Iterable[_Union[Collection, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ...) -> None: ...
+
+class CreateCollectionRequest(_message.Message):
+    __slots__ = ("name", "key_path", "time_path", "shard_by_path", "shards", "source_urls", "log_partitions")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KEY_PATH_FIELD_NUMBER: _ClassVar[int]
+    TIME_PATH_FIELD_NUMBER: _ClassVar[int]
+    SHARD_BY_PATH_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_URLS_FIELD_NUMBER: _ClassVar[int]
+    LOG_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    key_path: str
+    time_path: str
+    shard_by_path: str
+    shards: int
+    source_urls: _containers.RepeatedScalarFieldContainer[str]
+    log_partitions: int
+    def __init__(self, name: _Optional[str] = ..., key_path: _Optional[str] = ..., time_path: _Optional[str] = ..., shard_by_path: _Optional[str] = ..., shards: _Optional[int] = ..., source_urls: _Optional[_Iterable[str]] = ..., log_partitions: _Optional[int] = ...) -> None: ...
+
+class CreateCollectionResponse(_message.Message):
+    __slots__ = ("collection", "revision")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    collection: Collection
+    revision: int
+    def __init__(self, collection: _Optional[_Union[Collection, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class DropCollectionRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DropCollectionResponse(_message.Message):
+    __slots__ = ("revision",)
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    def __init__(self, revision: _Optional[int] = ...) -> None: ...
+
+class RegisterPartitionsRequest(_message.Message):
+    __slots__ = ("collection", "source", "found")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    source: str
+    found: _containers.RepeatedCompositeFieldContainer[SourcePartition]
+    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., found: _Optional[_Iterable[_Union[SourcePartition, _Mapping]]] = ...) -> None: ...
+
+class RegisterPartitionsResponse(_message.Message):
+    __slots__ = ("source",)
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    source: Source
+    def __init__(self, source: _Optional[_Union[Source, _Mapping]] = ...) -> None: ...
+
+class HeartbeatRequest(_message.Message):
+    __slots__ = ("node", "leaving")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    LEAVING_FIELD_NUMBER: _ClassVar[int]
+    node: Node
+    leaving: bool
+    def __init__(self, node: _Optional[_Union[Node, _Mapping]] = ..., leaving: _Optional[bool] = ...) -> None: ...
+
+class HeartbeatResponse(_message.Message):
+    __slots__ = ("lease_ms", "revision")
+    LEASE_MS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    lease_ms: int
+    revision: int
+    def __init__(self, lease_ms: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class WatchRequest(_message.Message):
+    __slots__ = ("revision",)
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    def __init__(self, revision: _Optional[int] = ...) -> None: ...

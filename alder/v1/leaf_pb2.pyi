@@ -1,0 +1,236 @@
+from alder.v1 import common_pb2 as _common_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ApplyStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    APPLY_STATUS_UNSPECIFIED: _ClassVar[ApplyStatus]
+    APPLY_STATUS_APPLIED: _ClassVar[ApplyStatus]
+    APPLY_STATUS_POSITION_MISMATCH: _ClassVar[ApplyStatus]
+    APPLY_STATUS_STALE_EPOCH: _ClassVar[ApplyStatus]
+    APPLY_STATUS_NOT_OWNER: _ClassVar[ApplyStatus]
+    APPLY_STATUS_IDENTITY_CHANGED: _ClassVar[ApplyStatus]
+APPLY_STATUS_UNSPECIFIED: ApplyStatus
+APPLY_STATUS_APPLIED: ApplyStatus
+APPLY_STATUS_POSITION_MISMATCH: ApplyStatus
+APPLY_STATUS_STALE_EPOCH: ApplyStatus
+APPLY_STATUS_NOT_OWNER: ApplyStatus
+APPLY_STATUS_IDENTITY_CHANGED: ApplyStatus
+
+class ShardRows(_message.Message):
+    __slots__ = ("shard", "from_offset", "to_offset", "rows", "quarantine")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    FROM_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    TO_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINE_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    from_offset: int
+    to_offset: int
+    rows: bytes
+    quarantine: bytes
+    def __init__(self, shard: _Optional[int] = ..., from_offset: _Optional[int] = ..., to_offset: _Optional[int] = ..., rows: _Optional[bytes] = ..., quarantine: _Optional[bytes] = ...) -> None: ...
+
+class ApplyRequest(_message.Message):
+    __slots__ = ("collection", "collection_id", "epoch", "source", "partition", "source_identity", "shards", "overflow")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    OVERFLOW_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    collection_id: int
+    epoch: int
+    source: str
+    partition: int
+    source_identity: str
+    shards: _containers.RepeatedCompositeFieldContainer[ShardRows]
+    overflow: bool
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., source_identity: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardRows, _Mapping]]] = ..., overflow: _Optional[bool] = ...) -> None: ...
+
+class ShardApplied(_message.Message):
+    __slots__ = ("shard", "status", "next_offset")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    status: ApplyStatus
+    next_offset: int
+    def __init__(self, shard: _Optional[int] = ..., status: _Optional[_Union[ApplyStatus, str]] = ..., next_offset: _Optional[int] = ...) -> None: ...
+
+class ApplyResponse(_message.Message):
+    __slots__ = ("shards",)
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    shards: _containers.RepeatedCompositeFieldContainer[ShardApplied]
+    def __init__(self, shards: _Optional[_Iterable[_Union[ShardApplied, _Mapping]]] = ...) -> None: ...
+
+class PositionsRequest(_message.Message):
+    __slots__ = ("collection", "collection_id", "shards", "min_positions", "wait_ms", "known_schema_version")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    MIN_POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    collection_id: int
+    shards: _containers.RepeatedScalarFieldContainer[int]
+    min_positions: _common_pb2.PositionVector
+    wait_ms: int
+    known_schema_version: int
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., min_positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., wait_ms: _Optional[int] = ..., known_schema_version: _Optional[int] = ...) -> None: ...
+
+class ShardPositions(_message.Message):
+    __slots__ = ("shard", "positions")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    positions: _common_pb2.PositionVector
+    def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ...) -> None: ...
+
+class PositionsResponse(_message.Message):
+    __slots__ = ("shards", "schema", "reached")
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    SCHEMA_FIELD_NUMBER: _ClassVar[int]
+    REACHED_FIELD_NUMBER: _ClassVar[int]
+    shards: _containers.RepeatedCompositeFieldContainer[ShardPositions]
+    schema: _common_pb2.Schema
+    reached: bool
+    def __init__(self, shards: _Optional[_Iterable[_Union[ShardPositions, _Mapping]]] = ..., schema: _Optional[_Union[_common_pb2.Schema, _Mapping]] = ..., reached: _Optional[bool] = ...) -> None: ...
+
+class ColumnBinding(_message.Message):
+    __slots__ = ("name", "path", "sql_type", "types")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SQL_TYPE_FIELD_NUMBER: _ClassVar[int]
+    TYPES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    path: str
+    sql_type: str
+    types: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., path: _Optional[str] = ..., sql_type: _Optional[str] = ..., types: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Term(_message.Message):
+    __slots__ = ("path", "operator", "values_json")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    OPERATOR_FIELD_NUMBER: _ClassVar[int]
+    VALUES_JSON_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    operator: str
+    values_json: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, path: _Optional[str] = ..., operator: _Optional[str] = ..., values_json: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Fragment(_message.Message):
+    __slots__ = ("sql", "columns", "terms")
+    SQL_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    sql: str
+    columns: _containers.RepeatedCompositeFieldContainer[ColumnBinding]
+    terms: _containers.RepeatedCompositeFieldContainer[Term]
+    def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ...) -> None: ...
+
+class FragmentRequest(_message.Message):
+    __slots__ = ("collection", "collection_id", "epoch", "shards", "fragment", "at", "latest", "query_id")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    FRAGMENT_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FIELD_NUMBER: _ClassVar[int]
+    QUERY_ID_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    collection_id: int
+    epoch: int
+    shards: _containers.RepeatedScalarFieldContainer[int]
+    fragment: Fragment
+    at: _common_pb2.PositionVector
+    latest: bool
+    query_id: str
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., latest: _Optional[bool] = ..., query_id: _Optional[str] = ...) -> None: ...
+
+class ShardScan(_message.Message):
+    __slots__ = ("shard", "positions", "rows_total", "rows_scanned", "segments_total", "segments_pruned")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ROWS_SCANNED_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_PRUNED_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    positions: _common_pb2.PositionVector
+    rows_total: int
+    rows_scanned: int
+    segments_total: int
+    segments_pruned: int
+    def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., rows_total: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., segments_total: _Optional[int] = ..., segments_pruned: _Optional[int] = ...) -> None: ...
+
+class FragmentTrailer(_message.Message):
+    __slots__ = ("shards", "elapsed_us")
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_US_FIELD_NUMBER: _ClassVar[int]
+    shards: _containers.RepeatedCompositeFieldContainer[ShardScan]
+    elapsed_us: int
+    def __init__(self, shards: _Optional[_Iterable[_Union[ShardScan, _Mapping]]] = ..., elapsed_us: _Optional[int] = ...) -> None: ...
+
+class FragmentResponse(_message.Message):
+    __slots__ = ("arrow", "trailer")
+    ARROW_FIELD_NUMBER: _ClassVar[int]
+    TRAILER_FIELD_NUMBER: _ClassVar[int]
+    arrow: bytes
+    trailer: FragmentTrailer
+    def __init__(self, arrow: _Optional[bytes] = ..., trailer: _Optional[_Union[FragmentTrailer, _Mapping]] = ...) -> None: ...
+
+class ListQuarantineRequest(_message.Message):
+    __slots__ = ("collection", "collection_id", "records_max")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_MAX_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    collection_id: int
+    records_max: int
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., records_max: _Optional[int] = ...) -> None: ...
+
+class DescribeLeafRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ShardDescription(_message.Message):
+    __slots__ = ("collection", "shard", "rows", "tail_rows", "segments", "disk_bytes", "quarantined", "positions", "digest")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    TAIL_ROWS_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    DISK_BYTES_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    shard: int
+    rows: int
+    tail_rows: int
+    segments: int
+    disk_bytes: int
+    quarantined: int
+    positions: _common_pb2.PositionVector
+    digest: str
+    def __init__(self, collection: _Optional[str] = ..., shard: _Optional[int] = ..., rows: _Optional[int] = ..., tail_rows: _Optional[int] = ..., segments: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., quarantined: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class DescribeLeafResponse(_message.Message):
+    __slots__ = ("node_id", "shards")
+    NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    node_id: str
+    shards: _containers.RepeatedCompositeFieldContainer[ShardDescription]
+    def __init__(self, node_id: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardDescription, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,173 @@
+from alder.v1 import catalog_pb2 as _catalog_pb2
+from alder.v1 import common_pb2 as _common_pb2
+from alder.v1 import leaf_pb2 as _leaf_pb2
+from alder.v1 import tailer_pb2 as _tailer_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Consistency(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CONSISTENCY_UNSPECIFIED: _ClassVar[Consistency]
+    CONSISTENCY_CUT: _ClassVar[Consistency]
+    CONSISTENCY_LATEST: _ClassVar[Consistency]
+CONSISTENCY_UNSPECIFIED: Consistency
+CONSISTENCY_CUT: Consistency
+CONSISTENCY_LATEST: Consistency
+
+class Parameter(_message.Message):
+    __slots__ = ("name", "null_value", "bool_value", "int_value", "float_value", "string_value", "bytes_value", "timestamp_us_value", "date_value", "decimal_value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NULL_VALUE_FIELD_NUMBER: _ClassVar[int]
+    BOOL_VALUE_FIELD_NUMBER: _ClassVar[int]
+    INT_VALUE_FIELD_NUMBER: _ClassVar[int]
+    FLOAT_VALUE_FIELD_NUMBER: _ClassVar[int]
+    STRING_VALUE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_VALUE_FIELD_NUMBER: _ClassVar[int]
+    TIMESTAMP_US_VALUE_FIELD_NUMBER: _ClassVar[int]
+    DATE_VALUE_FIELD_NUMBER: _ClassVar[int]
+    DECIMAL_VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    null_value: bool
+    bool_value: bool
+    int_value: int
+    float_value: float
+    string_value: str
+    bytes_value: bytes
+    timestamp_us_value: int
+    date_value: int
+    decimal_value: str
+    def __init__(self, name: _Optional[str] = ..., null_value: _Optional[bool] = ..., bool_value: _Optional[bool] = ..., int_value: _Optional[int] = ..., float_value: _Optional[float] = ..., string_value: _Optional[str] = ..., bytes_value: _Optional[bytes] = ..., timestamp_us_value: _Optional[int] = ..., date_value: _Optional[int] = ..., decimal_value: _Optional[str] = ...) -> None: ...
+
+class MinPositions(_message.Message):
+    __slots__ = ("collection", "positions")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    positions: _common_pb2.PositionVector
+    def __init__(self, collection: _Optional[str] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ...) -> None: ...
+
+class ExecuteRequest(_message.Message):
+    __slots__ = ("sql", "parameters", "min_positions", "consistency", "plan_class")
+    SQL_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    MIN_POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    PLAN_CLASS_FIELD_NUMBER: _ClassVar[int]
+    sql: str
+    parameters: _containers.RepeatedCompositeFieldContainer[Parameter]
+    min_positions: _containers.RepeatedCompositeFieldContainer[MinPositions]
+    consistency: Consistency
+    plan_class: str
+    def __init__(self, sql: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., min_positions: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ..., consistency: _Optional[_Union[Consistency, str]] = ..., plan_class: _Optional[str] = ...) -> None: ...
+
+class CollectionRead(_message.Message):
+    __slots__ = ("collection", "positions", "shards_asked", "shards_answered", "scans")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_ASKED_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_ANSWERED_FIELD_NUMBER: _ClassVar[int]
+    SCANS_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    positions: _common_pb2.PositionVector
+    shards_asked: _containers.RepeatedScalarFieldContainer[int]
+    shards_answered: _containers.RepeatedScalarFieldContainer[int]
+    scans: _containers.RepeatedCompositeFieldContainer[_leaf_pb2.ShardScan]
+    def __init__(self, collection: _Optional[str] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., shards_asked: _Optional[_Iterable[int]] = ..., shards_answered: _Optional[_Iterable[int]] = ..., scans: _Optional[_Iterable[_Union[_leaf_pb2.ShardScan, _Mapping]]] = ...) -> None: ...
+
+class ExecuteTrailer(_message.Message):
+    __slots__ = ("query_id", "collections", "plan_class", "rows", "plan_us", "scatter_us", "finish_us")
+    QUERY_ID_FIELD_NUMBER: _ClassVar[int]
+    COLLECTIONS_FIELD_NUMBER: _ClassVar[int]
+    PLAN_CLASS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    PLAN_US_FIELD_NUMBER: _ClassVar[int]
+    SCATTER_US_FIELD_NUMBER: _ClassVar[int]
+    FINISH_US_FIELD_NUMBER: _ClassVar[int]
+    query_id: str
+    collections: _containers.RepeatedCompositeFieldContainer[CollectionRead]
+    plan_class: str
+    rows: int
+    plan_us: int
+    scatter_us: int
+    finish_us: int
+    def __init__(self, query_id: _Optional[str] = ..., collections: _Optional[_Iterable[_Union[CollectionRead, _Mapping]]] = ..., plan_class: _Optional[str] = ..., rows: _Optional[int] = ..., plan_us: _Optional[int] = ..., scatter_us: _Optional[int] = ..., finish_us: _Optional[int] = ...) -> None: ...
+
+class ExecuteResponse(_message.Message):
+    __slots__ = ("arrow", "trailer")
+    ARROW_FIELD_NUMBER: _ClassVar[int]
+    TRAILER_FIELD_NUMBER: _ClassVar[int]
+    arrow: bytes
+    trailer: ExecuteTrailer
+    def __init__(self, arrow: _Optional[bytes] = ..., trailer: _Optional[_Union[ExecuteTrailer, _Mapping]] = ...) -> None: ...
+
+class DescribeCollectionRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class Column(_message.Message):
+    __slots__ = ("path", "sql_type", "types")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    SQL_TYPE_FIELD_NUMBER: _ClassVar[int]
+    TYPES_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    sql_type: str
+    types: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, path: _Optional[str] = ..., sql_type: _Optional[str] = ..., types: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class DescribeCollectionResponse(_message.Message):
+    __slots__ = ("collection", "columns", "overflow")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    OVERFLOW_FIELD_NUMBER: _ClassVar[int]
+    collection: _catalog_pb2.Collection
+    columns: _containers.RepeatedCompositeFieldContainer[Column]
+    overflow: bool
+    def __init__(self, collection: _Optional[_Union[_catalog_pb2.Collection, _Mapping]] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., overflow: _Optional[bool] = ...) -> None: ...
+
+class QuarantineRequest(_message.Message):
+    __slots__ = ("collection", "records_max")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_MAX_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    records_max: int
+    def __init__(self, collection: _Optional[str] = ..., records_max: _Optional[int] = ...) -> None: ...
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class SourceLag(_message.Message):
+    __slots__ = ("collection", "source", "partition", "next_offset", "end_offset")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    END_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    source: str
+    partition: int
+    next_offset: int
+    end_offset: int
+    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ...) -> None: ...
+
+class StatusResponse(_message.Message):
+    __slots__ = ("catalog", "leaves", "tailers", "lags", "unreachable")
+    CATALOG_FIELD_NUMBER: _ClassVar[int]
+    LEAVES_FIELD_NUMBER: _ClassVar[int]
+    TAILERS_FIELD_NUMBER: _ClassVar[int]
+    LAGS_FIELD_NUMBER: _ClassVar[int]
+    UNREACHABLE_FIELD_NUMBER: _ClassVar[int]
+    catalog: _catalog_pb2.CatalogSnapshot
+    leaves: _containers.RepeatedCompositeFieldContainer[_leaf_pb2.DescribeLeafResponse]
+    tailers: _containers.RepeatedCompositeFieldContainer[_tailer_pb2.DescribeTailerResponse]
+    lags: _containers.RepeatedCompositeFieldContainer[SourceLag]
+    unreachable: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, catalog: _Optional[_Union[_catalog_pb2.CatalogSnapshot, _Mapping]] = ..., leaves: _Optional[_Iterable[_Union[_leaf_pb2.DescribeLeafResponse, _Mapping]]] = ..., tailers: _Optional[_Iterable[_Union[_tailer_pb2.DescribeTailerResponse, _Mapping]]] = ..., lags: _Optional[_Iterable[_Union[SourceLag, _Mapping]]] = ..., unreachable: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""The tailer: reads partitions of sources, decodes records into columns and pushes them to leaves."""

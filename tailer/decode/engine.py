@@ -1,0 +1,59 @@
+"""The decoder's private DuckDB connection: one column in, expressions over it out.
+
+One thread and no access to files, extensions or Python variables. An error may leave a connection
+unusable (DuckDB invalidates the database after an internal error), so ``reset`` makes a new one.
+"""
+
+from collections.abc import Sequence
+
+import duckdb
+import pyarrow as pa
+
+
+class Engine:
+    """Evaluates expressions over the column ``v``, in order of its rows."""
+
+    def __init__(self) -> None:
+        self._connection = _connect()
+
+    def project(self, expressions: Sequence[str], column: pa.Array) -> list[pa.Array]:
+        """The value of each expression for each row. Raises duckdb.Error."""
+        selected = ", ".join(f"{text} AS c{index}" for index, text in enumerate(expressions))
+        self._connection.register("cells", pa.table({"v": column}))
+        try:
+            table = self._connection.sql(f"SELECT {selected} FROM cells").to_arrow_table()
+        finally:
+            self._connection.unregister("cells")
+        return [one_array(part) for part in table.columns]
+
+    def map(self, expression: str, column: pa.Array) -> pa.Array:
+        """The value of one expression for each row. Raises duckdb.Error."""
+        return self.project([expression], column)[0]
+
+    def reset(self) -> None:
+        """Start over with a new connection."""
+        self._connection.close()
+        self._connection = _connect()
+
+
+def one_array(column: pa.ChunkedArray) -> pa.Array:
+    """The chunks of a column as one array."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def sql_text(text: str) -> str:
+    """A SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        config={
+            "threads": 1,
+            "enable_external_access": False,
+            "autoload_known_extensions": False,
+            "autoinstall_known_extensions": False,
+        }
+    )
+    connection.execute("SET python_enable_replacements = false")
+    return connection
