@@ -13,7 +13,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 demo: setup
-	$(BIN)/python bench/demo.py
+	$(BIN)/python -m bench.demo
 
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

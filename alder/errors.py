@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Final
 
 import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
@@ -66,16 +68,24 @@ _REASONS_OF_CODES: Final[Mapping[grpc.StatusCode, Reason]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Reason.LIMIT,
     grpc.StatusCode.CANCELLED: Reason.UNAVAILABLE,
 }
+_REASONS: Final[Mapping[str, Reason]] = {reason.value: reason for reason in Reason}
+MESSAGE_BYTES_MAX: Final = 1_500
+METADATA_BYTES_MAX: Final = 200
+"""gRPC drops an error whose trailing metadata exceeds 8 KiB; it holds the message twice, once
+percent-encoded at up to three bytes for one."""
 
 
 class AlderError(Exception):
     """What went wrong, why, and (in the message) what to do about it."""
 
     def __init__(self, reason: Reason, message: str, **metadata: str) -> None:
+        message = _clipped(message, MESSAGE_BYTES_MAX)
         super().__init__(message)
         self.reason = reason
         self.message = message
-        self.metadata = metadata
+        self.metadata = {
+            key: _clipped(value, METADATA_BYTES_MAX) for key, value in metadata.items()
+        }
 
     @property
     def code(self) -> grpc.StatusCode:
@@ -91,9 +101,16 @@ class AlderError(Exception):
         return status
 
 
+def _clipped(text: str, size_bytes_max: int) -> str:
+    data = text.encode(errors="replace")
+    if len(data) <= size_bytes_max:
+        return data.decode()
+    return data[: size_bytes_max - 3].decode(errors="ignore") + "…"
+
+
 def from_rpc_error(error: grpc.RpcError) -> AlderError:
     """The error that a server raised, or one for a failure of the call itself."""
-    if not isinstance(error, grpc.Call):
+    if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
         return AlderError(Reason.INTERNAL, str(error) or "the call failed without a message")
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
@@ -114,10 +131,13 @@ def from_code(code: grpc.StatusCode, details: str) -> AlderError:
 
 
 def _from_details(details: bytes) -> AlderError | None:
-    status = Status.FromString(details)
-    for detail in status.details:
-        info = ErrorInfo()
-        if detail.Unpack(info) and info.domain == DOMAIN:
-            reason = Reason(info.reason) if info.reason in Reason else Reason.INTERNAL
-            return AlderError(reason, status.message, **dict(info.metadata))
+    try:
+        status = Status.FromString(details)
+        for detail in status.details:
+            info = ErrorInfo()
+            if detail.Unpack(info) and info.domain == DOMAIN:
+                reason = _REASONS.get(info.reason, Reason.INTERNAL)
+                return AlderError(reason, status.message, **dict(info.metadata))
+    except DecodeError:
+        return None
     return None

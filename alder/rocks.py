@@ -6,7 +6,8 @@ loses bounds whose bytes have been collected; syncing goes through ``flush_wal``
 write would hold the interpreter's lock during the fsync.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,9 +15,12 @@ from typing import Final
 from rocksdict import (
     BlockBasedOptions,
     ColumnFamily,
+    DbClosedError,
     DBCompressionType,
+    DBRecoveryMode,
     Options,
     Rdict,
+    RdictIter,
     ReadOptions,
     WriteBatch,
 )
@@ -26,10 +30,14 @@ from alder.errors import AlderError, Reason
 
 @dataclass(frozen=True, slots=True)
 class FamilyOptions:
-    """How a column family is kept. Blobs suit values of kilobytes and more, compressed by us."""
+    """How a column family is kept. Blobs suit values of kilobytes and more.
+
+    ``blobs_compressed`` is for values that are not compressed already.
+    """
 
     blobs: bool = False
     blob_size_bytes_min: int = 4096
+    blobs_compressed: bool = False
     compressed: bool = True
     write_buffer_bytes: int = 16 << 20
 
@@ -71,21 +79,24 @@ class Batch:
 class Store:
     """One RocksDB. Calls block; they belong on worker threads."""
 
-    def __init__(self, path: Path, families: Mapping[str, FamilyOptions]) -> None:
+    def __init__(
+        self, path: Path, families: Mapping[str, FamilyOptions], strict_wal: bool = False
+    ) -> None:
         """Opens or creates the store.
 
+        A damaged write-ahead log is replayed up to the damage; with ``strict_wal`` that is an error
+        unless only the last write is incomplete, for stores whose writes can't be had again.
         Raises AlderError(UNAVAILABLE) where another process has it open, CORRUPT where RocksDB
         can't read it.
         """
         path.mkdir(parents=True, exist_ok=True)
         self._path = path
         options = {name: _options(family) for name, family in families.items()}
+        database = _options(FamilyOptions())
+        if strict_wal:
+            database.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
         try:
-            self._db = Rdict(
-                str(path),
-                _options(FamilyOptions()),
-                {**options, _DEFAULT: _options(FamilyOptions())},
-            )
+            self._db = Rdict(str(path), database, {**options, _DEFAULT: _options(FamilyOptions())})
         except Exception as error:
             raise _opening_error(path, error) from error
         self._families: dict[str, Rdict] = {
@@ -104,48 +115,66 @@ class Store:
         return Batch(self)
 
     def write(self, batch: Batch, sync: bool = False) -> None:
-        """Commits a batch atomically. With ``sync`` it is on disk when this returns."""
-        self._db.write(batch.raw)
+        """Commits a batch atomically. With ``sync`` it is on disk when this returns.
+
+        Raises AlderError(UNAVAILABLE) where the disk refuses; what is on disk is then unknown.
+        """
+        with self._writing():
+            self._db.write(batch.raw)
         if sync:
             self.sync()
 
     def sync(self) -> None:
-        """Brings every earlier write to disk. Does not hold the interpreter's lock."""
-        self._db.flush_wal(sync=True)
+        """Brings every earlier write to disk. Does not hold the interpreter's lock.
+
+        Raises AlderError(UNAVAILABLE) where the disk refuses; what is on disk is then unknown.
+        """
+        with self._writing():
+            self._db.flush_wal(sync=True)
 
     def get(self, family: str, key: bytes) -> bytes | None:
-        """The value of a key."""
-        value: bytes | None = self._families[family].get(key)
+        """The value of a key. This and all reads raise AlderError(CORRUPT) on a bad checksum."""
+        with self._reading():
+            value: bytes | None = self._families[family].get(key)
         return value
 
     def get_many(self, family: str, keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of keys, in their order."""
         if not keys:
             return []
-        found = self._families[family][list(keys)]
+        with self._reading():
+            found = self._families[family][list(keys)]
         return list(found) if found is not None else []
 
     def scan(
         self, family: str, begin: bytes = b"", end: bytes | None = None
-    ) -> Iterator[tuple[bytes, bytes]]:
+    ) -> Generator[tuple[bytes, bytes], None, None]:
         """Keys and values in ``[begin, end)``, ascending. Close or exhaust it before closing."""
-        iterator = self._families[family].iter(_read_options())
-        iterator.seek(begin)
-        while iterator.valid():
-            key = iterator.key()
-            if end is not None and key >= end:
-                return
-            yield key, iterator.value()
-            iterator.next()
-        iterator.status()
+        with self._reading():
+            iterator = self._families[family].iter(_read_options())
+            iterator.seek(begin)
+            while iterator.valid():
+                key = iterator.key()
+                if end is not None and key >= end:
+                    return
+                yield key, iterator.value()
+                iterator.next()
+            iterator.status()
 
     def last(self, family: str, prefix: bytes) -> tuple[bytes, bytes] | None:
         """The entry with the largest key that begins with ``prefix``."""
-        iterator = self._families[family].iter(_read_options())
-        iterator.seek_for_prev(prefix + b"\xff" * 16)
-        if iterator.valid() and iterator.key().startswith(prefix):
-            return iterator.key(), iterator.value()
-        return None
+        return self.floor(family, prefix + b"\xff" * 16, prefix)
+
+    def floor(self, family: str, key: bytes, prefix: bytes) -> tuple[bytes, bytes] | None:
+        """The entry with the largest key that is at most ``key`` and begins with ``prefix``."""
+        with self._reading():
+            iterator: RdictIter = self._families[family].iter(_read_options())
+            iterator.seek_for_prev(key)
+            if not iterator.valid():
+                iterator.status()
+                return None
+            found: bytes = iterator.key()
+            return (found, iterator.value()) if found.startswith(prefix) else None
 
     def size_bytes(self) -> int:
         """Bytes of the store's files on disk."""
@@ -159,6 +188,30 @@ class Store:
             family.close()
         self._families.clear()
         self._db.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except DbClosedError as error:
+            raise AlderError(
+                Reason.UNAVAILABLE, f"the store {self._path.name} is closed"
+            ) from error
+        except Exception as error:
+            raise AlderError(
+                Reason.CORRUPT, f"the store {self._path.name} can't be read: {error}"
+            ) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise AlderError(
+                Reason.UNAVAILABLE,
+                f"the store {self._path.name} can't be written ({error}); check the disk's space "
+                "and health, then restart",
+            ) from error
 
 
 def prefix_end(prefix: bytes) -> bytes | None:
@@ -194,6 +247,8 @@ def _options(family: FamilyOptions) -> Options:
         options.set_enable_blob_files(True)
         options.set_min_blob_size(family.blob_size_bytes_min)
         options.set_enable_blob_gc(True)
+        if family.blobs_compressed:
+            options.set_blob_compression_type(DBCompressionType.lz4())
     return options
 
 

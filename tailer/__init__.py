@@ -1,1 +1,2 @@
-"""The tailer: reads partitions of sources, decodes records into columns and pushes them to leaves."""
+"""The tailer: reads partitions of sources, decodes records into columns and pushes them to
+leaves."""

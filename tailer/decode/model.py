@@ -19,8 +19,8 @@ class DecodeLimits:
     """What one document and one collection may hold.
 
     ``depth_max`` counts containers inside each other, the document itself included;
-    ``document_fields_max`` counts keys at every depth; ``collection_fields_max`` counts the distinct
-    paths that one decoder makes columns of.
+    ``document_fields_max`` counts keys at every depth; ``collection_fields_max`` counts the
+    distinct paths that one decoder makes columns of.
     """
 
     document_size_bytes_max: int = 16 * 1024 * 1024
@@ -41,10 +41,10 @@ class Rejected:
 class Decoded:
     """The columns of a batch.
 
-    ``batch`` has one column per (tag, path), named by ``alder.fieldtypes.column_name`` and sorted by
-    name; each is ``len(kept)`` long and null where the document has no such value. ``kept`` holds the
-    input indices (int64, ascending) of the rows of ``batch``. ``overflow`` says that a path was given
-    no column because ``collection_fields_max`` was reached.
+    ``batch`` has one column per (tag, path), named by ``alder.fieldtypes.column_name`` and sorted
+    by name; each is ``len(kept)`` long and null where the document has no such value. ``kept``
+    holds the input indices (int64, ascending) of the rows of ``batch``. ``overflow`` says that a
+    path was given no column because ``collection_fields_max`` was reached.
     """
 
     batch: pa.Table
@@ -59,7 +59,9 @@ def rejected_rows(reasons: dict[int, str]) -> Rejected:
     return Rejected(np.asarray(rows, dtype=np.int32), [reasons[row] for row in rows])
 
 
-def make_table(names: Sequence[str], columns: Sequence[pa.ChunkedArray], row_count: int) -> pa.Table:
+def make_table(
+    names: Sequence[str], columns: Sequence[pa.ChunkedArray], row_count: int
+) -> pa.Table:
     """A table that keeps its number of rows also when it has no column."""
     if names:
         return pa.table(dict(zip(names, columns, strict=True)))

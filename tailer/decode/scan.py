@@ -1,10 +1,10 @@
 r"""One vectorised look at the raw bytes of a batch, before any parser sees them.
 
 It counts each row's keys, finds explicit nulls, bounds the depth, and marks the rows that need the
-strict parser. The count is exact for every row that is valid JSON and not marked: a key is a string
-(between quotes that no odd run of backslashes escapes) followed by a colon. What is not valid JSON may
-be counted wrongly, which is harmless, since a parser refuses such rows later. Every step is linear in
-the bytes, whatever they are.
+strict parser. The count is exact for every row that is valid JSON and not marked: a key is a
+string (between quotes that no odd run of backslashes escapes) followed by a colon. What is not
+valid JSON may be counted wrongly, which is harmless, since a parser refuses such rows later. Every
+step is linear in the bytes, whatever they are.
 """
 
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ NULL_MARK: Final = b'"\x7f\x7f"'
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Per row: ``keys`` (int64), and masks of rows whose quotes do not pair (``unclosed``), that nest
-    deeper than allowed (``deep``), or that only the strict parser may judge (``strict``). ``nulls`` are
-    the positions in the buffer of null values of keys.
+    """Per row: ``keys`` (int64), and masks of rows whose quotes do not pair (``unclosed``), that
+    nest deeper than allowed (``deep``), or that only the strict parser may judge (``strict``).
+    ``nulls`` are the positions in the buffer of null values of keys.
     """
 
     keys: npt.NDArray[np.int64]
@@ -46,7 +46,8 @@ class Scan:
 
 
 def scan(data: Bytes, offsets: Positions, depth_max: int) -> Scan:
-    """Scan rows ``data[offsets[i]:offsets[i + 1]]``; ``data`` has ``PADDING`` zero bytes at its end."""
+    """Scan rows ``data[offsets[i]:offsets[i + 1]]``; ``data`` has ``PADDING`` zero bytes at its
+    end."""
     strict = np.zeros(len(offsets) - 1, dtype=np.bool_)
     quotes, backslashes = _unescaped_quotes(data)
     bounds = np.searchsorted(quotes, offsets)
@@ -54,10 +55,10 @@ def scan(data: Bytes, offsets: Positions, depth_max: int) -> Scan:
     if unclosed.any():
         quotes = quotes[~np.repeat(unclosed, np.diff(bounds))]
         bounds = np.searchsorted(quotes, offsets)
-    after, stuck = _skip_space(data, quotes[1::2] + 1)
+    after, stuck = skip_space(data, quotes[1::2] + 1)
     is_key = data[after] == _COLON
     totals = np.concatenate([[0], np.cumsum(is_key)])[bounds // 2]
-    values, stuck_values = _skip_space(data, after[is_key] + 1)
+    values, stuck_values = skip_space(data, after[is_key] + 1)
     _mark_rows(strict, offsets, np.concatenate([after[stuck], values[stuck_values]]))
     _mark_reserved(strict, data, offsets, backslashes)
     _mark_trailing_commas(strict, data, offsets)
@@ -81,8 +82,9 @@ def count_keys(data: Bytes, offsets: Positions) -> npt.NDArray[np.int64]:
 def mark_nulls(data: Bytes, nulls: Positions) -> Bytes:
     """A copy of the text in which null values of keys are the string ``NULL_MARK``.
 
-    DuckDB answers SQL NULL both for a key that is absent and for one that is null; with the mark, every
-    key that is there can be counted. Rows that could hold the mark themselves are ``strict``.
+    DuckDB answers SQL NULL both for a key that is absent and for one that is null; with the mark,
+    every key that is there can be counted. Rows that could hold the mark themselves are
+    ``strict``.
     """
     marked = data.copy()
     for index, byte in enumerate(NULL_MARK):
@@ -105,8 +107,8 @@ def _unescaped_quotes(data: Bytes) -> tuple[Positions, Positions]:
     return quotes[keep], backslashes
 
 
-def _skip_space(data: Bytes, positions: Positions) -> tuple[Positions, Mask]:
-    """The next position that is no whitespace, and a mask of those not reached."""
+def skip_space(data: Bytes, positions: Positions) -> tuple[Positions, Mask]:
+    """For each position the next one that is no whitespace, and a mask of those not reached."""
     stuck = _IS_SPACE[data[positions]]
     if not stuck.any():
         return positions, stuck
@@ -153,10 +155,9 @@ def _mark_trailing_commas(strict: Mask, data: Bytes, offsets: Positions) -> None
 
 def _deep_rows(data: Bytes, offsets: Positions, quotes: Positions, depth_max: int) -> Mask:
     deep = np.zeros(len(offsets) - 1, dtype=np.bool_)
-    opening = (data | 32) == ord("{")
-    totals = np.concatenate([[0], np.cumsum(opening, dtype=np.int64)])[offsets]
+    opening = np.flatnonzero((data | 32) == ord("{"))
     # Brackets inside strings count here too: an upper bound that few rows pass.
-    for row in np.flatnonzero(np.diff(totals) > depth_max):
+    for row in np.flatnonzero(np.diff(np.searchsorted(opening, offsets)) > depth_max):
         start, stop = offsets[row], offsets[row + 1]
         text = data[start:stop] | 32
         brackets = np.flatnonzero((text == ord("{")) | (text == ord("}")))
@@ -167,7 +168,7 @@ def _deep_rows(data: Bytes, offsets: Positions, quotes: Positions, depth_max: in
 
 
 def _nulls(data: Bytes, values: Positions) -> Positions:
-    nulls = values[data[values] == _NULL[0]]
+    nulls: Positions = values[data[values] == _NULL[0]]
     for index in range(1, len(_NULL)):
         nulls = nulls[data[nulls + index] == _NULL[index]]
     return nulls

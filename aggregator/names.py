@@ -1,0 +1,191 @@
+"""Names in SQL to paths in documents: one collection's fields as a tree of keys.
+
+A name is resolved key by key: the exact spelling first, then the only one that differs in case.
+Between a field and something inside another field the longest known path wins. A path that other
+paths continue is an object and reads as JSON; so does, where the limit on fields was reached, a path
+that has no column.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from alder import paths
+from alder.fieldtypes import sql_type
+from alder.schema import Schema
+
+_SYSTEM_TYPES: Final = {
+    "_id": "VARCHAR",
+    "_time": "TIMESTAMP",
+    "_source": "VARCHAR",
+    "_partition": "INTEGER",
+    "_offset": "BIGINT",
+    "_doc": "JSON",
+}
+_NEAREST_MAX: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What a name stands for: a path, its SQL type and its physical types (none: from _doc)."""
+
+    path: str
+    sql_type: str
+    types: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Key:
+    """A key of the tree: the types of the values right here, and the keys inside."""
+
+    types: frozenset[str] = frozenset()
+    inside: dict[str, "_Key"] = field(default_factory=dict)
+    folded: dict[str, list[str]] = field(default_factory=dict)
+
+    def child(self, name: str) -> "_Key":
+        if name not in self.inside:
+            self.inside[name] = _Key()
+            self.folded.setdefault(name.lower(), []).append(name)
+        return self.inside[name]
+
+    def find(self, name: str) -> str | None:
+        if name in self.inside:
+            return name
+        alike = self.folded.get(name.lower(), [])
+        return alike[0] if len(alike) == 1 else None
+
+
+class Names:
+    """The names of one collection at one version of its schema."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.overflow = schema.overflow
+        self._root = _Key()
+        for path, types in schema.fields.items():
+            key = self._root
+            for name in _tree_keys(path):
+                key = key.child(name)
+            key.types = key.types | types
+
+    def top_level(self) -> list[tuple[str, Field]]:
+        """The fields of the documents themselves, by the user's name, in the order first seen."""
+        fields = []
+        for name in self._root.inside:
+            user_name = name.removeprefix("\\") if _is_escaped_system(name) else name
+            fields.append((user_name, self._field([name])))
+        return fields
+
+    def all_fields(self) -> list[Field]:
+        """Every path with a type of its own, then objects are left out."""
+        found: list[Field] = []
+
+        def collect(keys: list[str], key: _Key) -> None:
+            if key.types:
+                found.append(self._field(keys))
+            for name, inner in key.inside.items():
+                collect([*keys, name], inner)
+
+        collect([], self._root)
+        return found
+
+    def resolve(self, parts: Sequence[str]) -> Field | None:
+        """The field of a name given in parts; None if the collection has none."""
+        system = self._system(parts)
+        if system is not None:
+            return system
+        found = self._known(parts)
+        if found is not None:
+            return found
+        if len(parts) == 1:
+            return self._dotted(parts[0])
+        return None
+
+    def resolve_overflow(self, parts: Sequence[str]) -> Field | None:
+        """The JSON of a name without a column, where paths without columns may exist."""
+        if not self.overflow:
+            return None
+        return Field(paths.join(list(parts)), "JSON")
+
+    def nearest(self, parts: Sequence[str]) -> list[str]:
+        """Known names that are spelled like this one."""
+        known = [entry.path for entry in self.all_fields()] + list(paths.SYSTEM_FIELDS)
+        folded = {name.lower(): name for name in known}
+        wanted = ".".join(parts).lower()
+        close = difflib.get_close_matches(wanted, folded, n=_NEAREST_MAX, cutoff=0.6)
+        return [folded[name] for name in close]
+
+    def _system(self, parts: Sequence[str]) -> Field | None:
+        name = parts[0].lower()
+        if name not in _SYSTEM_TYPES:
+            return None
+        if len(parts) == 1:
+            return Field(name, _SYSTEM_TYPES[name])
+        if name == "_doc":
+            return self._known(parts[1:]) or Field(paths.join(list(parts[1:])), "JSON")
+        return None
+
+    def _known(self, parts: Sequence[str]) -> Field | None:
+        key = self._root
+        keys: list[str] = []
+        for index, part in enumerate(parts):
+            name = key.find(part)
+            if name is None:
+                holds_json = "json" in key.types or any(tag.startswith("list") for tag in key.types)
+                if keys and holds_json and not key.inside:
+                    return Field(_path([*keys, *parts[index:]]), "JSON")
+                return None
+            keys.append(name)
+            key = key.inside[name]
+        return self._field(keys)
+
+    def _dotted(self, name: str) -> Field | None:
+        """A whole path written as one quoted name, as `describe` prints it."""
+        if "." not in name and "\\" not in name:
+            return None
+        try:
+            keys = _tree_keys(name)
+        except ValueError:
+            return None
+        return self._known(keys)
+
+    def _field(self, keys: Sequence[str]) -> Field:
+        key = self._root
+        for name in keys:
+            key = key.inside[name]
+        path = _path(keys)
+        if key.inside or not key.types:
+            return Field(path, "JSON")
+        return Field(path, sql_type(key.types), tuple(sorted(key.types)))
+
+
+def nearest_of(name: str, known: Iterable[str]) -> list[str]:
+    """Names that are spelled like this one."""
+    folded = {entry.lower(): entry for entry in known}
+    close = difflib.get_close_matches(name.lower(), folded, n=_NEAREST_MAX, cutoff=0.6)
+    return [folded[entry] for entry in close]
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """The end of an error sentence that offers names."""
+    if not names:
+        return ""
+    return f"; did you mean {' or '.join(names)}?"
+
+
+def _is_escaped_system(name: str) -> bool:
+    return name.startswith("\\") and name[1:] in paths.SYSTEM_FIELDS
+
+
+def _tree_keys(path: str) -> list[str]:
+    """The keys of a path, the user's own `_id` at the root kept apart from the system's."""
+    keys = paths.split(path)
+    if keys[0] in paths.SYSTEM_FIELDS:
+        keys[0] = "\\" + keys[0]
+    return keys
+
+
+def _path(keys: Sequence[str]) -> str:
+    root = keys[0]
+    plain = root[1:] if _is_escaped_system(root) else root
+    return paths.join([plain, *keys[1:]])

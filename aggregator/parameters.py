@@ -1,0 +1,125 @@
+"""Parameters: values put into the tree as literals, never into the text.
+
+A value becomes one node, so nothing that it holds can be read as SQL.
+"""
+
+import datetime
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from aggregator import tree
+from aggregator.syntax import Statement
+from alder.errors import AlderError, Reason
+from alder.v1 import query_pb2
+
+_EPOCH: Final = datetime.datetime(1970, 1, 1)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
+
+
+def bound(statement: Statement, parameters: Sequence[query_pb2.Parameter]) -> tree.Node:
+    """The statement's tree with every parameter replaced by its value.
+
+    Raises AlderError(INVALID_ARGUMENT) where values and parameters don't match.
+    """
+    values = _by_name(parameters)
+    missing = sorted(statement.parameters - values.keys(), key=_natural)
+    if missing:
+        raise AlderError(
+            Reason.INVALID_ARGUMENT,
+            f"the statement has {_count(len(statement.parameters))}, but no value is given for "
+            f"{', '.join('$' + name for name in missing)}",
+        )
+    unused = sorted(values.keys() - statement.parameters, key=_natural)
+    if unused:
+        raise AlderError(
+            Reason.INVALID_ARGUMENT,
+            f"the statement has {_count(len(statement.parameters))}, so the value given for "
+            f"{', '.join('$' + name for name in unused)} has no place",
+        )
+    if not values:
+        return statement.node
+    nodes = {name: _literal(parameter) for name, parameter in values.items()}
+
+    def replace(node: tree.Node) -> tree.Node:
+        if node.get("class") == "PARAMETER":
+            return tree.named(nodes[node["identifier"]], node.get("alias", ""))
+        return tree.mapped(node, replace)
+
+    return replace(statement.node)
+
+
+def _by_name(parameters: Iterable[query_pb2.Parameter]) -> dict[str, query_pb2.Parameter]:
+    values: dict[str, query_pb2.Parameter] = {}
+    position = 0
+    for parameter in parameters:
+        name = parameter.name
+        if not name:
+            position += 1
+            name = str(position)
+        if name in values:
+            raise AlderError(Reason.INVALID_ARGUMENT, f"two values are given for ${name}")
+        values[name] = parameter
+    return values
+
+
+def _natural(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isdecimal() else (0, name)
+
+
+def _count(number: int) -> str:
+    return {0: "no parameters", 1: "one parameter"}.get(number, f"{number} parameters")
+
+
+def _literal(parameter: query_pb2.Parameter) -> tree.Node:
+    match parameter.WhichOneof("value"):
+        case "null_value":
+            return tree.constant("NULL_LITERAL", "")
+        case "bool_value":
+            return tree.constant("BOOLEAN", "true" if parameter.bool_value else "false")
+        case "int_value":
+            return tree.constant("INTEGER", str(parameter.int_value))
+        case "float_value":
+            return tree.cast(tree.constant("STRING", repr(parameter.float_value)), "DOUBLE")
+        case "string_value":
+            return tree.constant("STRING", parameter.string_value)
+        case "bytes_value":
+            hexes = "".join(f"\\x{byte:02X}" for byte in parameter.bytes_value)
+            return tree.cast(tree.constant("STRING", hexes), "BLOB")
+        case "timestamp_us_value":
+            return _moment(parameter.timestamp_us_value)
+        case "date_value":
+            return _moment(parameter.date_value * 86_400_000_000, "DATE")
+        case "decimal_value":
+            return _decimal(parameter.decimal_value)
+        case _:
+            raise AlderError(
+                Reason.INVALID_ARGUMENT, "a parameter has no value; set null_value for NULL"
+            )
+
+
+def timestamp_literal(moment_us: int, type_name: str = "TIMESTAMP") -> tree.Node:
+    """A moment in microseconds since 1970 UTC as a literal of a TIMESTAMP, DATE or TIME."""
+    return _moment(moment_us, type_name)
+
+
+def _moment(moment_us: int, type_name: str = "TIMESTAMP") -> tree.Node:
+    try:
+        moment = _EPOCH + datetime.timedelta(microseconds=moment_us)
+    except OverflowError as error:
+        raise AlderError(
+            Reason.OUT_OF_RANGE, f"the parameter is no {type_name} between the years 1 and 9999"
+        ) from error
+    texts = {
+        "TIMESTAMP": moment.isoformat(sep=" "),
+        "DATE": moment.date().isoformat(),
+        "TIME": moment.time().isoformat(),
+    }
+    return tree.cast(tree.constant("STRING", texts[type_name]), type_name)
+
+
+def _decimal(text: str) -> tree.Node:
+    if not _NUMBER.match(text):
+        raise AlderError(Reason.INVALID_ARGUMENT, f"the parameter {text!r} is not a number")
+    integer = text.lstrip("+-").isdecimal()
+    return tree.constant("INTEGER" if integer else "NUMERIC", text.removeprefix("+"))

@@ -1,0 +1,99 @@
+"""Pushdown: which conditions of a statement a leaf can apply while it reads one reference.
+
+A condition moves down only if it reads that reference alone, gives the same on every evaluation,
+and stands where a row that fails it can't reach the answer: in the WHERE of the SELECT that reads
+the reference, on a side of the joins that no outer join fills with NULLs. The statement keeps all
+its conditions, so moving one down can only save rows, never decide.
+"""
+
+from aggregator import tree
+from aggregator.scope import Bindings, Reference
+from aggregator.security import is_volatile
+
+ROWS = "rows"
+
+
+def conditions(query: tree.Node, bindings: Bindings) -> dict[str, list[tree.Node]]:
+    """The conditions to push, by the alias of the reference, in terms of the table `rows`."""
+    aliases = {reference.alias for reference in bindings.references}
+    pushed: dict[str, list[tree.Node]] = {alias: [] for alias in aliases}
+    for node in tree.walk(query):
+        if node.get("type") != "SELECT_NODE" or node["where_clause"] is None:
+            continue
+        reachable = _kept_whole(node["from_table"], aliases)
+        for condition in tree.conjuncts(node["where_clause"]):
+            alias = only_alias(condition, aliases)
+            if alias is not None and alias in reachable and not is_volatile(condition):
+                pushed[alias].append(over_rows(condition))
+    return pushed
+
+
+def only_alias(condition: tree.Node, aliases: set[str]) -> str | None:
+    """The one reference that an expression reads; None if it reads more, less or other things."""
+    found: set[str] = set()
+    for part in tree.walk(condition):
+        if part.get("type") in {"SUBQUERY", "STAR", "WINDOW"} or part.get("class") == "WINDOW":
+            return None
+        if part.get("type") == "COLUMN_REF" and not _lambda_parameter(part, condition):
+            names = part["column_names"]
+            if len(names) != 2 or names[0] not in aliases:
+                return None
+            found.add(names[0])
+    return found.pop() if len(found) == 1 else None
+
+
+def _lambda_parameter(column: tree.Node, within: tree.Node) -> bool:
+    name = column["column_names"][0].lower()
+    for part in tree.walk(within):
+        if part.get("type") == "LAMBDA":
+            for inner in tree.walk(part["lhs"]):
+                if inner.get("type") == "COLUMN_REF" and inner["column_names"][0].lower() == name:
+                    return True
+    return False
+
+
+def over_rows(expression: tree.Node) -> tree.Node:
+    """A bound expression over one reference as an expression over the leaf's table."""
+
+    def change(node: tree.Node) -> tree.Node:
+        if node.get("type") == "COLUMN_REF" and len(node["column_names"]) == 2:
+            return {**node, "column_names": node["column_names"][1:]}
+        return tree.mapped(node, change)
+
+    return change(expression)
+
+
+def single_reference(query: tree.Node, bindings: Bindings) -> Reference | None:
+    """The reference, if the statement is one SELECT over one collection without subqueries."""
+    if query["type"] != "SELECT_NODE" or len(bindings.references) != 1:
+        return None
+    reference = bindings.references[0]
+    source = query["from_table"]
+    if source["type"] != "BASE_TABLE" or source["table_name"] != reference.table:
+        return None
+    if source["sample"] is not None or query["sample"] is not None or query["cte_map"]["map"]:
+        return None
+    if any(part.get("type") == "SUBQUERY" for part in tree.walk(query)):
+        return None
+    return None if is_volatile(query) else reference
+
+
+def _kept_whole(node: tree.Node, aliases: set[str]) -> set[str]:
+    """The references of a FROM whose rows reach the WHERE unless it drops them."""
+    if node["type"] in {"BASE_TABLE", "SUBQUERY"} and node["alias"] in aliases:
+        return {node["alias"]} if node["sample"] is None else set()
+    if node["type"] != "JOIN" or node["ref_type"] == "POSITIONAL":
+        return set()
+    left = _kept_whole(node["left"], aliases)
+    right = _kept_whole(node["right"], aliases)
+    if node["ref_type"] == "ASOF":
+        return left if node["join_type"] in {"INNER", "LEFT"} else set()
+    match node["join_type"]:
+        case "INNER":
+            return left | right
+        case "LEFT" | "SEMI" | "ANTI":
+            return left
+        case "RIGHT":
+            return right
+        case _:
+            return set()

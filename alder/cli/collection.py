@@ -1,0 +1,155 @@
+"""``alder collection``: create, list, show and drop collections."""
+
+import click
+
+from alder.catalog import Collection
+from alder.cli.options import plain, print_json, print_table, server_option
+from alder.client import connect
+
+FORMAT = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print.",
+)
+
+
+@click.group()
+def collection() -> None:
+    """Create, list, show and drop collections."""
+
+
+@collection.command()
+@click.argument("name")
+@click.option("--key", metavar="PATH", help="Key: the last document of a key replaces the others.")
+@click.option("--time", metavar="PATH", help="Event time (default: when the log got the event).")
+@click.option("--shard-by", metavar="PATH", help="Equal values of this path share a shard.")
+@click.option("--shards", type=click.IntRange(1, 4096), help="Number of shards.")
+@click.option(
+    "--source",
+    "sources",
+    metavar="URL",
+    multiple=True,
+    help="Files to index, such as 'file:///dir/*.jsonl' (JSONL, CSV, Parquet); repeatable.",
+)
+@click.option("--partitions", type=click.IntRange(1), help="Partitions of the collection's log.")
+@server_option
+def create(
+    name: str,
+    key: str | None,
+    time: str | None,
+    shard_by: str | None,
+    shards: int | None,
+    sources: tuple[str, ...],
+    partitions: int | None,
+    server: str | None,
+) -> None:
+    """Create the collection NAME.
+
+    A PATH is the keys from the document's root, joined by dots.
+    """
+    with connect(server) as connection:
+        made = connection.create_collection(
+            name,
+            key=key,
+            time=time,
+            shard_by=shard_by,
+            shards=shards,
+            sources=sources,
+            partitions=partitions,
+        )
+    count = len(made.shards)
+    click.echo(f"created {made.name} with {count} shard{'s' if count != 1 else ''}")
+
+
+@collection.command("list")
+@FORMAT
+@server_option
+def list_(form: str, server: str | None) -> None:
+    """List all collections."""
+    with connect(server) as connection:
+        found = connection.collections()
+    if form == "json":
+        print_json([_as_json(entry) for entry in found])
+        return
+    print_table(
+        ("name", "key", "time", "shards", "sources"),
+        (
+            (
+                entry.name,
+                entry.key_path,
+                entry.time_path,
+                len(entry.shards),
+                ", ".join(source.url for source in entry.sources),
+            )
+            for entry in found
+        ),
+        right=("shards",),
+    )
+
+
+@collection.command()
+@click.argument("name")
+@FORMAT
+@server_option
+def show(name: str, form: str, server: str | None) -> None:
+    """Show the collection NAME and its columns."""
+    with connect(server) as connection:
+        description = connection.describe(name)
+    if form == "json":
+        print_json(
+            {
+                "collection": _as_json(description.collection),
+                "columns": plain(description.columns),
+                "overflow": description.overflow,
+            }
+        )
+        return
+    entry = description.collection
+    print_table(
+        ("property", "value"),
+        (
+            ("name", entry.name),
+            ("key", entry.key_path),
+            ("time", entry.time_path),
+            ("shard by", entry.shard_by_path),
+            ("shards", len(entry.shards)),
+            ("sources", ", ".join(source.url for source in entry.sources)),
+        ),
+    )
+    click.echo()
+    print_table(
+        ("column", "type"), ((column.path, column.sql_type) for column in description.columns)
+    )
+    if description.overflow:
+        click.echo("(some paths have no column; read them as JSON from _doc)")
+
+
+@collection.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@server_option
+def drop(name: str, yes: bool, server: str | None) -> None:
+    """Drop the collection NAME with all its documents."""
+    if not yes:
+        click.confirm(f"drop {name} and all its documents?", abort=True, err=True)
+    with connect(server) as connection:
+        connection.drop_collection(name)
+    click.echo(f"dropped {name}")
+
+
+def _as_json(entry: Collection) -> dict[str, object]:
+    return {
+        "name": entry.name,
+        "key": entry.key_path or None,
+        "time": entry.time_path or None,
+        "shard_by": entry.shard_by_path or None,
+        "shards": [plain(shard) for shard in entry.shards],
+        "sources": [
+            {"name": source.name, "url": source.url, "partitions": len(source.partitions)}
+            for source in entry.sources
+        ],
+        "epoch": entry.epoch,
+    }

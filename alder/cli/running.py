@@ -1,0 +1,38 @@
+"""Runs a process of the product: starts its parts, says that it is ready, drains on a signal."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import uvloop
+
+Build = Callable[[AsyncExitStack], Awaitable[str]]
+"""Starts everything, registers how to end it on the stack, and returns what the ready line says."""
+
+
+def run_until_signal(build: Build) -> None:
+    """Runs until SIGTERM or SIGINT, then ends the parts in reverse order.
+
+    The one line on standard output is the ready line; all else goes to standard error.
+    """
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(build))
+
+
+async def _run(build: Build) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        print(await build(stack), flush=True)
+        await stop.wait()
+        logging.getLogger(__name__).info("draining")

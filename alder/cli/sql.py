@@ -1,0 +1,168 @@
+"""``alder sql``: one query, its result on stdout or in a file."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+import click
+import orjson
+
+from alder.cli import output
+from alder.cli.options import server_option
+from alder.client import Cursor, ResultInfo, connect
+from alder.client.parameters import Value
+
+_FORMATS_OF_SUFFIXES: Final = {
+    ".csv": "csv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".parquet": "parquet",
+}
+
+
+@click.command()
+@click.argument("statement")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(output.FORMATS),
+    help="How to print; arrow is an Arrow IPC stream [default: by the suffix of --output, table on "
+    "a terminal, csv in a pipe].",
+)
+@click.option(
+    "--output",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this file, which appears once the result is whole.",
+)
+@click.option(
+    "--param",
+    "params",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="Value for $NAME: a JSON scalar (5, 1.5, true, null, '\"5\"'), else text; repeatable.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Give up after this time.",
+)
+@click.option("--latest", is_flag=True, help="Read the newest each shard has, not one cut.")
+@click.option("--stats", is_flag=True, help="Say on stderr what was read and how long it took.")
+@server_option
+def sql(
+    statement: str,
+    form: str | None,
+    target: Path | None,
+    params: tuple[str, ...],
+    timeout_s: float | None,
+    latest: bool,
+    stats: bool,
+    server: str | None,
+) -> None:
+    """Run STATEMENT, one SELECT in DuckDB's dialect; - reads it from stdin.
+
+    The result is a table on a terminal and CSV in a pipe, unless --format says otherwise.
+    """
+    chosen = _choose_format(form, target)
+    if chosen in output.BINARY_FORMATS and target is None and sys.stdout.isatty():
+        raise click.UsageError(f"{chosen} is not for a terminal; use --output FILE or a pipe")
+    if chosen == "table" and target is not None:
+        raise click.UsageError("a table is for the terminal; choose another --format for a file")
+    values = dict(_parameter(param) for param in params)
+    text = _read_stdin() if statement == "-" else statement
+    with connect(server) as connection:
+        cursor = connection.execute(
+            text, values or None, timeout_s=timeout_s, consistency="latest" if latest else None
+        )
+        _deliver(cursor, chosen, target)
+        if stats:
+            _print_stats(cursor.trailer)
+
+
+def _choose_format(form: str | None, target: Path | None) -> str:
+    if form is not None:
+        return form
+    if target is not None:
+        return _FORMATS_OF_SUFFIXES.get(target.suffix.lower(), "csv")
+    return "table" if sys.stdout.isatty() else "csv"
+
+
+def _deliver(cursor: Cursor, form: str, target: Path | None) -> None:
+    reader = cursor.fetch_record_batch()
+    if form == "table":
+        output.print_result(reader.schema, reader)
+    elif target is None:
+        sink = sys.stdout.buffer
+        output.write(form, reader.schema, reader, sink)
+        sink.flush()
+    else:
+        with _new_file(target) as sink:
+            output.write(form, reader.schema, reader, sink)
+
+
+@contextmanager
+def _new_file(target: Path) -> Iterator[IO[bytes]]:
+    """A file that takes its name when the block ends well; a device or pipe is written at once."""
+    if target.exists() and not target.is_file():
+        with target.open("wb") as device:
+            yield device
+        return
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(name).chmod(0o666 & ~umask)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _parameter(text: str) -> tuple[str, Value]:
+    name, equals, value = text.partition("=")
+    name = name.removeprefix("$")
+    if not equals or not name:
+        raise click.UsageError(f"--param takes NAME=VALUE, not {text!r}")
+    try:
+        parsed = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return name, value
+    scalar: Value = value if isinstance(parsed, dict | list) else parsed
+    return name, scalar
+
+
+def _read_stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise click.UsageError("the statement on stdin is not UTF-8") from error
+
+
+def _print_stats(info: ResultInfo) -> None:
+    total_s = info.plan_s + info.scatter_s + info.finish_s
+    click.echo(
+        f"{info.rows:,} rows in {total_s * 1000:.1f} ms (plan {info.plan_s * 1000:.1f}, leaves "
+        f"{info.scatter_s * 1000:.1f}, finish {info.finish_s * 1000:.1f}), class "
+        f"{info.plan_class or '-'}, query {info.query_id}",
+        err=True,
+    )
+    for read in info.collections:
+        click.echo(
+            f"{read.collection}: {len(read.shards_answered)} of {len(read.shards_asked)} shards, "
+            f"{read.rows_scanned:,} of {read.rows_total:,} rows scanned, "
+            f"{read.segments_pruned:,} of {read.segments_total:,} segments pruned, "
+            f"cut {read.lag_records:,} records behind",
+            err=True,
+        )

@@ -1,0 +1,112 @@
+"""``alder status``: nodes, collections, rows and lag at a glance."""
+
+import sys
+from typing import Final
+
+import click
+
+from alder.catalog import Node
+from alder.cli.options import plain, print_json, print_table, server_option
+from alder.client import ClusterStatus, connect
+from alder.v1 import catalog_pb2
+
+TIMEOUT_S: Final = 30.0
+
+
+@click.command()
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print; json has every shard and partition.",
+)
+@server_option
+def status(form: str, server: str | None) -> None:
+    """Show nodes, collections, rows and lag."""
+    with connect(server) as connection:
+        state = connection.status(timeout_s=TIMEOUT_S)
+    if form == "json":
+        print_json(_as_json(state))
+    else:
+        _print(state)
+
+
+def _print(state: ClusterStatus) -> None:
+    print_table(
+        ("node", "role", "address", "state"),
+        (
+            (node.node_id, _role(node.role), node.address or "(in process)", _state(state, node))
+            for node in sorted(state.catalog.nodes.values(), key=lambda node: node.node_id)
+        ),
+    )
+    click.echo()
+    names = sorted(state.catalog.collections)
+    print_table(
+        ("collection", "shards", "rows", "lag", "quarantined", "segments", "disk MB"),
+        (
+            (
+                name,
+                len(state.catalog.collections[name].shards),
+                f"{state.rows(name):,}",
+                f"{state.lag_records(name):,}",
+                f"{state.quarantined(name):,}",
+                sum(shard.segments for shard in state.shards if shard.collection == name),
+                f"{_disk_bytes(state, name) / 1e6:,.1f}",
+            )
+            for name in names
+        ),
+        right=("shards", "rows", "lag", "quarantined", "segments", "disk MB"),
+    )
+    for partition in state.tailing:
+        if partition.error:
+            click.echo(
+                f"{partition.collection}/{partition.source}/{partition.partition} stands still at "
+                f"{partition.next_offset}: {partition.error}"
+            )
+    if state.unreachable:
+        print(f"no answer from: {', '.join(state.unreachable)}", file=sys.stderr)
+
+
+def _state(state: ClusterStatus, node: Node) -> str:
+    if node.node_id in state.unreachable:
+        return "no answer"
+    return "live" if node.live else "gone"
+
+
+def _role(role: catalog_pb2.NodeRole) -> str:
+    return catalog_pb2.NodeRole.Name(role).removeprefix("NODE_ROLE_").lower()
+
+
+def _disk_bytes(state: ClusterStatus, name: str) -> int:
+    return sum(shard.disk_bytes for shard in state.shards if shard.collection == name)
+
+
+def _as_json(state: ClusterStatus) -> dict[str, object]:
+    return {
+        "revision": state.catalog.revision,
+        "nodes": [
+            {
+                "node_id": node.node_id,
+                "role": _role(node.role),
+                "address": node.address,
+                "live": node.live,
+            }
+            for node in state.catalog.nodes.values()
+        ],
+        "collections": [
+            {
+                "name": name,
+                "shards": len(collection.shards),
+                "rows": state.rows(name),
+                "lag_records": state.lag_records(name),
+                "quarantined": state.quarantined(name),
+            }
+            for name, collection in sorted(state.catalog.collections.items())
+        ],
+        "shards": [plain(shard) for shard in state.shards],
+        "partitions": [plain(lag) for lag in state.lags],
+        "tailing": [plain(partition) for partition in state.tailing],
+        "unreachable": list(state.unreachable),
+    }

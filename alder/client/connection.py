@@ -1,0 +1,227 @@
+"""Connections: queries, appends and the catalog of one server, over one channel.
+
+A connection holds no state of its own besides the channel, so threads may share it, and it outlives
+a restart of the server.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from types import TracebackType
+from typing import Final
+
+from alder.catalog import Collection, Snapshot
+from alder.client import documents, errors
+from alder.client.channel import Channel, resolve_target
+from alder.client.cursor import Cursor
+from alder.client.documents import Document
+from alder.client.model import ClusterStatus, CollectionDescription, QuarantinedRecord
+from alder.client.parameters import Parameters
+from alder.client.results import ResultStream
+from alder.client.token import Token
+from alder.errors import Reason
+from alder.positions import PositionVector
+from alder.v1 import catalog_pb2, query_pb2
+
+QUERY_TIMEOUT_S: Final = 300.0
+CATALOG_TIMEOUT_S: Final = 30.0
+
+
+def connect(target: str | None = None, *, timeout_s: float = QUERY_TIMEOUT_S) -> "Connection":
+    """A connection to ``host:port`` or ``alder://host:port``.
+
+    Without a target: the environment's ALDER_SERVER, else 127.0.0.1:7700. The server is first asked
+    by the first call. ``timeout_s`` is the deadline of queries that name none. Raises
+    ProgrammingError for a malformed target.
+    """
+    return Connection(Channel(resolve_target(target)), timeout_s)
+
+
+class Connection:
+    """A connection of DB-API 2.0, with appends. Every method raises subclasses of Error."""
+
+    Warning = errors.Warning
+    Error = errors.Error
+    InterfaceError = errors.InterfaceError
+    DatabaseError = errors.DatabaseError
+    DataError = errors.DataError
+    OperationalError = errors.OperationalError
+    IntegrityError = errors.IntegrityError
+    InternalError = errors.InternalError
+    ProgrammingError = errors.ProgrammingError
+    NotSupportedError = errors.NotSupportedError
+
+    def __init__(self, channel: Channel, timeout_s: float = QUERY_TIMEOUT_S) -> None:
+        self._channel: Channel | None = channel
+        self._timeout_s = timeout_s
+
+    def cursor(self) -> Cursor:
+        """A new cursor."""
+        self._open_channel()
+        return Cursor(self)
+
+    def execute(
+        self,
+        sql: str,
+        params: Parameters = None,
+        *,
+        min_positions: Token | Iterable[Token] | None = None,
+        timeout_s: float | None = None,
+        consistency: str | None = None,
+        plan_class: str | None = None,
+    ) -> Cursor:
+        """Runs one SELECT in a new cursor; see :meth:`Cursor.execute`."""
+        return self.cursor().execute(
+            sql,
+            params,
+            min_positions=min_positions,
+            timeout_s=timeout_s,
+            consistency=consistency,
+            plan_class=plan_class,
+        )
+
+    def run(self, request: query_pb2.ExecuteRequest, timeout_s: float | None) -> ResultStream:
+        """Starts a query; the cursor's side of :class:`alder.client.cursor.Queries`."""
+        deadline_s = self._timeout_s if timeout_s is None else timeout_s
+        return ResultStream(self._open_channel().stream("Query.execute", request, deadline_s))
+
+    def append(
+        self,
+        collection: str,
+        docs: Iterable[Document],
+        partition: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Token:
+        """Appends documents and returns once they are on the log's disk.
+
+        A document is a dict, or JSON text as str or bytes, sent as it is; one longer than 16 MiB
+        goes to quarantine. They are drawn and sent as a stream, so any number needs little memory.
+        Documents of one ``partition`` keep their order; without it the log spreads them. The token,
+        given to a query as ``min_positions``, makes it see all of them. After an error some of the
+        documents may be in the log.
+        """
+        channel = self._open_channel()
+        requests = documents.messages(collection, docs, partition)
+        first = next(requests, None)
+        if first is None:
+            return Token()
+        response = channel.upload("Log.append", chain((first,), requests), timeout_s)
+        return Token({collection: PositionVector.from_proto(response.token)})
+
+    def create_collection(
+        self,
+        name: str,
+        *,
+        key: str | None = None,
+        time: str | None = None,
+        shard_by: str | None = None,
+        shards: int | None = None,
+        sources: Sequence[str] = (),
+        partitions: int | None = None,
+        timeout_s: float = CATALOG_TIMEOUT_S,
+    ) -> Collection:
+        """Creates a collection.
+
+        ``key``: path of the key (the last document of a key wins); ``time``: path of the event
+        time; ``shard_by``: path whose equal values share a shard; ``sources``: ``file://`` URLs
+        with globs; ``shards`` and log ``partitions``: None for the server's default.
+        """
+        request = catalog_pb2.CreateCollectionRequest(
+            name=name,
+            key_path=key or "",
+            time_path=time or "",
+            shard_by_path=shard_by or "",
+            shards=_count("shards", shards),
+            source_urls=sources,
+            log_partitions=_count("partitions", partitions),
+        )
+        response = self._open_channel().unary("Catalog.create_collection", request, timeout_s)
+        return Collection.from_proto(response.collection)
+
+    def drop_collection(self, name: str, timeout_s: float = CATALOG_TIMEOUT_S) -> None:
+        """Drops a collection with all its documents."""
+        request = catalog_pb2.DropCollectionRequest(name=name)
+        self._open_channel().unary("Catalog.drop_collection", request, timeout_s)
+
+    def collections(self, timeout_s: float = CATALOG_TIMEOUT_S) -> list[Collection]:
+        """All collections, by name."""
+        request = catalog_pb2.WatchRequest()
+        snapshots = self._open_channel().stream("Catalog.watch", request, timeout_s)
+        try:
+            snapshot = Snapshot.from_proto(next(snapshots))
+        except StopIteration as error:
+            raise errors.OperationalError(
+                Reason.UNAVAILABLE, "the server stopped before it gave its catalog; ask again"
+            ) from error
+        finally:
+            snapshots.close()
+        return sorted(snapshot.collections.values(), key=lambda collection: collection.name)
+
+    def describe(self, name: str, timeout_s: float | None = None) -> CollectionDescription:
+        """A collection and its columns as SQL sees them."""
+        request = query_pb2.DescribeCollectionRequest(name=name)
+        response = self._open_channel().unary(
+            "Query.describe_collection", request, timeout_s or self._timeout_s
+        )
+        return CollectionDescription.from_proto(response)
+
+    def status(self, timeout_s: float | None = None) -> ClusterStatus:
+        """Nodes, shards, rows and lag."""
+        response = self._open_channel().unary(
+            "Query.status", query_pb2.StatusRequest(), timeout_s or self._timeout_s
+        )
+        return ClusterStatus.from_proto(response)
+
+    def quarantine(
+        self, name: str, records_max: int = 0, timeout_s: float | None = None
+    ) -> Iterator[QuarantinedRecord]:
+        """The records of a collection that could not be decoded; 0: up to the server's limit."""
+        request = query_pb2.QuarantineRequest(
+            collection=name, records_max=_count("records_max", records_max)
+        )
+        stream = self._open_channel().stream(
+            "Query.list_quarantine", request, timeout_s or self._timeout_s
+        )
+        return map(QuarantinedRecord.from_proto, stream)
+
+    def commit(self) -> None:
+        """Does nothing: an append is durable when it returns."""
+        self._open_channel()
+
+    def rollback(self) -> None:
+        """Raises NotSupportedError: the log is never rewritten."""
+        raise errors.NotSupportedError(
+            Reason.UNSUPPORTED, "there is nothing to roll back: an append is durable at once"
+        )
+
+    def close(self) -> None:
+        """Cancels what is running; the connection can't be used any more."""
+        if self._channel is not None:
+            self._channel.close()
+        self._channel = None
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open_channel(self) -> Channel:
+        if self._channel is None:
+            raise errors.InterfaceError(
+                Reason.INVALID_ARGUMENT, "the connection is closed; connect again"
+            )
+        return self._channel
+
+
+def _count(name: str, value: int | None) -> int:
+    """A count for the wire, where 0 is the server's default."""
+    if value is not None and not 0 <= value < 1 << 31:
+        raise errors.ProgrammingError(
+            Reason.INVALID_ARGUMENT, f"{name} must be a number from 1 to {(1 << 31) - 1}"
+        )
+    return value or 0

@@ -1,0 +1,170 @@
+"""What a query says about itself, and its rows as they arrive.
+
+No result is taken for whole unless its trailer came (invariant I5): a stream that ends without one
+is an error.
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from alder.client.channel import ResponseStream
+from alder.client.errors import Error, InternalError
+from alder.client.token import Token
+from alder.errors import Reason
+from alder.positions import PositionVector
+from alder.v1 import leaf_pb2, query_pb2
+
+_SECONDS_PER_US: Final = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """What a query read of one collection.
+
+    ``positions`` is the cut that the answer stands for. ``lag_records`` counts the records that
+    some shard had already applied beyond the cut when it answered.
+    """
+
+    collection: str
+    positions: PositionVector
+    shards_asked: tuple[int, ...]
+    shards_answered: tuple[int, ...]
+    rows_total: int
+    rows_scanned: int
+    segments_total: int
+    segments_pruned: int
+    lag_records: int
+
+    @classmethod
+    def from_proto(cls, read: query_pb2.CollectionRead) -> "CollectionInfo":
+        """The entry of a trailer."""
+        positions = PositionVector.from_proto(read.positions)
+        return cls(
+            collection=read.collection,
+            positions=positions,
+            shards_asked=tuple(read.shards_asked),
+            shards_answered=tuple(read.shards_answered),
+            rows_total=sum(scan.rows_total for scan in read.scans),
+            rows_scanned=sum(scan.rows_scanned for scan in read.scans),
+            segments_total=sum(scan.segments_total for scan in read.scans),
+            segments_pruned=sum(scan.segments_pruned for scan in read.scans),
+            lag_records=_lag(positions, read.scans),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ResultInfo:
+    """The result contract of one query; times in seconds."""
+
+    query_id: str
+    plan_class: str
+    rows: int
+    collections: tuple[CollectionInfo, ...]
+    plan_s: float
+    scatter_s: float
+    finish_s: float
+
+    @property
+    def token(self) -> Token:
+        """The cut of every collection read: a later query given it sees at least the same."""
+        return Token({read.collection: read.positions for read in self.collections})
+
+    @classmethod
+    def from_proto(cls, trailer: query_pb2.ExecuteTrailer) -> "ResultInfo":
+        """The trailer of a result."""
+        return cls(
+            query_id=trailer.query_id,
+            plan_class=trailer.plan_class,
+            rows=trailer.rows,
+            collections=tuple(CollectionInfo.from_proto(read) for read in trailer.collections),
+            plan_s=trailer.plan_us * _SECONDS_PER_US,
+            scatter_s=trailer.scatter_us * _SECONDS_PER_US,
+            finish_s=trailer.finish_us * _SECONDS_PER_US,
+        )
+
+
+class ResultStream:
+    """The batches of one result in arrival order; the schema is known once it is made."""
+
+    def __init__(self, responses: ResponseStream) -> None:
+        self.info: ResultInfo | None = None
+        self._responses = responses
+        self._source = _ArrowSource(responses)
+        self._batches = self._read()
+        try:
+            self._reader = pa.ipc.open_stream(self._source)
+        except (pa.ArrowException, OSError) as error:
+            raise self._broken() from error
+        self.schema: pa.Schema = self._reader.schema
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return self._batches
+
+    def close(self) -> None:
+        """Cancels what has not arrived."""
+        self._responses.close()
+
+    def _read(self) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._reader
+        except (pa.ArrowException, OSError) as error:
+            raise self._broken() from error
+        trailer = self._source.drain()
+        if trailer is None:
+            raise self._broken()
+        self.info = ResultInfo.from_proto(trailer)
+
+    def _broken(self) -> Error:
+        return InternalError(Reason.INTERNAL, "the answer ended before it was complete; ask again")
+
+
+class _ArrowSource(io.RawIOBase):
+    """The Arrow pieces of a call as one file, and the trailer behind them."""
+
+    def __init__(self, responses: ResponseStream) -> None:
+        super().__init__()
+        self._responses = responses
+        self._piece = memoryview(b"")
+        self._trailer: query_pb2.ExecuteTrailer | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Exactly ``size`` bytes unless the Arrow part ends before."""
+        parts: list[memoryview] = []
+        missing = size
+        while missing and self._fill():
+            part = self._piece if size < 0 else self._piece[:missing]
+            self._piece = self._piece[len(part) :]
+            missing -= len(part)
+            parts.append(part)
+        return b"".join(parts)
+
+    def drain(self) -> query_pb2.ExecuteTrailer | None:
+        """Reads to the end of the call; the trailer, if it came."""
+        while self._fill():
+            self._piece = memoryview(b"")
+        return self._trailer
+
+    def _fill(self) -> bool:
+        while not self._piece:
+            response = next(self._responses, None)
+            if response is None:
+                return False
+            if response.WhichOneof("part") == "trailer":
+                self._trailer = response.trailer
+            else:
+                self._piece = memoryview(response.arrow)
+        return True
+
+
+def _lag(cut: PositionVector, scans: Iterable[leaf_pb2.ShardScan]) -> int:
+    newest = PositionVector()
+    for scan in scans:
+        newest = newest.merged(PositionVector.from_proto(scan.positions))
+    return sum(max(newest[key] - cut[key], 0) for key in newest)

@@ -1,0 +1,1 @@
+"""Benchmarks and the demonstration; run through `make bench` and `make demo`."""

@@ -1,0 +1,63 @@
+"""Changes of the catalog: what a commit consists of, and what a snapshot is after it. Pure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from alder.catalog import Collection, Node, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class PutCollection:
+    """A collection that is new, or replaces the one of its name."""
+
+    collection: Collection
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveCollection:
+    """A collection goes."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutNode:
+    """A node that is new, or replaces the one of its id."""
+
+    node: Node
+
+
+Change = PutCollection | RemoveCollection | PutNode
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogState:
+    """A snapshot and the number that the next collection gets."""
+
+    snapshot: Snapshot
+    next_collection_id: int = 1
+
+    def applied(self, changes: Sequence[Change]) -> "CatalogState":
+        """The state after one commit: its revision is the next one."""
+        collections = dict(self.snapshot.collections)
+        nodes = dict(self.snapshot.nodes)
+        next_collection_id = self.next_collection_id
+        for change in changes:
+            match change:
+                case PutCollection(collection):
+                    collections[collection.name] = collection
+                    next_collection_id = max(next_collection_id, collection.collection_id + 1)
+                case RemoveCollection(name):
+                    collections.pop(name, None)
+                case PutNode(node):
+                    nodes[node.node_id] = node
+        snapshot = Snapshot(self.snapshot.revision + 1, collections, nodes)
+        return CatalogState(snapshot, next_collection_id)
+
+    def with_liveness(self, live: Callable[[str], bool]) -> "CatalogState":
+        """The same state with every node as live as ``live`` says of its id."""
+        nodes = {
+            node_id: replace(node, live=live(node_id))
+            for node_id, node in self.snapshot.nodes.items()
+        }
+        return replace(self, snapshot=replace(self.snapshot, nodes=nodes))

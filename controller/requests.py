@@ -1,0 +1,104 @@
+"""Checks of what users ask the catalog for, and the collection that a request describes. Pure."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Final
+
+from alder import paths
+from alder.catalog import LOG_SOURCE, Collection, Source, SourcePartition, check_collection_name
+from alder.errors import AlderError, Reason
+from alder.slots import SLOTS
+from alder.v1 import catalog_pb2
+from controller.settings import ControllerSettings
+
+_FILE: Final = "file:///"
+
+
+def check_create(
+    request: catalog_pb2.CreateCollectionRequest, settings: ControllerSettings
+) -> None:
+    """Raises AlderError(INVALID_ARGUMENT, LIMIT) unless such a collection can be."""
+    check_collection_name(request.name)
+    if not 0 <= request.shards <= SLOTS:
+        raise AlderError(
+            Reason.INVALID_ARGUMENT, f"a collection has 1 to {SLOTS} shards, not {request.shards}"
+        )
+    if request.log_partitions < 0:
+        raise AlderError(Reason.INVALID_ARGUMENT, "a topic has at least 1 partition")
+    for what, path in (
+        ("key", request.key_path),
+        ("time", request.time_path),
+        ("shard-by", request.shard_by_path),
+    ):
+        _check_path(what, path, settings.text_characters_max)
+    _check_urls(request.source_urls, settings)
+
+
+def _check_path(what: str, path: str, characters_max: int) -> None:
+    if len(path) > characters_max:
+        raise AlderError(Reason.LIMIT, f"a path has at most {characters_max} characters")
+    if path:
+        try:
+            paths.split(path)
+        except ValueError as error:
+            raise AlderError(Reason.INVALID_ARGUMENT, f"the {what} path: {error}") from error
+
+
+def _check_urls(urls: Iterable[str], settings: ControllerSettings) -> None:
+    known: set[str] = set()
+    for url in urls:
+        if not url.startswith(_FILE) or len(url) == len(_FILE):
+            raise AlderError(
+                Reason.INVALID_ARGUMENT,
+                f"{url!r} can't be a source; give files as file:///directory/*.jsonl, with an "
+                "absolute path",
+            )
+        if len(url) > settings.text_characters_max:
+            raise AlderError(
+                Reason.LIMIT,
+                f"a source's URL has at most {settings.text_characters_max} characters",
+            )
+        if url in known:
+            raise AlderError(Reason.INVALID_ARGUMENT, f"the source {url!r} is given twice")
+        known.add(url)
+    if len(known) > settings.sources_max:
+        raise AlderError(
+            Reason.LIMIT,
+            f"a collection has at most {settings.sources_max} file sources; use globs",
+        )
+
+
+def sources(urls: Iterable[str], topic_id: str, log_partitions: int) -> tuple[Source, ...]:
+    """The log, and the files as ``file1``, ``file2``, ... in the order given."""
+    log = Source(
+        LOG_SOURCE,
+        LOG_SOURCE,
+        topic_id,
+        tuple(SourcePartition(number) for number in range(log_partitions)),
+    )
+    files = (Source(f"file{number}", url) for number, url in enumerate(urls, start=1))
+    return (log, *files)
+
+
+def already_exists(name: str) -> AlderError:
+    """The error for a second collection of a name."""
+    return AlderError(
+        Reason.ALREADY_EXISTS, f"the collection {name} exists; drop it first or choose another name"
+    )
+
+
+def unknown_collection(name: str, collections: Iterable[str]) -> AlderError:
+    """The error for a name that is not a collection's, with the nearest one that is."""
+    near = difflib.get_close_matches(name, sorted(collections), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return AlderError(Reason.UNKNOWN_COLLECTION, f"there is no collection {name!r}{hint}")
+
+
+def file_source(collection: Collection, name: str) -> Source:
+    """The source of that name. Raises AlderError(INVALID_ARGUMENT) unless it reads files."""
+    for source in collection.sources:
+        if source.name == name and source.name != LOG_SOURCE:
+            return source
+    raise AlderError(
+        Reason.INVALID_ARGUMENT, f"the collection {collection.name} has no file source {name!r}"
+    )

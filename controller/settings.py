@@ -1,0 +1,17 @@
+"""The controller's defaults and limits."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """Times in seconds. The limits keep a snapshot well within one gRPC message."""
+
+    lease_s: float = 3.0
+    shards_default: int = 1
+    log_partitions_default: int = 4
+    leaf_wait_s_default: float = 10.0
+    collections_max: int = 1_000
+    sources_max: int = 64
+    files_max: int = 100_000
+    text_characters_max: int = 4_096

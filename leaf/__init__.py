@@ -1,0 +1,1 @@
+"""The leaf tier: shards on RocksDB that apply pushes and run fragments."""

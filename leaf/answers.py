@@ -1,0 +1,45 @@
+"""What a leaf answers, as messages of the contract."""
+
+from collections.abc import Iterator
+
+from alder.arrow import chunks, to_bytes
+from alder.v1 import leaf_pb2
+from leaf.digest import to_hex
+from leaf.fragment import FragmentResult, horizon_of
+from leaf.pieces import alive_piece, holders
+from leaf.shard import Shard
+from leaf.view import ShardView
+
+
+def fragment_responses(
+    result: FragmentResult, elapsed_us: int
+) -> Iterator[leaf_pb2.FragmentResponse]:
+    """The stream of a fragment: one Arrow stream in pieces, then the trailer."""
+    for piece in chunks(to_bytes(result.table)):
+        yield leaf_pb2.FragmentResponse(arrow=piece)
+    trailer = leaf_pb2.FragmentTrailer(shards=result.scans, elapsed_us=elapsed_us)
+    yield leaf_pb2.FragmentResponse(trailer=trailer)
+
+
+def describe_shard(collection: str, number: int, shard: Shard) -> leaf_pb2.ShardDescription:
+    """A shard replica. Raises AlderError(CORRUPT)."""
+    view = shard.view
+    return leaf_pb2.ShardDescription(
+        collection=collection,
+        shard=number,
+        rows=rows_alive(view),
+        tail_rows=view.tail_rows,
+        segments=len(view.segments),
+        disk_bytes=shard.size_bytes(),
+        quarantined=view.counters.quarantined,
+        positions=view.positions.to_proto(),
+        digest=to_hex(view.counters.digest),
+    )
+
+
+def rows_alive(view: ShardView) -> int:
+    """Rows alive at the shard's newest. Raises AlderError(CORRUPT)."""
+    if not len(view.tombstones):
+        return view.counters.rows_born
+    at = horizon_of(view, None)
+    return sum(alive_piece(holder, at).rows_count for holder in holders(view))

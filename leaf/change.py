@@ -1,0 +1,133 @@
+"""What one push changes in a shard, computed before anything is written.
+
+A change is complete before its batch is committed and is installed only afterwards, so a failed
+commit leaves nothing half done.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+
+from alder.positions import PartitionKey
+from alder.rocks import Batch
+from leaf import births, layout
+from leaf.core import PushHeader
+from leaf.digest import combined, digest_rows
+from leaf.keyed import Resolution, resolve, running_maximum
+from leaf.layout import StreamRecord
+from leaf.rows import PushedRows, is_marker
+from leaf.tail import TailBlock
+from leaf.view import ShardView
+from leaf.visibility import Deaths
+
+Lookup = Callable[[Sequence[bytes]], list[bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A push to one stream: its record afterwards, the view afterwards but for the tail, rows."""
+
+    stream: int
+    record: StreamRecord
+    view: ShardView
+    block: TailBlock
+    quarantined: pa.Table
+    deaths: Deaths | None = None
+    keys: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    def put(self, batch: Batch, before: ShardView) -> None:
+        """Writes everything, but the records of other streams, into a batch."""
+        counters = self.view.counters
+        batch.put(layout.TAIL, layout.number_key(before.counters.block_next), self.block.encode())
+        batch.put(layout.META, layout.stream_key(self.stream), layout.encode_stream(self.record))
+        batch.put(layout.META, layout.COUNTERS_KEY, layout.encode_counters(counters))
+        if self.view.schema is not before.schema:
+            schema = self.view.schema.to_proto().SerializeToString()
+            batch.put(layout.META, layout.SCHEMA_KEY, schema)
+        for entry in self.quarantined.to_pylist():
+            value = layout.encode_quarantined(entry["reason"], entry["value"], entry["size_bytes"])
+            batch.put(layout.QUARANTINE, layout.quarantine_key(self.stream, entry["offset"]), value)
+        for key, value in self.keys.items():
+            batch.put(layout.KEYS, key, value)
+        if counters.tombstone_next != before.counters.tombstone_next and self.deaths is not None:
+            key = layout.tombstone_key(before.counters.tombstone_next)
+            batch.put(layout.META, key, layout.encode_deaths(self.deaths))
+
+
+def change_of(
+    view: ShardView,
+    record: StreamRecord,
+    push: PushHeader,
+    parsed: PushedRows | None,
+    quarantined: pa.Table,
+    overflow: bool,
+    lookup: Lookup | None,
+) -> Change:
+    """The change that an accepted push makes. ``lookup`` reads the key map of a keyed collection.
+
+    ``record`` is the stream's after the push but for its log time; ``view.streams`` includes it.
+    """
+    stream = view.streams.index(push.key)
+    counters = replace(
+        view.counters,
+        block_next=view.counters.block_next + 1,
+        quarantined=view.counters.quarantined + quarantined.num_rows,
+    )
+    if parsed is None:
+        block = TailBlock(stream, push.from_offset, push.to_offset, _NO_ROWS)
+        after = replace(view, counters=counters, schema=view.schema.with_columns((), overflow))
+        return Change(stream, record, after, block, quarantined)
+
+    resolution, table = (
+        None,
+        parsed.table.add_column(0, "_birth", pa.array(births.pack(stream, parsed.offsets))),
+    )
+    if lookup is not None:
+        resolution, record = _resolved(view, record, table, lookup)
+        table = table.filter(pa.array(~is_marker(table)))
+    tombstones = view.tombstones.added(resolution.deaths) if resolution else view.tombstones
+    counters = replace(
+        counters,
+        rows_born=counters.rows_born + table.num_rows,
+        tombstone_next=counters.tombstone_next + (tombstones is not view.tombstones),
+        digest=combined(counters.digest, _digest(push, parsed)),
+    )
+    schema = view.schema.with_columns(parsed.field_columns, overflow)
+    after = replace(view, counters=counters, schema=schema, tombstones=tombstones)
+    block = TailBlock(stream, push.from_offset, push.to_offset, table)
+    if resolution is None:
+        return Change(stream, record, after, block, quarantined)
+    return Change(stream, record, after, block, quarantined, resolution.deaths, resolution.keys)
+
+
+_NO_ROWS = pa.table({"_birth": pa.array([], pa.int64())})
+
+
+def _resolved(
+    view: ShardView, record: StreamRecord, table: pa.Table, lookup: Lookup
+) -> tuple[Resolution, StreamRecord]:
+    log_times = table.column("_log_time").cast(pa.int64()).to_numpy()
+    times_us = running_maximum(log_times, record.log_time_us)
+    keys = [key.encode() for key in table.column("_key").to_pylist()]
+    numbers = np.ascontiguousarray(table.column("_birth").to_numpy())
+    resolution = resolve(keys, numbers, times_us, view.streams, view.tombstones, lookup)
+    return resolution, replace(record, log_time_us=int(times_us[-1]))
+
+
+def _digest(push: PushHeader, parsed: PushedRows) -> int:
+    documents = parsed.table.column("_doc").cast(pa.binary()).to_pylist()
+    return digest_rows(push.source, push.partition, parsed.offsets.tolist(), documents)
+
+
+def stream_record(
+    records: Sequence[StreamRecord], numbers: Mapping[PartitionKey, int], push: PushHeader
+) -> tuple[int, StreamRecord]:
+    """The number and the record of the pushed stream after the push. Raises AlderError(LIMIT)."""
+    known = numbers.get(push.key)
+    stream = len(records) if known is None else known
+    births.check(stream, push.to_offset)
+    if known is not None:
+        return stream, replace(records[stream], next_offset=push.to_offset)
+    return stream, StreamRecord(push.source, push.partition, push.source_identity, push.to_offset)

@@ -1,0 +1,1 @@
+"""How a segment is stored: frames, pages, dictionaries, zone maps, postings."""

@@ -1,0 +1,54 @@
+"""The frame around every stored block: version, checksum, compression.
+
+Nothing is decoded before its checksum has been found right, so a damaged block becomes an error and
+never an answer.
+"""
+
+import struct
+import zlib
+from typing import Final
+
+import pyarrow as pa
+
+from alder.errors import AlderError, Reason
+
+VERSION: Final = 1
+_HEADER: Final = struct.Struct(">BII")
+_CODEC: Final = "zstd"
+
+
+def framed(payload: bytes) -> bytes:
+    """The payload, compressed, as it is stored."""
+    body: bytes = pa.compress(payload, codec=_CODEC, asbytes=True) if payload else b""
+    head = _HEADER.pack(VERSION, len(payload), 0)[:-4]
+    return head + zlib.crc32(body, zlib.crc32(head)).to_bytes(4, "big") + body
+
+
+def unframed(data: bytes, what: str) -> bytes:
+    """The inverse of :func:`framed`; ``what`` names the block in errors.
+
+    Raises AlderError(CORRUPT) for a damaged block, UNSUPPORTED for one of another version.
+    """
+    if len(data) < _HEADER.size:
+        raise _corrupt(what)
+    version, size_bytes, checksum = _HEADER.unpack_from(data)
+    if version != VERSION:
+        raise AlderError(
+            Reason.UNSUPPORTED,
+            f"{what} is stored in format {version}, this program knows format {VERSION}; "
+            "run the version that wrote it",
+        )
+    body = data[_HEADER.size :]
+    if zlib.crc32(body, zlib.crc32(data[: _HEADER.size - 4])) != checksum:
+        raise _corrupt(what)
+    if not size_bytes:
+        return b""
+    payload: bytes = pa.decompress(body, size_bytes, codec=_CODEC, asbytes=True)
+    return payload
+
+
+def _corrupt(what: str) -> AlderError:
+    return AlderError(
+        Reason.CORRUPT,
+        f"{what} is damaged on disk; remove the replica and let the leaf build it again",
+    )

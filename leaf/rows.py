@@ -1,0 +1,139 @@
+"""The rows of a push, checked before anything depends on them.
+
+A shard stores what it is given for ever, so names, types and order are verified here once; later
+modules rely on them.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from alder.arrow import from_bytes
+from alder.errors import AlderError, Reason
+from alder.fieldtypes import arrow_type, split_column_name
+from leaf.core import PushHeader
+
+SYSTEM_COLUMNS: Final = {
+    "_birth": pa.int64(),
+    "_time": pa.timestamp("us"),
+    "_log_time": pa.timestamp("us"),
+    "_doc": pa.string(),
+    "_key": pa.string(),
+}
+"""Columns that rows have beside those of their fields; ``_key`` in keyed collections only."""
+
+QUARANTINE_SCHEMA: Final = pa.schema(
+    [
+        ("offset", pa.int64()),
+        ("reason", pa.string()),
+        ("value", pa.binary()),
+        ("size_bytes", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PushedRows:
+    """Checked rows of a push: ``offsets`` ascend, the table has all columns but ``_offset``."""
+
+    offsets: NDArray[np.int64]
+    table: pa.Table
+
+    @property
+    def field_columns(self) -> list[str]:
+        """The names of the physical columns that hold a value."""
+        names = [name for name in self.table.column_names if name not in SYSTEM_COLUMNS]
+        rows = self.table.num_rows
+        return [name for name in names if self.table.column(name).null_count < rows]
+
+
+def column_type(name: str) -> pa.DataType:
+    """The Arrow type of a stored column. Raises ValueError for a name that is no such column."""
+    return (
+        SYSTEM_COLUMNS[name] if name in SYSTEM_COLUMNS else arrow_type(split_column_name(name)[0])
+    )
+
+
+def parse_rows(data: bytes, push: PushHeader, keyed: bool, rows_max: int) -> PushedRows | None:
+    """The rows of a push, None for an empty one.
+
+    Raises AlderError(INVALID_ARGUMENT) for rows that are not what the contract says, LIMIT for too
+    many, CORRUPT for bytes that are no Arrow stream.
+    """
+    if not data:
+        return None
+    table = from_bytes(data)
+    if table.num_rows == 0:
+        return None
+    if table.num_rows > rows_max:
+        raise AlderError(Reason.LIMIT, f"a push holds at most {rows_max} rows; push fewer at once")
+    required = ["_offset", "_time", "_log_time", "_doc", *(["_key"] if keyed else [])]
+    missing = [name for name in required if name not in table.column_names]
+    if missing or len(set(table.column_names)) != table.num_columns:
+        raise _refused(f"they lack the columns {missing}, or hold a column twice")
+    offsets = _checked_offsets(table.column("_offset"), push)
+    kept = [*required[1:], *(name for name in table.column_names if name not in required)]
+    columns = {name: _checked_column(name, table.column(name)) for name in kept}
+    if columns["_doc"].null_count and not keyed:
+        raise _refused("a row without a document deletes a key, but the collection has no keys")
+    if any(columns[name].null_count for name in ("_time", "_log_time", *required[4:])):
+        raise _refused("a time or a key is missing")
+    return PushedRows(offsets, pa.table(columns))
+
+
+def parse_quarantine(data: bytes, push: PushHeader) -> pa.Table:
+    """The quarantined records of a push, in :data:`QUARANTINE_SCHEMA`; no rows for none.
+
+    Raises AlderError as :func:`parse_rows`.
+    """
+    if not data:
+        return QUARANTINE_SCHEMA.empty_table()
+    table = from_bytes(data)
+    try:
+        table = table.select(QUARANTINE_SCHEMA.names).cast(QUARANTINE_SCHEMA)
+    except (pa.ArrowException, KeyError) as error:
+        raise _refused(f"the quarantined records have other columns: {error}") from error
+    offsets = table.column("offset").to_numpy()
+    if table.num_rows and not (
+        offsets.min() >= push.from_offset and offsets.max() < push.to_offset
+    ):
+        raise _refused("a quarantined record lies outside of the pushed range")
+    return table
+
+
+def _checked_offsets(column: pa.ChunkedArray, push: PushHeader) -> NDArray[np.int64]:
+    if column.type != pa.int64() or column.null_count:
+        raise _refused("_offset must be int64 without nulls")
+    offsets: NDArray[np.int64] = np.ascontiguousarray(column.to_numpy())
+    inside = offsets[0] >= push.from_offset and offsets[-1] < push.to_offset
+    if not inside or not (np.diff(offsets) > 0).all():
+        raise _refused("offsets must ascend and lie inside of the pushed range")
+    return offsets
+
+
+def _checked_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    try:
+        expected = column_type(name)
+        return column if column.type == expected else _cast(column, expected)
+    except (ValueError, pa.ArrowException) as error:
+        raise _refused(f"column {name!r} can't be of type {column.type}: {error}") from error
+
+
+def _cast(column: pa.ChunkedArray, expected: pa.DataType) -> pa.ChunkedArray:
+    if pa.types.is_timestamp(column.type) and column.type.tz not in (None, "UTC"):
+        raise ValueError("times are in UTC")
+    return column.cast(expected)
+
+
+def _refused(why: str) -> AlderError:
+    return AlderError(Reason.INVALID_ARGUMENT, f"the pushed rows are refused: {why}")
+
+
+def is_marker(table: pa.Table) -> NDArray[np.bool_]:
+    """True for the rows that only delete their key."""
+    mask: NDArray[np.bool_] = pc.is_null(table.column("_doc")).to_numpy()
+    return mask

@@ -1,0 +1,318 @@
+"""The leaf as a service: what tailers and aggregators call.
+
+The event loop only decides and waits; RocksDB, Arrow and DuckDB run on worker threads. Pushes,
+fragments and upkeep have threads of their own, so that a slow query delays no push.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from alder.catalog import Collection
+from alder.errors import AlderError, Reason
+from alder.positions import PositionVector
+from alder.schema import Schema
+from alder.v1 import common_pb2, leaf_pb2
+from leaf.answers import describe_shard, fragment_responses
+from leaf.core import Decision, PushHeader
+from leaf.engine import Cancellation, Engine
+from leaf.fragment import FragmentLimits, FragmentResult, run_fragment
+from leaf.ownership import Follower, ShardKey, Shards
+from leaf.settings import LeafSettings
+from leaf.shard import Shard
+from leaf.signal import Signal
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+INTERRUPT_INTERVAL_S: Final = 0.05
+
+
+class Leaf:
+    """Implements :class:`alder.interfaces.LeafClient`."""
+
+    def __init__(
+        self,
+        node_id: str,
+        directory: Path,
+        follower: Follower,
+        settings: LeafSettings | None = None,
+        seal_executor: Executor | None = None,
+    ) -> None:
+        self._node_id = node_id
+        self._directory = directory
+        self._follower = follower
+        self._settings = settings or LeafSettings()
+        self._apply_threads = ThreadPoolExecutor(self._settings.apply_threads, "leaf-apply")
+        self._query_threads = ThreadPoolExecutor(self._settings.query_threads, "leaf-query")
+        self._upkeep_threads = ThreadPoolExecutor(2, "leaf-upkeep")
+        self._engine = Engine(self._settings.query_memory_bytes)
+        self._shards = Shards(node_id, directory, self._settings, self._upkeep_threads)
+        self._limits = FragmentLimits(self._settings.scan_bytes_max)
+        self._moved = Signal()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Opens the shards that the snapshot places here, and follows it from now on."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        await self._shards.follow(self._follower.snapshot)
+        self._tasks = [
+            asyncio.create_task(self._follow(), name="leaf-follow"),
+            asyncio.create_task(self._sync(), name="leaf-sync"),
+        ]
+
+    async def close(self) -> None:
+        """Lets what runs end, syncs and closes every shard."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._shards.close()
+        for pool in (self._apply_threads, self._query_threads, self._upkeep_threads):
+            pool.shutdown()
+        self._engine.close()
+
+    async def apply(
+        self, request: leaf_pb2.ApplyRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.ApplyResponse:
+        """Applies a push to each of its shards; see leaf.proto. Each shard decides for itself."""
+        keys = [(request.collection_id, part.shard) for part in request.shards]
+        await self._wait_for(
+            lambda: self._knows(request) and all(self._shards.get(key) for key in keys),
+            self._settings.follow_wait_s,
+        )
+        collection = self._collection(request.collection, request.collection_id)
+        with self._shards.using(keys) as shards:
+            if collection is None:
+                shards = {}
+            epoch = 0 if collection is None else collection.epoch
+            response = await self._in(
+                self._apply_threads, lambda: _apply_all(request, shards, epoch)
+            )
+        self._moved.notify()
+        return response
+
+    async def positions(
+        self, request: leaf_pb2.PositionsRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.PositionsResponse:
+        """Positions and schema, after waiting for ``min_positions``; see leaf.proto.
+
+        Raises AlderError(NOT_OWNER) where a shard asked for is not here.
+        """
+        wanted = PositionVector.from_proto(request.min_positions)
+        keys = await self._keys(request.collection_id, request.shards)
+        wait_s = request.wait_ms / 1_000
+        if timeout_s is not None:
+            wait_s = min(wait_s, timeout_s)
+        reached = await self._wait_for(lambda: self._have_reached(keys, wanted), wait_s)
+        views = {key: shard.view for key in keys if (shard := self._shards.get(key))}
+        if len(views) < len(keys):
+            raise self._not_owner(request.collection)
+        schema = Schema()
+        for view in views.values():
+            schema = schema.merged(view.schema)
+        known = request.known_schema_version == schema.version
+        return leaf_pb2.PositionsResponse(
+            shards=[
+                leaf_pb2.ShardPositions(shard=shard, positions=view.positions.to_proto())
+                for (_, shard), view in sorted(views.items())
+            ],
+            schema=common_pb2.Schema(version=schema.version) if known else schema.to_proto(),
+            reached=reached,
+        )
+
+    async def execute(
+        self, request: leaf_pb2.FragmentRequest, timeout_s: float | None = None
+    ) -> AsyncIterator[leaf_pb2.FragmentResponse]:
+        """Runs a fragment at a cut; see leaf.proto.
+
+        Raises AlderError: NOT_OWNER for another epoch or a shard that is not here, UNAVAILABLE
+        where a shard does not reach the cut in time, DEADLINE, and what
+        :func:`leaf.fragment.run_fragment` raises.
+        """
+        started_s = asyncio.get_running_loop().time()
+        cut = None if request.latest else PositionVector.from_proto(request.at)
+        keys = await self._keys(request.collection_id, request.shards)
+        collection = self._collection(request.collection, request.collection_id)
+        if collection is None or collection.epoch != request.epoch:
+            raise self._not_owner(request.collection)
+        if cut is not None:
+            await self._catch_up(keys, cut, timeout_s)
+        with self._shards.using(keys) as shards:
+            if len(shards) < len(keys):
+                raise self._not_owner(request.collection)
+            result = await self._run(request, collection, shards, cut, timeout_s)
+        elapsed_s = asyncio.get_running_loop().time() - started_s
+        for response in fragment_responses(result, round(elapsed_s * 1e6)):
+            yield response
+
+    async def list_quarantine(
+        self, request: leaf_pb2.ListQuarantineRequest, timeout_s: float | None = None
+    ) -> AsyncIterator[common_pb2.QuarantinedRecord]:
+        """Records in quarantine, by shard, partition and offset."""
+        limit = self._settings.quarantine_list_max
+        records_max = min(request.records_max or limit, limit)
+        keys = await self._keys(request.collection_id, [])
+        with self._shards.using(keys) as shards:
+            for shard in shards.values():
+                call = partial(shard.quarantined, records_max)
+                records = await self._in(self._query_threads, call)
+                for record in records:
+                    yield record
+
+    async def describe(
+        self, request: leaf_pb2.DescribeLeafRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.DescribeLeafResponse:
+        """Sizes and state of the shards here."""
+        names = {
+            collection.collection_id: collection.name
+            for collection in self._follower.snapshot.collections.values()
+        }
+        with self._shards.using(list(self._shards.all())) as shards:
+            descriptions = await self._in(
+                self._query_threads,
+                lambda: [
+                    describe_shard(names[owner], number, shard)
+                    for (owner, number), shard in sorted(shards.items())
+                    if owner in names
+                ],
+            )
+        return leaf_pb2.DescribeLeafResponse(node_id=self._node_id, shards=descriptions)
+
+    async def _run(
+        self,
+        request: leaf_pb2.FragmentRequest,
+        collection: Collection,
+        shards: Mapping[ShardKey, Shard],
+        cut: PositionVector | None,
+        timeout_s: float | None,
+    ) -> FragmentResult:
+        cancellation = Cancellation()
+        views = {number: shard.view for (_, number), shard in shards.items()}
+        future = asyncio.get_running_loop().run_in_executor(
+            self._query_threads,
+            lambda: run_fragment(
+                views,
+                request.fragment,
+                cut,
+                collection.keyed,
+                self._engine,
+                self._limits,
+                cancellation,
+            ),
+        )
+        try:
+            await asyncio.wait({future}, timeout=timeout_s)
+        finally:
+            while not future.done():
+                cancellation.cancel()
+                await asyncio.wait({future}, timeout=INTERRUPT_INTERVAL_S)
+        return future.result()
+
+    async def _keys(self, collection_id: int, numbers: Sequence[int]) -> list[ShardKey]:
+        """The shards asked for; all that are here for none. Waits for ones about to open."""
+        keys = [(collection_id, number) for number in numbers]
+        await self._wait_for(
+            lambda: (
+                all(self._shards.get(key) for key in keys)
+                and bool(keys or self._shards.of_collection(collection_id))
+            ),
+            self._settings.follow_wait_s,
+        )
+        here = self._shards.of_collection(collection_id)
+        return keys or [(collection_id, number) for number in here]
+
+    async def _catch_up(
+        self, keys: Sequence[ShardKey], cut: PositionVector, timeout_s: float | None
+    ) -> None:
+        """A restarted leaf may be behind a cut that it named before."""
+        wait_s = min(timeout_s or self._settings.catch_up_wait_s, self._settings.catch_up_wait_s)
+        if not await self._wait_for(lambda: self._have_reached(keys, cut), wait_s):
+            raise AlderError(
+                Reason.UNAVAILABLE,
+                f"a shard on {self._node_id} has not caught up with the rows asked for; try again",
+            )
+
+    def _have_reached(self, keys: Sequence[ShardKey], wanted: PositionVector) -> bool:
+        shards = [self._shards.get(key) for key in keys]
+        return all(shard is None or shard.view.positions.reaches(wanted) for shard in shards)
+
+    def _collection(self, name: str, collection_id: int) -> Collection | None:
+        found = self._follower.snapshot.collections.get(name)
+        return found if found is not None and found.collection_id == collection_id else None
+
+    def _knows(self, request: leaf_pb2.ApplyRequest) -> bool:
+        collection = self._collection(request.collection, request.collection_id)
+        return collection is not None and collection.epoch >= request.epoch
+
+    def _not_owner(self, collection: str) -> AlderError:
+        return AlderError(
+            Reason.NOT_OWNER,
+            f"{self._node_id} does not serve these shards of {collection} in this epoch; "
+            "refresh the shard map",
+        )
+
+    async def _wait_for(self, condition: Callable[[], bool], wait_s: float) -> bool:
+        try:
+            async with asyncio.timeout(wait_s):
+                while not condition():
+                    await self._moved.wait()
+        except TimeoutError:
+            return condition()
+        return True
+
+    async def _follow(self) -> None:
+        followed = None
+        while True:
+            snapshot = self._follower.snapshot
+            if snapshot is followed:
+                await self._follower.changed()
+                continue
+            await self._shards.follow(snapshot)
+            followed = snapshot
+            self._moved.notify()
+
+    async def _sync(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.sync_interval_s)
+            with self._shards.using(list(self._shards.all())) as shards:
+                for key, shard in shards.items():
+                    try:
+                        await self._in(self._upkeep_threads, shard.sync)
+                    except AlderError as error:
+                        logger.error("shard %s can't be synced: %s", key, error)
+
+    async def _in(self, threads: Executor, call: Callable[[], T]) -> T:
+        """Runs a call that can't be interrupted; its shards stay in use until it has ended."""
+        future = asyncio.get_running_loop().run_in_executor(threads, call)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait({future})
+            raise
+
+
+def _apply_all(
+    request: leaf_pb2.ApplyRequest, shards: Mapping[ShardKey, Shard], epoch: int
+) -> leaf_pb2.ApplyResponse:
+    response = leaf_pb2.ApplyResponse()
+    for part in request.shards:
+        shard = shards.get((request.collection_id, part.shard))
+        decision = Decision(leaf_pb2.APPLY_STATUS_NOT_OWNER, 0)
+        if shard is not None:
+            push = PushHeader(
+                request.collection_id,
+                request.epoch,
+                request.source,
+                request.partition,
+                request.source_identity,
+                part.from_offset,
+                part.to_offset,
+            )
+            decision = shard.apply(push, epoch, part.rows, part.quarantine, request.overflow)
+        response.shards.add(
+            shard=part.shard, status=decision.status, next_offset=decision.next_offset
+        )
+    return response

@@ -1,0 +1,93 @@
+"""The live tail: pushed rows that no segment holds yet, as blocks on disk and tables in memory.
+
+On disk a block is one push: a header and an Arrow stream under one checksum, numbered without
+gaps, because a gap is the only sign that RocksDB lost the middle of an unsynced log. In memory
+small tables are merged into larger ones (each merge at least doubles the smaller side, so a row is
+copied a logarithmic number of times), because a query pays for every table that it reads.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from alder.arrow import from_bytes, to_bytes
+from alder.errors import AlderError, Reason
+
+_HEADER: Final = struct.Struct(">BIqqI")
+_VERSION: Final = 1
+MERGED_ROWS_MAX: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class TailBlock:
+    """One push to one shard. The table may have no rows."""
+
+    stream: int
+    from_offset: int
+    to_offset: int
+    table: pa.Table
+
+    def encode(self) -> bytes:
+        """The block as it is stored."""
+        payload = to_bytes(self.table, "lz4")
+        head = _HEADER.pack(_VERSION, self.stream, self.from_offset, self.to_offset, 0)
+        checksum = zlib.crc32(payload, zlib.crc32(head))
+        return head[:-4] + checksum.to_bytes(4, "big") + payload
+
+    @classmethod
+    def decode(cls, data: bytes) -> "TailBlock":
+        """The inverse of :meth:`encode`. Raises AlderError(CORRUPT)."""
+        if len(data) < _HEADER.size:
+            raise AlderError(Reason.CORRUPT, "a block of the live tail is cut off")
+        version, stream, from_offset, to_offset, checksum = _HEADER.unpack_from(data)
+        if version != _VERSION:
+            raise AlderError(
+                Reason.CORRUPT, f"a block of the live tail has the unknown format {version}"
+            )
+        payload = data[_HEADER.size :]
+        head = _HEADER.pack(version, stream, from_offset, to_offset, 0)
+        if zlib.crc32(payload, zlib.crc32(head)) != checksum:
+            raise AlderError(Reason.CORRUPT, "a block of the live tail has a wrong checksum")
+        return cls(stream, from_offset, to_offset, from_bytes(payload))
+
+
+@dataclass(frozen=True, slots=True)
+class TailChunk:
+    """Rows of one or several blocks, the first of which is ``first_block``."""
+
+    first_block: int
+    table: pa.Table
+    births: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, first_block: int, table: pa.Table) -> "TailChunk":
+        """The chunk of a table that has ``_birth``."""
+        return cls(first_block, table, np.ascontiguousarray(table.column("_birth").to_numpy()))
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.births)
+
+
+def appended(
+    tail: tuple[TailChunk, ...], chunk: TailChunk, merge_from_block: int
+) -> tuple[TailChunk, ...]:
+    """The tail with one more chunk. Chunks that begin before ``merge_from_block`` stay as they are.
+
+    Those are being sealed, and must still be there one by one when their segment replaces them.
+    """
+    chunks = [*tail, chunk]
+    while len(chunks) > 1:
+        earlier, later = chunks[-2], chunks[-1]
+        too_large = earlier.rows > 2 * later.rows or earlier.rows + later.rows > MERGED_ROWS_MAX
+        if earlier.first_block < merge_from_block or too_large:
+            break
+        merged = pa.concat_tables([earlier.table, later.table], promote_options="default")
+        chunks[-2:] = [TailChunk.of(earlier.first_block, merged.combine_chunks())]
+    return tuple(chunks)

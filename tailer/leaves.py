@@ -1,0 +1,53 @@
+"""A collection's leaves as a tailer sees them: they tell positions and take pushes."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alder.catalog import Collection
+from alder.interfaces import NodeDirectory
+from alder.positions import PositionVector
+from alder.v1 import leaf_pb2
+from tailer.core import ShardResult
+
+
+@dataclass(frozen=True, slots=True)
+class LeafAnswers:
+    """The position vector of every shard that a leaf told, and the paths that have columns."""
+
+    positions: Mapping[int, PositionVector]
+    paths: frozenset[str]
+
+    def of_partition(self, source: str, partition: int) -> dict[int, int]:
+        """The position of each shard in one partition."""
+        return {shard: vector[source, partition] for shard, vector in self.positions.items()}
+
+
+async def ask_positions(
+    directory: NodeDirectory, collection: Collection, timeout_s: float
+) -> LeafAnswers:
+    """Asks all leaves of a collection. Raises AlderError if one of them does not answer."""
+    request = leaf_pb2.PositionsRequest(
+        collection=collection.name, collection_id=collection.collection_id
+    )
+    answers = await asyncio.gather(
+        *(
+            directory.leaf(leaf).positions(request, timeout_s)
+            for leaf in collection.shards_by_leaf()
+        )
+    )
+    positions = {
+        entry.shard: PositionVector.from_proto(entry.positions)
+        for answer in answers
+        for entry in answer.shards
+    }
+    paths = frozenset(entry.path for answer in answers for entry in answer.schema.fields)
+    return LeafAnswers(positions, paths)
+
+
+async def push(
+    directory: NodeDirectory, leaf: str, request: leaf_pb2.ApplyRequest, timeout_s: float
+) -> dict[int, ShardResult]:
+    """Sends a push; the result per shard. Raises AlderError if no answer came."""
+    response = await directory.leaf(leaf).apply(request, timeout_s)
+    return {entry.shard: ShardResult(entry.status, entry.next_offset) for entry in response.shards}

@@ -1,0 +1,212 @@
+"""Drives one partition's state machine: performs its effects and feeds back what came of them.
+
+All decisions are in ``tailer.core``. Here are only reads, pushes, questions and delays, each a task of
+its own whose outcome becomes an event; events are handled one at a time.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from alder.catalog import Collection, Source, SourcePartition
+from alder.errors import AlderError, Reason
+from alder.interfaces import NodeDirectory
+from alder.v1 import leaf_pb2, tailer_pb2
+from tailer import core
+from tailer.batch import RowBuilder, RowSpec
+from tailer.decode import JsonDecoder
+from tailer.leaves import LeafAnswers, ask_positions, push
+from tailer.reader import PartitionReader
+from tailer.settings import TailerSettings
+from tailer.shardrows import PreparedRange
+from tailer.sources.model import PartitionSource
+
+logger = logging.getLogger(__name__)
+
+
+class PartitionTask:
+    """One partition of one source of a collection, from the log to the leaves."""
+
+    def __init__(
+        self,
+        collection: Collection,
+        source: Source,
+        partition: SourcePartition,
+        reads: PartitionSource,
+        directory: NodeDirectory,
+        settings: TailerSettings,
+        executor: Executor,
+        gate: asyncio.Semaphore,
+    ) -> None:
+        self.collection = collection
+        self._source = source
+        self._partition = partition
+        self._directory = directory
+        self._settings = settings
+        self._executor = executor
+        self._paths: frozenset[str] = frozenset()
+        self._prepared: dict[core.Range, PreparedRange] = {}
+        self._events: asyncio.Queue[core.Event] = asyncio.Queue()
+        self._state, self._first_effects = core.start(_shard_map(collection))
+        self._reading: asyncio.Task[None] | None = None
+        self._read_error = ""
+        self._records = 0
+        self._quarantined = 0
+        self._reader = PartitionReader(
+            reads, self._make_builder, executor, settings.read_wait_ms, gate
+        )
+
+    async def run(self) -> None:
+        """Works until cancelled. Raises only for a defect."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._perform(tasks, self._first_effects)
+                while True:
+                    event = await self._events.get()
+                    self._state, effects = core.step(self._state, event)
+                    if isinstance(event, core.PushFailed | core.AskFailed):
+                        logger.warning("%s stands still: %s", self.name, event.error)
+                    held = self._state.ranges
+                    self._prepared = {r: p for r, p in self._prepared.items() if r in held}
+                    self._perform(tasks, effects)
+        finally:
+            self._reader.close()
+
+    @property
+    def name(self) -> str:
+        """The partition in messages: collection/source/partition."""
+        return f"{self.collection.name}/{self._source.name}/{self._partition.partition}"
+
+    @property
+    def idle_at(self) -> int | None:
+        """What to hand to :meth:`observe` with positions asked from now on; None if not idle."""
+        return self._state.sequence if self._state.idle else None
+
+    def change_map(self, collection: Collection) -> None:
+        """Goes on with another shard map of the same collection."""
+        if _shard_map(collection) != _shard_map(self.collection):
+            self.collection = collection
+            self._events.put_nowait(core.MapChanged(_shard_map(collection)))
+
+    def observe(self, idle_at: int, answers: LeafAnswers) -> None:
+        """Compares with the leaves; one that lost a suffix is sent it again."""
+        self._events.put_nowait(core.Observed(idle_at, self._positions(answers)))
+
+    def progress(self) -> tailer_pb2.PartitionProgress:
+        """How far it is, and what keeps it from going on."""
+        return tailer_pb2.PartitionProgress(
+            collection=self.collection.name,
+            source=self._source.name,
+            partition=self._partition.partition,
+            next_offset=self._state.next_offset,
+            end_offset=self._reader.source_end,
+            records=self._records,
+            quarantined=self._quarantined,
+            error=self._state.error or self._read_error,
+        )
+
+    def _perform(self, tasks: asyncio.TaskGroup, effects: list[core.Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case core.Read():
+                    if self._reading is not None:
+                        self._reading.cancel()
+                    self._reading = tasks.create_task(self._read(effect, self._reading))
+                case core.Push():
+                    request = self._request(effect, self._prepared[effect.range])
+                    tasks.create_task(self._push(effect, request))
+                case core.Ask():
+                    tasks.create_task(self._ask(effect))
+                case core.Wait():
+                    tasks.create_task(self._wait(effect))
+
+    async def _read(self, effect: core.Read, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        failures = 0
+        while True:
+            try:
+                prepared = await self._reader.next(effect.offset, self.collection.shards)
+                break
+            except AlderError as error:
+                if error.reason is Reason.IDENTITY_CHANGED:
+                    logger.error("%s can't be read any more: %s", self.name, error)
+                    self._events.put_nowait(core.Refused(error.message))
+                    return
+                logger.warning("%s can't be read, trying again: %s", self.name, error)
+                self._read_error = error.message
+                failures += 1
+                await asyncio.sleep(self._settings.delay_s(failures))
+        self._read_error = ""
+        self._records += prepared.records
+        self._quarantined += prepared.quarantined
+        self._prepared[prepared.range] = prepared
+        self._events.put_nowait(core.RangeRead(effect.number, prepared.range))
+
+    def _request(
+        self, effect: core.Push, prepared: PreparedRange
+    ) -> Callable[[], leaf_pb2.ApplyRequest]:
+        collection = self.collection
+
+        def make() -> leaf_pb2.ApplyRequest:
+            return leaf_pb2.ApplyRequest(
+                collection=collection.name,
+                collection_id=collection.collection_id,
+                epoch=collection.epoch,
+                source=self._source.name,
+                partition=self._partition.partition,
+                source_identity=self._source.topic_id or self._partition.identity,
+                shards=[prepared.shard_rows(piece.shard, piece.begin) for piece in effect.slices],
+                overflow=prepared.overflow,
+            )
+
+        return make
+
+    async def _push(self, effect: core.Push, make: Callable[[], leaf_pb2.ApplyRequest]) -> None:
+        is_whole = all(piece.begin <= effect.range.begin for piece in effect.slices)
+        loop = asyncio.get_running_loop()
+        # Only cutting a part and encoding it again is work for a thread.
+        request = make() if is_whole else await loop.run_in_executor(self._executor, make)
+        try:
+            results = await push(
+                self._directory, effect.leaf, request, self._settings.push_timeout_s
+            )
+        except AlderError as error:
+            message = f"leaf {effect.leaf} did not take a push: {error.message}"
+            self._events.put_nowait(core.PushFailed(effect.number, message))
+        else:
+            self._events.put_nowait(core.Pushed(effect.number, results))
+
+    async def _ask(self, effect: core.Ask) -> None:
+        try:
+            answers = await ask_positions(
+                self._directory, self.collection, self._settings.ask_timeout_s
+            )
+        except AlderError as error:
+            self._events.put_nowait(core.AskFailed(effect.number, error.message))
+        else:
+            self._paths = answers.paths
+            self._events.put_nowait(core.Positions(effect.number, self._positions(answers)))
+
+    async def _wait(self, effect: core.Wait) -> None:
+        await asyncio.sleep(self._settings.delay_s(effect.failures))
+        self._events.put_nowait(core.WaitOver(effect.number))
+
+    def _positions(self, answers: LeafAnswers) -> dict[int, int]:
+        return answers.of_partition(self._source.name, self._partition.partition)
+
+    def _make_builder(self) -> RowBuilder:
+        spec = RowSpec(
+            self._source.name,
+            self._partition.partition,
+            self.collection.key_path,
+            self.collection.time_path,
+            self.collection.shard_by_path,
+        )
+        decoder = JsonDecoder(self._settings.decode, sorted(self._paths))
+        return RowBuilder(spec, self._settings, decoder)
+
+
+def _shard_map(collection: Collection) -> core.ShardMap:
+    return core.ShardMap(collection.epoch, {shard.shard: shard.leaf for shard in collection.shards})

@@ -1,0 +1,213 @@
+"""The tailer: takes over the partitions that are its own and feeds the collections' shards.
+
+Which partitions are its own follows from the catalog alone (rendezvous hashing over the live
+tailers), so nobody assigns them. Two tailers may hold a partition for a moment, when their snapshots
+differ; the leaves keep that harmless (I2). A tailer keeps no state: a new owner asks the leaves.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from alder.catalog import LOG_SOURCE, Collection, Snapshot, Source
+from alder.errors import AlderError
+from alder.interfaces import CatalogClient, LogClient, NodeDirectory
+from alder.placement import owner
+from alder.v1 import catalog_pb2, tailer_pb2
+from tailer.discovery import Discovery
+from tailer.leaves import ask_positions
+from tailer.partition import PartitionTask
+from tailer.settings import TailerSettings
+from tailer.sources.choose import open_partition
+
+logger = logging.getLogger(__name__)
+PartitionId = tuple[int, str, int]
+DiscoveryId = tuple[int, str]
+
+
+class Follower(Protocol):
+    """The catalog as it is known here: ``alder.membership.CatalogFollower``."""
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+
+    async def changed(self) -> None: ...
+
+
+class Tailer:
+    """A node of role tailer."""
+
+    def __init__(
+        self,
+        node_id: str,
+        catalog: CatalogClient,
+        follower: Follower,
+        directory: NodeDirectory,
+        log: LogClient,
+        settings: TailerSettings | None = None,
+    ) -> None:
+        self._node_id = node_id
+        self._catalog = catalog
+        self._follower = follower
+        self._directory = directory
+        self._log = log
+        self._settings = settings or TailerSettings()
+        self._executor = ThreadPoolExecutor(self._settings.worker_threads, "tailer")
+        self._gate = asyncio.Semaphore(2 * self._settings.worker_threads)
+        self._partitions: dict[PartitionId, tuple[PartitionTask, asyncio.Task[None]]] = {}
+        self._discoveries: dict[DiscoveryId, tuple[Discovery, asyncio.Task[None]]] = {}
+        self._background: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begins to follow the catalog; returns at once."""
+        self._background = [
+            asyncio.create_task(self._follow()),
+            asyncio.create_task(self._audit()),
+        ]
+
+    async def close(self) -> None:
+        """Stops every partition where it stands; the leaves know where that is."""
+        running = [
+            *self._background,
+            *(task for _, task in self._partitions.values()),
+            *(task for _, task in self._discoveries.values()),
+        ]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        self._partitions.clear()
+        self._discoveries.clear()
+        await asyncio.to_thread(self._executor.shutdown)
+
+    async def describe(
+        self, request: tailer_pb2.DescribeTailerRequest, timeout_s: float | None = None
+    ) -> tailer_pb2.DescribeTailerResponse:
+        """The partitions read here, with progress and errors."""
+        partitions = [work.progress() for work, _ in self._partitions.values()]
+        changed = {
+            (discovery.collection, discovery.source, number): reason
+            for discovery, _ in self._discoveries.values()
+            for number, reason in discovery.errors.items()
+        }
+        for entry in partitions:
+            reason = changed.pop((entry.collection, entry.source, entry.partition), "")
+            entry.error = entry.error or reason
+        partitions += [
+            tailer_pb2.PartitionProgress(
+                collection=collection, source=source, partition=number, end_offset=-1, error=reason
+            )
+            for (collection, source, number), reason in changed.items()
+        ]
+        partitions.sort(key=lambda entry: (entry.collection, entry.source, entry.partition))
+        return tailer_pb2.DescribeTailerResponse(node_id=self._node_id, partitions=partitions)
+
+    async def _follow(self) -> None:
+        while True:
+            changed = asyncio.ensure_future(self._follower.changed())
+            try:
+                self._reconcile(self._follower.snapshot)
+                # The limit is for tasks that ended by a defect: they are started again.
+                await asyncio.wait([changed], timeout=self._settings.audit_interval_s)
+            finally:
+                changed.cancel()
+
+    def _reconcile(self, snapshot: Snapshot) -> None:
+        tailers = [n.node_id for n in snapshot.live_nodes(catalog_pb2.NODE_ROLE_TAILER)]
+
+        def is_mine(thing: str) -> bool:
+            return owner(thing, tailers) == self._node_id
+
+        wanted: dict[PartitionId, Callable[[], PartitionTask]] = {}
+        listed: dict[DiscoveryId, tuple[Collection, Source]] = {}
+        for collection in snapshot.collections.values():
+            number = collection.collection_id
+            for source in collection.sources:
+                if source.url != LOG_SOURCE and is_mine(f"{number}/{source.name}/discovery"):
+                    listed[number, source.name] = (collection, source)
+                for entry in source.partitions:
+                    if is_mine(f"{number}/{source.name}/{entry.partition}"):
+                        key = (number, source.name, entry.partition)
+                        wanted[key] = self._maker(collection, source.name, entry.partition)
+        self._reconcile_partitions(wanted, snapshot)
+        self._reconcile_discoveries(listed)
+
+    def _maker(
+        self, collection: Collection, source_name: str, number: int
+    ) -> Callable[[], PartitionTask]:
+        def make() -> PartitionTask:
+            source = collection.source(source_name)
+            partition = next(p for p in source.partitions if p.partition == number)
+            reads = open_partition(
+                self._log, collection.name, source, partition, self._settings, self._executor
+            )
+            return PartitionTask(
+                collection,
+                source,
+                partition,
+                reads,
+                self._directory,
+                self._settings,
+                self._executor,
+                self._gate,
+            )
+
+        return make
+
+    def _reconcile_partitions(
+        self, wanted: dict[PartitionId, Callable[[], PartitionTask]], snapshot: Snapshot
+    ) -> None:
+        for key, (work, task) in list(self._partitions.items()):
+            _log_defect(work.name, task)
+            if key not in wanted or task.done():
+                task.cancel()
+                del self._partitions[key]
+        for key, make in wanted.items():
+            if key in self._partitions:
+                work = self._partitions[key][0]
+                work.change_map(snapshot.collections[work.collection.name])
+                continue
+            try:
+                work = make()
+            except AlderError as error:
+                logger.error("collection %d: %s", key[0], error)
+                continue
+            self._partitions[key] = (work, asyncio.create_task(work.run()))
+
+    def _reconcile_discoveries(self, listed: dict[DiscoveryId, tuple[Collection, Source]]) -> None:
+        for key, (discovery, task) in list(self._discoveries.items()):
+            _log_defect(f"the listing of {discovery.collection}/{discovery.source}", task)
+            if key not in listed or task.done():
+                task.cancel()
+                del self._discoveries[key]
+        for key, (collection, source) in listed.items():
+            if key in self._discoveries:
+                self._discoveries[key][0].follow(source)
+                continue
+            discovery = Discovery(self._catalog, collection.name, source, self._settings)
+            self._discoveries[key] = (discovery, asyncio.create_task(discovery.run()))
+
+    async def _audit(self) -> None:
+        """A leaf that lost a suffix says nothing by itself, so idle partitions are compared."""
+        while True:
+            await asyncio.sleep(self._settings.audit_interval_s)
+            idle: dict[int, list[tuple[PartitionTask, int]]] = {}
+            for (collection_id, _, _), (work, _) in self._partitions.items():
+                if work.idle_at is not None:
+                    idle.setdefault(collection_id, []).append((work, work.idle_at))
+            for works in idle.values():
+                try:
+                    answers = await ask_positions(
+                        self._directory, works[0][0].collection, self._settings.ask_timeout_s
+                    )
+                except AlderError as error:
+                    logger.info("positions can't be compared now: %s", error)
+                    continue
+                for work, idle_at in works:
+                    work.observe(idle_at, answers)
+
+
+def _log_defect(name: str, task: asyncio.Task[None]) -> None:
+    if task.done() and not task.cancelled() and task.exception() is not None:
+        logger.error("%s failed and is started again", name, exc_info=task.exception())

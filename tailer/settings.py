@@ -1,0 +1,47 @@
+"""Limits and delays of a tailer."""
+
+from dataclasses import dataclass, field
+
+from tailer.decode import DecodeLimits
+
+
+@dataclass(frozen=True, slots=True)
+class TailerSettings:
+    """Defaults suit events of some hundred bytes and leaves on the same network."""
+
+    decode: DecodeLimits = field(default_factory=DecodeLimits)
+    """Limits of a document and of a collection's fields."""
+    batch_size_bytes_max: int = 8 << 20
+    """Raw records that are read at once; one larger record is read alone."""
+    batch_rows_max: int = 50_000
+    """Records that are pushed at once."""
+    push_size_bytes_max: int = 32 << 20
+    """Rows of one push as Arrow, before it is split; a message may be twice as large."""
+    quarantine_prefix_bytes_max: int = 64 << 10
+    """Beginning that is kept of a record that exceeds the limit on a document."""
+    read_wait_ms: int = 1_000
+    """How long one read waits for a record to come."""
+    read_timeout_s: float = 10.0
+    """How long a read may take beyond its wait before it counts as failed."""
+    push_timeout_s: float = 30.0
+    """How long a push may take before it counts as failed."""
+    ask_timeout_s: float = 5.0
+    """How long a leaf may take to tell its positions."""
+    retry_delay_s: float = 0.02
+    """Delay after the first failure; it doubles with each further one in a row."""
+    retry_delay_s_max: float = 1.0
+    """Longest delay between two tries."""
+    audit_interval_s: float = 1.0
+    """How often idle partitions are compared with the leaves, which may have lost a suffix."""
+    discovery_interval_s: float = 2.0
+    """How often a glob is listed for new files."""
+    discovery_settle_s: float = 0.2
+    """How long a new file must keep its size and time before it is read."""
+    files_per_source_max: int = 10_000
+    """Files of one source; further ones are refused with an error."""
+    worker_threads: int = 2
+    """Threads that decode and read files."""
+
+    def delay_s(self, failures: int) -> float:
+        """The delay after that many failures in a row, at least 1."""
+        return min(self.retry_delay_s * 2.0 ** min(failures - 1, 30), self.retry_delay_s_max)

@@ -1,0 +1,98 @@
+"""Prepared ranges: each shard's part of a range, encoded as the contract wants it.
+
+A range is encoded as soon as it is decoded, while the one before is still being pushed. Only where a
+shard stands inside the range (after a crash, or beside another tailer) is its part cut and encoded
+again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from alder.arrow import to_bytes
+from alder.catalog import Shard
+from alder.v1 import leaf_pb2
+from tailer.batch import Rows
+from tailer.core import Range
+from tailer.route import rows_by_shard, take_rows
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPart:
+    """A shard's rows and quarantined records of a range, ascending by offset, and as Arrow IPC."""
+
+    table: pa.Table
+    quarantine: pa.Table
+    rows: bytes
+    quarantined: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRange:
+    """A range ready to be pushed to any of its shards, from any offset inside it."""
+
+    range: Range
+    parts: Mapping[int, ShardPart]
+    overflow: bool
+    records: int
+    quarantined: int
+    source_end: int
+
+    def shard_rows(self, shard: int, begin: int) -> leaf_pb2.ShardRows:
+        """The message for a shard that stands at ``begin``."""
+        part = self.parts[shard]
+        rows, quarantined = part.rows, part.quarantined
+        if begin > self.range.begin:
+            rows = _encoded(_from_offset(part.table, "_offset", begin))
+            quarantined = _encoded(_from_offset(part.quarantine, "offset", begin))
+        return leaf_pb2.ShardRows(
+            shard=shard,
+            from_offset=begin,
+            to_offset=self.range.end,
+            rows=rows,
+            quarantine=quarantined,
+        )
+
+
+def prepare(rows: Rows, shards: tuple[Shard, ...]) -> PreparedRange:
+    """Splits rows by shard and encodes them; ``shards`` ascend by slot and cover all slots."""
+    slot_ends = [shard.slot_end for shard in shards]
+    everywhere = np.flatnonzero(rows.slots < 0)
+    row_groups = rows_by_shard(np.maximum(rows.slots, 0), slot_ends)
+    refused_groups = rows_by_shard(rows.quarantine_slots, slot_ends)
+    parts = {}
+    for shard, indices, refused in zip(shards, row_groups, refused_groups, strict=True):
+        if len(everywhere):
+            indices = np.union1d(indices, everywhere)
+        table = without_empty_columns(take_rows(rows.table, indices))
+        quarantine = take_rows(rows.quarantine, refused)
+        parts[shard.shard] = ShardPart(table, quarantine, _encoded(table), _encoded(quarantine))
+    return PreparedRange(
+        rows.range,
+        parts,
+        rows.overflow,
+        rows.table.num_rows + rows.quarantine.num_rows,
+        rows.quarantine.num_rows,
+        rows.source_end,
+    )
+
+
+def without_empty_columns(table: pa.Table) -> pa.Table:
+    """The table without the columns that hold no value; system columns stay."""
+    kept = [
+        name
+        for name, column in zip(table.column_names, table.columns, strict=True)
+        if name.startswith("_") or column.null_count < table.num_rows
+    ]
+    return table if len(kept) == table.num_columns else table.select(kept)
+
+
+def _from_offset(table: pa.Table, column: str, begin: int) -> pa.Table:
+    first = int(np.searchsorted(table.column(column).to_numpy(), begin))
+    return without_empty_columns(table.slice(first))
+
+
+def _encoded(table: pa.Table) -> bytes:
+    return to_bytes(table.combine_chunks()) if table.num_rows else b""

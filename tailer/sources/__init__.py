@@ -1,0 +1,1 @@
+"""Sources: where a partition's records come from, all behind one protocol."""

@@ -1,0 +1,43 @@
+"""Chooses the reader of a partition by its source's URL."""
+
+from concurrent.futures import Executor
+
+from alder.catalog import LOG_SOURCE, Source, SourcePartition
+from alder.errors import AlderError, Reason
+from alder.interfaces import LogClient
+from tailer.settings import TailerSettings
+from tailer.sources.file import FileSource
+from tailer.sources.log import LogSource
+from tailer.sources.model import PartitionSource, ReadLimits
+
+FILE_SCHEME = "file://"
+
+
+def open_partition(
+    log: LogClient,
+    topic: str,
+    source: Source,
+    partition: SourcePartition,
+    settings: TailerSettings,
+    executor: Executor,
+) -> PartitionSource:
+    """The reader of a partition; nothing is opened before the first read.
+
+    Raises AlderError(UNSUPPORTED) for a URL of another kind.
+    """
+    limits = ReadLimits(
+        settings.batch_size_bytes_max,
+        settings.batch_rows_max,
+        settings.decode.document_size_bytes_max,
+        settings.quarantine_prefix_bytes_max,
+    )
+    if source.url == LOG_SOURCE:
+        return LogSource(
+            log, topic, source.topic_id, partition.partition, limits, settings.read_timeout_s
+        )
+    if source.url.startswith(FILE_SCHEME):
+        return FileSource(partition.name, partition.identity, limits, executor)
+    raise AlderError(
+        Reason.UNSUPPORTED,
+        f"source {source.name!r} has the URL {source.url!r}; use 'log' or file://",
+    )

@@ -1,0 +1,119 @@
+"""A file as a partition: a row's number is its offset, the file's time is the time of its records.
+
+The file is the one that was registered: if its size or time is another, reading stops with an error,
+since rows already applied would no longer be those of the file (I1).
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from alder.errors import AlderError, Reason
+from tailer.sources.csv import CsvRows
+from tailer.sources.lines import JsonLines
+from tailer.sources.model import PartitionSource, RawBatch, ReadLimits, empty_batch
+from tailer.sources.parquet import ParquetRows
+from tailer.sources.streams import format_suffix
+
+
+class FileFormat(Protocol):
+    """Reads one file."""
+
+    def batches(self, offset: int) -> Iterator[RawBatch]:
+        """Consecutive batches, not empty, up to the end; the first may begin before ``offset``.
+
+        What can't be read of the file is in quarantine. Raises OSError.
+        """
+        ...
+
+
+class FileSource(PartitionSource):
+    """A local file."""
+
+    finite = True
+
+    def __init__(self, path: str, identity: str, limits: ReadLimits, executor: Executor) -> None:
+        self._path = path
+        self._identity = identity
+        self._executor = executor
+        self._format = _choose_format(path, _time_us(identity), limits)
+        self._batches: Iterator[RawBatch] | None = None
+        self._position = 0
+        # A read that was given up may still be at work in its thread.
+        self._reading = threading.Lock()
+
+    async def read(self, offset: int, wait_ms: int) -> RawBatch:
+        """See ``PartitionSource``; never waits, since a file doesn't grow."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._read_alone, offset)
+
+    def close(self) -> None:
+        """Forgets the place in the file."""
+        self._batches = None
+
+    def _read_alone(self, offset: int) -> RawBatch:
+        with self._reading:
+            return self._read(offset)
+
+    def _read(self, offset: int) -> RawBatch:
+        try:
+            self._check_identity()
+            if self._batches is None or self._position != offset:
+                self._batches = self._format.batches(offset)
+                self._position = 0
+            for batch in self._batches:
+                self._position = batch.end
+                if batch.end > offset:
+                    return _from_offset(batch, offset)
+        except OSError as error:
+            self._batches = None
+            raise AlderError(
+                Reason.UNAVAILABLE,
+                f"file {self._path} can't be read ({error.strerror or error}); "
+                "it must stay readable for every tailer",
+            ) from error
+        self._batches = None
+        return empty_batch(offset, source_end=max(self._position, offset))
+
+    def _check_identity(self) -> None:
+        status = os.stat(self._path)
+        if f"{status.st_size}:{status.st_mtime_ns}" != self._identity:
+            raise AlderError(
+                Reason.IDENTITY_CHANGED,
+                f"file {self._path} changed after it was registered; "
+                "write further records to a new file",
+            )
+
+
+def _time_us(identity: str) -> int:
+    return int(identity.partition(":")[2] or 0) // 1_000
+
+
+def _choose_format(path: str, log_time_us: int, limits: ReadLimits) -> FileFormat:
+    suffix = format_suffix(path)
+    if suffix in {".csv", ".tsv"}:
+        return CsvRows(path, log_time_us, limits)
+    if suffix in {".parquet", ".pq"}:
+        return ParquetRows(path, log_time_us, limits)
+    return JsonLines(path, log_time_us, limits)
+
+
+def _from_offset(batch: RawBatch, offset: int) -> RawBatch:
+    if batch.begin >= offset:
+        return batch
+    first = int(np.searchsorted(batch.offsets, offset))
+    return replace(
+        batch,
+        begin=offset,
+        records=batch.records.slice(first),
+        offsets=batch.offsets[first:],
+        log_times_us=batch.log_times_us[first:],
+        quarantined=tuple(entry for entry in batch.quarantined if entry.offset >= offset),
+    )

@@ -1,0 +1,110 @@
+"""The embedded log as a source.
+
+Offsets are the log's own. Where the log no longer has the records that are wanted, because its
+retention removed them, the gap is one entry in quarantine: it is never passed over in silence.
+"""
+
+import numpy as np
+import pyarrow as pa
+
+from alder.errors import AlderError, Reason
+from alder.interfaces import LogClient
+from alder.v1 import log_pb2
+from tailer.sources.model import (
+    Quarantined,
+    RawBatch,
+    ReadLimits,
+    empty_batch,
+    oversize_reason,
+)
+
+
+class LogSource:
+    """One partition of a topic."""
+
+    finite = False
+
+    def __init__(
+        self,
+        log: LogClient,
+        topic: str,
+        topic_id: str,
+        partition: int,
+        limits: ReadLimits,
+        timeout_s: float,
+    ) -> None:
+        self._log = log
+        self._topic = topic
+        self._topic_id = topic_id
+        self._partition = partition
+        self._limits = limits
+        self._timeout_s = timeout_s
+
+    async def read(self, offset: int, wait_ms: int) -> RawBatch:
+        """See ``PartitionSource``; waits for records without polling."""
+        request = log_pb2.ReadRequest(
+            topic=self._topic,
+            partition=self._partition,
+            offset=offset,
+            size_bytes_max=self._limits.size_bytes_max,
+            wait_ms=wait_ms,
+            topic_id=self._topic_id,
+        )
+        try:
+            response = await self._log.read(request, wait_ms / 1_000 + self._timeout_s)
+        except AlderError as error:
+            begin = int(error.metadata.get("begin", -1))
+            if error.reason is Reason.OUT_OF_RANGE and begin > offset:
+                return _truncated(offset, begin)
+            raise
+        if not response.records:
+            return empty_batch(offset, response.end_offset)
+        return to_batch(offset, response, self._limits)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def to_batch(offset: int, response: log_pb2.ReadResponse, limits: ReadLimits) -> RawBatch:
+    """The records of an answer to a read from ``offset``."""
+    records = response.records[: limits.rows_max]
+    count = len(records)
+    sizes = np.fromiter((record.original_size_bytes for record in records), np.int64, count)
+    offsets = response.offset + np.arange(count, dtype=np.int64)
+    whole = sizes == 0
+    refused = tuple(
+        Quarantined(
+            int(offsets[index]),
+            oversize_reason(int(sizes[index]), limits.record_size_bytes_max),
+            records[index].value[: limits.prefix_bytes_max],
+            int(sizes[index]),
+        )
+        for index in np.flatnonzero(~whole)
+    )
+    if refused:
+        records = [record for record in records if not record.original_size_bytes]
+    times = (record.timestamp_us for record in records)
+    return RawBatch(
+        begin=offset,
+        end=response.offset + count,
+        records=pa.array([record.value for record in records], pa.binary()),
+        offsets=offsets[whole],
+        log_times_us=np.fromiter(times, np.int64, len(records)),
+        keys=[record.key for record in records],
+        quarantined=refused,
+        source_end=response.end_offset,
+    )
+
+
+def _truncated(offset: int, begin: int) -> RawBatch:
+    gone = Quarantined(
+        offset,
+        f"offsets {offset} to {begin - 1} were removed from the log before they were read; "
+        "lengthen the topic's retention to keep records until they are indexed",
+        b"",
+        0,
+    )
+    batch = empty_batch(offset)
+    return RawBatch(
+        offset, begin, batch.records, batch.offsets, batch.log_times_us, quarantined=(gone,)
+    )

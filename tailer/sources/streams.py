@@ -1,0 +1,80 @@
+"""Files as streams of bytes, plain or compressed.
+
+A damaged or cut compressed file gives every byte that can be decompressed, then ends; why it ended
+is kept in ``broken``. What it gave before does not depend on the sizes of the reads.
+"""
+
+import io
+from pathlib import PurePath
+from typing import Final
+
+import pyarrow as pa
+
+_COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
+_SKIP_BYTES: Final = 1 << 20
+_SMALLER: Final = 64
+
+
+def compression_of(path: str) -> str | None:
+    """The compression that the name of a file tells, in pyarrow's words."""
+    return _COMPRESSIONS.get(PurePath(path).suffix)
+
+
+def format_suffix(path: str) -> str:
+    """The suffix that names the format: the last one, that of a compression left out."""
+    pure = PurePath(path)
+    return (pure.with_suffix("") if compression_of(path) else pure).suffix.lower()
+
+
+class ByteStream(io.RawIOBase):
+    """Reads a file from its beginning. Raises OSError where the file itself can't be read."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.broken = ""
+        self._path = path
+        self._compression = compression_of(path)
+        self._position = 0
+        self._step = 0
+        self._stream = self._open()
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to ``size`` bytes; empty at the end."""
+        while not self.broken:
+            wanted = min(size, self._step) if self._step else size
+            if self._compression is None:
+                data = self._stream.read(wanted)
+            else:
+                try:
+                    data = self._stream.read(wanted)
+                except OSError as error:
+                    self._narrow(wanted, str(error))
+                    continue
+            self._position += len(data)
+            return bytes(data)
+        return b""
+
+    def readable(self) -> bool:
+        """Always true."""
+        return True
+
+    def close(self) -> None:
+        """Closes the file."""
+        if not self.closed:
+            self._stream.close()
+        super().close()
+
+    def _open(self) -> pa.NativeFile:
+        return pa.input_stream(self._path, compression=self._compression)
+
+    def _narrow(self, failed_size: int, reason: str) -> None:
+        """Comes back to the same place with smaller reads, so that the last good byte is had."""
+        if failed_size == 1:
+            self.broken = reason
+            return
+        self._step = max(1, failed_size // _SMALLER)
+        self._stream.close()
+        self._stream = self._open()
+        left = self._position
+        while left:
+            left -= len(self._stream.read(min(left, _SKIP_BYTES)))
