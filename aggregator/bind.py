@@ -9,7 +9,7 @@ have made of it.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aggregator import tree
@@ -23,7 +23,8 @@ from alder.errors import AlderError, Reason
 Ctes = Mapping[str, list[str] | None]
 LAMBDA_FUNCTIONS: Final = frozenset(
     {
-        f"{kind}_{verb}" for kind in ("list", "array")
+        f"{kind}_{verb}"
+        for kind in ("list", "array")
         for verb in ("transform", "apply", "filter", "reduce")
     }
     | {"apply", "filter", "reduce"}
@@ -31,16 +32,23 @@ LAMBDA_FUNCTIONS: Final = frozenset(
 _LIST_FUNCTIONS: Final = frozenset({"unnest", "len", "array_length"})
 
 
-def bind(
-    query: tree.Node, sql: str, collections: Mapping[str, Names], parser: Parser
-) -> tuple[tree.Node, Bindings]:
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A bound statement, what it reads, and its columns' names where they are known here."""
+
+    node: tree.Node
+    bindings: Bindings
+    columns: list[str] | None
+
+
+def bind(query: tree.Node, sql: str, collections: Mapping[str, Names], parser: Parser) -> Bound:
     """The bound statement and what it reads. ``collections`` are by name, as written or folded.
 
     Raises AlderError: UNKNOWN_COLUMN, UNSUPPORTED.
     """
     bindings = Bindings(sql, collections)
-    bound, _ = Binder(bindings, parser).query(query, None, {})
-    return bound, bindings
+    node, columns = Binder(bindings, parser).query(query, None, {})
+    return Bound(node, bindings, columns)
 
 
 class Binder:
@@ -69,9 +77,7 @@ class Binder:
             case other:
                 raise AlderError(Reason.UNSUPPORTED, f"{other} is not supported in a query")
 
-    def _with(
-        self, node: tree.Node, parent: Scope | None, ctes: Ctes
-    ) -> tuple[tree.Node, Ctes]:
+    def _with(self, node: tree.Node, parent: Scope | None, ctes: Ctes) -> tuple[tree.Node, Ctes]:
         entries = []
         for entry in node["cte_map"]["map"] if "cte_map" in node else []:
             value = entry["value"]
@@ -145,9 +151,7 @@ class Binder:
             orders.append({**order, "expression": term})
         return {**entry, "orders": orders}
 
-    def _having(
-        self, node: tree.Node, scope: Scope, ctes: Ctes, keys: frozenset[str]
-    ) -> tree.Node:
+    def _having(self, node: tree.Node, scope: Scope, ctes: Ctes, keys: frozenset[str]) -> tree.Node:
         if node.get("type") == "COLUMN_REF" and _is_alias(node, scope):
             bound = self.expression(node, scope, ctes)
             return bound if tree.identity(bound) in keys else node

@@ -2,8 +2,8 @@
 
 A name is resolved key by key: the exact spelling first, then the only one that differs in case.
 Between a field and something inside another field the longest known path wins. A path that other
-paths continue is an object and reads as JSON; so does, where the limit on fields was reached, a path
-that has no column.
+paths continue is an object and reads as JSON; so does a path without a column,
+where the limit on fields was reached.
 """
 
 import difflib
@@ -62,6 +62,7 @@ class Names:
     def __init__(self, schema: Schema) -> None:
         self.overflow = schema.overflow
         self._root = _Key()
+        self._paths = list(schema.fields)
         for path, types in schema.fields.items():
             key = self._root
             for name in _tree_keys(path):
@@ -76,18 +77,9 @@ class Names:
             fields.append((user_name, self._field([name])))
         return fields
 
-    def all_fields(self) -> list[Field]:
-        """Every path with a type of its own, then objects are left out."""
-        found: list[Field] = []
-
-        def collect(keys: list[str], key: _Key) -> None:
-            if key.types:
-                found.append(self._field(keys))
-            for name, inner in key.inside.items():
-                collect([*keys, name], inner)
-
-        collect([], self._root)
-        return found
+    def by_path(self) -> list[tuple[str, Field]]:
+        """Every path that has values of its own, in the order first seen."""
+        return [(path, self._field(_tree_keys(path))) for path in self._paths]
 
     def resolve(self, parts: Sequence[str]) -> Field | None:
         """The field of a name given in parts; None if the collection has none."""
@@ -109,7 +101,7 @@ class Names:
 
     def nearest(self, parts: Sequence[str]) -> list[str]:
         """Known names that are spelled like this one."""
-        known = [entry.path for entry in self.all_fields()] + list(paths.SYSTEM_FIELDS)
+        known = self._paths + list(paths.SYSTEM_FIELDS)
         folded = {name.lower(): name for name in known}
         wanted = ".".join(parts).lower()
         close = difflib.get_close_matches(wanted, folded, n=_NEAREST_MAX, cutoff=0.6)

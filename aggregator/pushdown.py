@@ -20,6 +20,8 @@ def conditions(query: tree.Node, bindings: Bindings) -> dict[str, list[tree.Node
     for node in tree.walk(query):
         if node.get("type") != "SELECT_NODE" or node["where_clause"] is None:
             continue
+        if node["sample"] is not None:
+            continue
         reachable = _kept_whole(node["from_table"], aliases)
         for condition in tree.conjuncts(node["where_clause"]):
             alias = only_alias(condition, aliases)

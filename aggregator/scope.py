@@ -71,15 +71,15 @@ class Bindings:
     def __init__(self, sql: str, collections: Mapping[str, Names]) -> None:
         self.references: list[Reference] = []
         self.collections = collections
-        self._prefix = "__c"
-        while self._prefix in sql.lower():
-            self._prefix += "_"
+        self.prefix = "__c"
+        while self.prefix in sql.lower():
+            self.prefix += "_"
         self._fields: dict[str, Field] = {}
 
     def add(self, collection: str) -> Reference:
         """A new reference to a collection."""
         number = len(self.references)
-        stem = self._prefix.removeprefix("__c")
+        stem = self.prefix.removeprefix("__c")
         reference = Reference(collection, f"__g{stem}{number}", f"__t{stem}{number}")
         self.references.append(reference)
         return reference
@@ -87,7 +87,7 @@ class Bindings:
     def column(self, reference: Reference, wanted: Field) -> str:
         """The name of a reference's column for a field."""
         if wanted not in reference.columns:
-            name = f"{self._prefix}{len(self._fields)}"
+            name = f"{self.prefix}{len(self._fields)}"
             self._fields[name] = wanted
             reference.columns[wanted] = name
         return reference.columns[wanted]
@@ -101,7 +101,9 @@ class Bindings:
         return {name: entry.path for name, entry in self._fields.items()}
 
 
-def resolve(scope: Scope, bindings: Bindings, parts: Sequence[str]) -> tuple[tree.Node, Field] | None:
+def resolve(
+    scope: Scope, bindings: Bindings, parts: Sequence[str]
+) -> tuple[tree.Node, Field] | None:
     """The column that a name stands for; None where the engine shall resolve it.
 
     Raises AlderError(UNKNOWN_COLUMN) if it stands for nothing.
@@ -194,5 +196,3 @@ def _column(source: Source, bindings: Bindings, wanted: Field) -> tuple[tree.Nod
         raise AssertionError("only a collection has fields")
     name = bindings.column(source.reference, wanted)
     return tree.column(source.reference.alias, name), wanted
-
-

@@ -33,19 +33,55 @@ CLOCK: Final[Mapping[str, str]] = {
     "current_localtime": "TIME",
     "localtime": "TIME",
 }
-_CLOCK_NAMES: Final = frozenset({"current_timestamp", "current_date", "current_time",
-                                 "localtimestamp", "localtime"})
+_CLOCK_NAMES: Final = frozenset(
+    {"current_timestamp", "current_date", "current_time", "localtimestamp", "localtime"}
+)
 _REFUSED_KINDS = re.compile(
     r"(__|pg_|has_|duckdb_|pragma_|icu_|collate_|inet_|read_|parquet_|query|sniff_|"
     r"json_(execute_serialized_sql|serialize|deserialize)|(col|obj|shobj)_description)"
 )
 _REFUSED: Final = frozenset(
-    """current_setting getvariable nextval currval setval setseed sleep_ms write_log txid_current
-    current_connection_id current_database current_schema current_schemas current_catalog
-    current_query current_query_id current_transaction_id current_role current_user session_user
-    user in_search_path stats vector_type get_block_size create_sort_key invoke finalize combine
-    combine_aggr to_aggregate_state cast_to_type parse_duckdb_log_message which_secret glob
-    format_pg_type map_to_pg_oid index_key ago""".split()
+    {
+        "current_setting",
+        "getvariable",
+        "nextval",
+        "currval",
+        "setval",
+        "setseed",
+        "sleep_ms",
+        "write_log",
+        "txid_current",
+        "current_connection_id",
+        "current_database",
+        "current_schema",
+        "current_schemas",
+        "current_catalog",
+        "current_query",
+        "current_query_id",
+        "current_transaction_id",
+        "current_role",
+        "current_user",
+        "session_user",
+        "user",
+        "in_search_path",
+        "stats",
+        "vector_type",
+        "get_block_size",
+        "create_sort_key",
+        "invoke",
+        "finalize",
+        "combine",
+        "combine_aggr",
+        "to_aggregate_state",
+        "cast_to_type",
+        "parse_duckdb_log_message",
+        "which_secret",
+        "glob",
+        "format_pg_type",
+        "map_to_pg_oid",
+        "index_key",
+        "ago",
+    }
 )
 
 
@@ -127,7 +163,10 @@ def reads_clock(node: tree.Node) -> bool:
     for part in tree.walk(node):
         if part.get("type") == "FUNCTION" and str(part["function_name"]).lower() in CLOCK:
             return True
-        if part.get("type") == "COLUMN_REF" and str(part["column_names"][0]).lower() in _CLOCK_NAMES:
+        if (
+            part.get("type") == "COLUMN_REF"
+            and str(part["column_names"][0]).lower() in _CLOCK_NAMES
+        ):
             return True
     return False
 

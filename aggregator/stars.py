@@ -81,9 +81,7 @@ def expand(item: tree.Node, scope: Scope, bindings: Bindings, bind: Bind) -> lis
     return _edited(columns, item, lambda node: bind(node, scope))
 
 
-def _left_to_engine(
-    item: tree.Node, sources: list[Source], scope: Scope, bind: Bind
-) -> list[Item]:
+def _left_to_engine(item: tree.Node, sources: list[Source], scope: Scope, bind: Bind) -> list[Item]:
     plain = not (item["exclude_list"] or item["replace_list"] or item["rename_list"])
     known = [source.columns for source in sources if source.columns is not None]
     if not plain or len(known) != len(sources) or scope.using:
@@ -118,9 +116,7 @@ def _edited(
     known = {(column.name or "").lower() for column in columns}
     unknown = sorted((excluded | replaced.keys() | renamed.keys()) - known)
     if unknown and all(column.name is not None for column in columns):
-        raise AlderError(
-            Reason.UNKNOWN_COLUMN, f"there is no column {unknown[0]} among those of *"
-        )
+        raise AlderError(Reason.UNKNOWN_COLUMN, f"there is no column {unknown[0]} among those of *")
     edited = []
     for column in columns:
         name = column.name

@@ -33,10 +33,8 @@ def terms(
     return found
 
 
-def _of_condition(
-    node: tree.Node, field_of: Callable[[str], Field | None]
-) -> list[leaf_pb2.Term]:
-    kind = node.get("type")
+def _of_condition(node: tree.Node, field_of: Callable[[str], Field | None]) -> list[leaf_pb2.Term]:
+    kind = str(node.get("type"))
     if kind in _OPERATORS:
         operator = _OPERATORS[kind]
         pairs = [(node["left"], operator, [node["right"]])]

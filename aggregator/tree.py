@@ -148,7 +148,7 @@ def cast(child: Node, type_name: str, attempt: bool = False) -> Node:
 
 def _type(name: str) -> Node:
     element = name.removesuffix("[]")
-    node = {
+    return {
         "class": "TYPE",
         "type": "TYPE",
         "alias": "",
@@ -157,7 +157,6 @@ def _type(name: str) -> Node:
         "children": [_type(element)] if element != name else [],
         "qualified_name": {"path": ["list" if element != name else name]},
     }
-    return node
 
 
 def conjunction(terms: list[Node]) -> Node | None:

@@ -71,7 +71,7 @@ class Server:
         await self._server.stop(grace_s)
 
 
-def _handler(method: Method, call: Any) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(method: Method, call: Any) -> "grpc.RpcMethodHandler[Any, Any]":
     async def unary(request: Message | AsyncIterator[Message], context: Context) -> Message:
         try:
             response: Message = await call(request, timeout_s=context.time_remaining())

@@ -13,9 +13,11 @@ from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
 from leaf import births
+from leaf.access import Condition, candidates, conditions
 from leaf.bindings import Projection, projection
 from leaf.engine import Cancellation, Engine
 from leaf.pieces import ColumnNeeds, alive_piece, holders, piece_table
+from leaf.segment import Segment
 from leaf.view import ShardView
 from leaf.visibility import Horizon, horizon
 
@@ -56,8 +58,9 @@ def run_fragment(
     plan = projection(fragment.columns, fields, keyed)
     tables = [plan.needs.schema().empty_table()]
     scans = []
+    reading = _Reading(cut, plan.needs, conditions(fragment), keyed, cancellation)
     for shard, view in sorted(views.items()):
-        pieces, scan = _read_shard(shard, view, cut, plan.needs, cancellation)
+        pieces, scan = _read_shard(shard, view, reading)
         tables.extend(pieces)
         scans.append(scan)
         if sum(table.nbytes for table in tables) > limits.scan_bytes_max:
@@ -72,29 +75,39 @@ def run_fragment(
     return FragmentResult(result, tuple(scans))
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    cut: PositionVector | None
+    needs: ColumnNeeds
+    conditions: tuple[Condition, ...]
+    keyed: bool
+    cancellation: Cancellation
+
+
 def _read_shard(
-    shard: int,
-    view: ShardView,
-    cut: PositionVector | None,
-    needs: ColumnNeeds,
-    cancellation: Cancellation,
+    shard: int, view: ShardView, reading: _Reading
 ) -> tuple[list[pa.Table], leaf_pb2.ShardScan]:
     tables = []
-    at = horizon_of(view, cut)
-    rows_total = rows_scanned = 0
+    at = horizon_of(view, reading.cut)
+    rows_total = rows_scanned = pruned = 0
     for holder in holders(view):
-        cancellation.check()
+        reading.cancellation.check()
         piece = alive_piece(holder, at)
         rows_total += piece.rows_count
+        if isinstance(holder, Segment):
+            found = candidates(holder, reading.conditions, view.schema.fields, reading.keyed)
+            pruned += found is not None and not len(found)
+            piece = piece.narrowed(found)
         rows_scanned += piece.rows_count
         if piece.rows_count:
-            tables.append(piece_table(piece, view.streams, needs))
+            tables.append(piece_table(piece, view.streams, reading.needs))
     scan = leaf_pb2.ShardScan(
         shard=shard,
         positions=view.positions.to_proto(),
         rows_total=rows_total,
         rows_scanned=rows_scanned,
         segments_total=len(view.segments),
+        segments_pruned=pruned,
     )
     return tables, scan
 

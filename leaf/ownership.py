@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import pyarrow as pa
-
 from alder.catalog import Collection, Snapshot
 from alder.errors import AlderError
 from leaf.cache import PageCache
@@ -57,7 +55,7 @@ class Shards:
         self._node_id = node_id
         self._directory = directory
         self._settings = settings
-        self._cache: PageCache[pa.Array] = PageCache(settings.cache_bytes)
+        self._cache = PageCache(settings.cache_bytes)
         self._executor = executor
         self._open: dict[ShardKey, _Open] = {}
 

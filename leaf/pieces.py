@@ -7,18 +7,23 @@ without a copy.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from alder.positions import PartitionKey
 from leaf import births
 from leaf.rows import column_type
+from leaf.segment import Segment
 from leaf.tail import TailChunk
-from leaf.view import SealedRows, ShardView
+from leaf.view import ShardView
 from leaf.visibility import Horizon, alive
+
+Rows = NDArray[np.int64]
+COUNTING_COLUMN: Final = "counting"
+"""Stands in where a fragment needs no column, because a table without one has no rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,69 +38,100 @@ class ColumnNeeds:
     partition: bool = False
     offset: bool = False
 
+    @property
+    def births(self) -> bool:
+        """True if births must be read."""
+        return self.source or self.partition or self.offset
+
     def schema(self) -> pa.Schema:
-        """The columns and types of every piece; ``_birth`` is always there."""
-        fields = [("_birth", pa.int64()), *((name, column_type(name)) for name in self.stored)]
+        """The columns and types of every piece; at least one."""
+        fields = [(name, column_type(name)) for name in self.stored]
         if self.source:
             fields.append(("_source", pa.string()))
         if self.partition:
             fields.append(("_partition", pa.int32()))
         if self.offset:
             fields.append(("_offset", pa.int64()))
-        return pa.schema(fields)
+        return pa.schema(fields or [(COUNTING_COLUMN, pa.bool_())])
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Rows of one piece: all rows (``rows`` None) or those with these ascending numbers."""
+    """Rows of one piece: all of them (``rows`` None) or those with these ascending numbers."""
 
-    holder: TailChunk | SealedRows
-    births: NDArray[np.int64]
-    rows: NDArray[np.int64] | None
+    holder: TailChunk | Segment
+    rows: Rows | None
 
     @property
     def rows_count(self) -> int:
         """Number of rows chosen."""
-        return len(self.births) if self.rows is None else len(self.rows)
+        return self.holder.rows if self.rows is None else len(self.rows)
+
+    def narrowed(self, rows: Rows | None) -> "Piece":
+        """The rows that are also among these; None: all of them."""
+        if rows is None:
+            return self
+        if self.rows is None:
+            return Piece(self.holder, rows)
+        return Piece(self.holder, np.intersect1d(self.rows, rows, assume_unique=True))
 
 
-def alive_piece(holder: TailChunk | SealedRows, at: Horizon) -> Piece:
+def alive_piece(holder: TailChunk | Segment, at: Horizon) -> Piece:
     """The rows of a piece that are alive. Raises AlderError(CORRUPT)."""
-    numbers = holder.births if isinstance(holder, TailChunk) else holder.births()
+    if isinstance(holder, Segment) and _whole(holder, at):
+        return Piece(holder, None)
+    numbers = holder.births()
     mask = alive(numbers, at)
-    return Piece(holder, numbers, None if mask.all() else np.flatnonzero(mask))
+    return Piece(holder, None if mask.all() else np.flatnonzero(mask))
 
 
 def piece_table(piece: Piece, streams: Sequence[PartitionKey], needs: ColumnNeeds) -> pa.Table:
     """The rows of a piece in the columns of ``needs.schema()``. Raises AlderError(CORRUPT)."""
     schema = needs.schema()
-    chosen = piece.births if piece.rows is None else piece.births[piece.rows]
-    columns = [pa.chunked_array([pa.array(chosen)])]
-    columns.extend(_stored_column(piece, name, len(chosen)) for name in needs.stored)
-    numbers = births.streams_of(chosen)
-    if needs.source:
-        sources = pa.array([source for source, _ in streams], pa.string())
-        columns.append(pa.chunked_array([sources.take(pa.array(numbers))], pa.string()))
-    if needs.partition:
-        partitions = np.asarray([partition for _, partition in streams], dtype=np.int32)
-        columns.append(pa.chunked_array([pa.array(partitions[numbers])], pa.int32()))
-    if needs.offset:
-        columns.append(pa.chunked_array([pa.array(births.offsets_of(chosen))], pa.int64()))
+    columns = [_stored_column(piece, name) for name in needs.stored]
+    if needs.births:
+        chosen = piece.holder.births()
+        chosen = chosen if piece.rows is None else chosen[piece.rows]
+        columns.extend(_birth_columns(chosen, streams, needs))
+    if not columns:
+        columns.append(pa.nulls(piece.rows_count, pa.bool_()))
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _stored_column(piece: Piece, name: str, rows: int) -> pa.ChunkedArray:
+def holders(view: ShardView) -> tuple[TailChunk | Segment, ...]:
+    """All pieces of a shard, sealed ones first."""
+    return (*view.segments, *view.tail)
+
+
+def _whole(segment: Segment, at: Horizon) -> bool:
+    """True if every row is surely alive, found without reading the births."""
+    last = segment.last_births
+    return not len(at.dead) and bool((last < at.ends[births.streams_of(last)]).all())
+
+
+def _birth_columns(
+    chosen: Rows, streams: Sequence[PartitionKey], needs: ColumnNeeds
+) -> list[pa.Array]:
+    numbers = births.streams_of(chosen)
+    columns = []
+    if needs.source:
+        sources = pa.array([source for source, _ in streams], pa.string())
+        columns.append(sources.take(pa.array(numbers)))
+    if needs.partition:
+        partitions = np.asarray([partition for _, partition in streams], dtype=np.int32)
+        columns.append(pa.array(partitions[numbers]))
+    if needs.offset:
+        columns.append(pa.array(births.offsets_of(chosen)))
+    return columns
+
+
+def _stored_column(piece: Piece, name: str) -> pa.ChunkedArray:
     holder = piece.holder
     if isinstance(holder, TailChunk):
         if name not in holder.table.column_names:
-            return pa.chunked_array([pa.nulls(rows, column_type(name))])
+            return pa.chunked_array([pa.nulls(piece.rows_count, column_type(name))])
         column = holder.table.column(name)
-        return column if piece.rows is None else pc.take(column, pa.array(piece.rows))
+        return column if piece.rows is None else column.take(pa.array(piece.rows))
     if not holder.has(name):
-        return pa.chunked_array([pa.nulls(rows, column_type(name))])
+        return pa.chunked_array([pa.nulls(piece.rows_count, column_type(name))])
     return holder.column(name, piece.rows)
-
-
-def holders(view: ShardView) -> tuple[TailChunk | SealedRows, ...]:
-    """All pieces of a shard, sealed ones first."""
-    return (*view.segments, *view.tail)

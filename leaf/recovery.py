@@ -13,7 +13,9 @@ from alder.rocks import Store, prefix_end
 from alder.schema import Schema
 from alder.v1 import common_pb2
 from leaf import births, layout
+from leaf.cache import PageCache
 from leaf.layout import Counters, Manifest, StreamRecord
+from leaf.segment import Segment
 from leaf.tail import TailBlock, TailChunk, appended
 from leaf.visibility import Tombstones
 
@@ -26,12 +28,13 @@ class Recovered:
     counters: Counters
     manifest: Manifest
     schema: Schema
+    segments: tuple[Segment, ...]
     tail: tuple[TailChunk, ...]
     tombstones: Tombstones
 
 
-def recover(store: Store) -> Recovered:
-    """Reads a store, new or used, and removes what an unfinished seal left in it.
+def recover(store: Store, name: str, cache: PageCache) -> Recovered:
+    """Reads the store of the shard ``name`` and removes what an unfinished seal left in it.
 
     Raises AlderError(CORRUPT) where what is there can't be a prefix of what was committed.
     """
@@ -47,14 +50,15 @@ def recover(store: Store) -> Recovered:
     tail = _tail(store, manifest, counters, len(streams))
     tombstones = _tombstones(store, counters)
     _remove_orphans(store, manifest)
-    return Recovered(streams, counters, manifest, schema, tail, tombstones)
+    segments = tuple(Segment(store, name, entry.segment, cache) for entry in manifest.segments)
+    return Recovered(streams, counters, manifest, schema, segments, tail, tombstones)
 
 
 def _initialised(store: Store) -> Recovered:
     for family in layout.FAMILIES:
         if next(iter(store.scan(family)), None) is not None:
             raise AlderError(Reason.CORRUPT, "the store holds data, but not its format")
-    empty = Recovered((), Counters(), Manifest(), Schema(), (), Tombstones())
+    empty = Recovered((), Counters(), Manifest(), Schema(), (), (), Tombstones())
     batch = store.batch()
     batch.put(layout.META, layout.FORMAT_KEY, layout.FORMAT)
     batch.put(layout.META, layout.COUNTERS_KEY, layout.encode_counters(empty.counters))
@@ -101,7 +105,7 @@ def _tail(
         if block.stream >= streams:
             raise AlderError(Reason.CORRUPT, f"block {number} belongs to an unknown stream")
         if block.table.num_rows:
-            tail = appended(tail, TailChunk.of(number, block.table), 0)
+            tail = appended(tail, TailChunk(number, block.table), 0)
         number += 1
     if number != counters.block_next:
         raise AlderError(Reason.CORRUPT, f"block {number} of the live tail is missing")

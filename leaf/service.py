@@ -25,6 +25,8 @@ from leaf.ownership import Follower, ShardKey, Shards
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
 from leaf.signal import Signal
+from leaf.upkeep import Upkeep
+from leaf.workers import SealWorkers
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -51,6 +53,10 @@ class Leaf:
         self._upkeep_threads = ThreadPoolExecutor(2, "leaf-upkeep")
         self._engine = Engine(self._settings.query_memory_bytes)
         self._shards = Shards(node_id, directory, self._settings, self._upkeep_threads)
+        self._workers = SealWorkers(self._settings.seal_workers, seal_executor)
+        self._upkeep = Upkeep(
+            self._shards, self._workers, self._upkeep_threads, self._settings.sync_interval_s
+        )
         self._limits = FragmentLimits(self._settings.scan_bytes_max)
         self._moved = Signal()
         self._tasks: list[asyncio.Task[None]] = []
@@ -61,7 +67,7 @@ class Leaf:
         await self._shards.follow(self._follower.snapshot)
         self._tasks = [
             asyncio.create_task(self._follow(), name="leaf-follow"),
-            asyncio.create_task(self._sync(), name="leaf-sync"),
+            asyncio.create_task(self._upkeep.sync_forever(), name="leaf-sync"),
         ]
 
     async def close(self) -> None:
@@ -69,7 +75,9 @@ class Leaf:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._upkeep.drain()
         await self._shards.close()
+        self._workers.close()
         for pool in (self._apply_threads, self._query_threads, self._upkeep_threads):
             pool.shutdown()
         self._engine.close()
@@ -92,6 +100,8 @@ class Leaf:
                 self._apply_threads, lambda: _apply_all(request, shards, epoch)
             )
         self._moved.notify()
+        for key in keys:
+            self._upkeep.seal_if_due(key)
         return response
 
     async def positions(
@@ -273,16 +283,6 @@ class Leaf:
             await self._shards.follow(snapshot)
             followed = snapshot
             self._moved.notify()
-
-    async def _sync(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.sync_interval_s)
-            with self._shards.using(list(self._shards.all())) as shards:
-                for key, shard in shards.items():
-                    try:
-                        await self._in(self._upkeep_threads, shard.sync)
-                    except AlderError as error:
-                        logger.error("shard %s can't be synced: %s", key, error)
 
     async def _in(self, threads: Executor, call: Callable[[], T]) -> T:
         """Runs a call that can't be interrupted; its shards stay in use until it has ended."""

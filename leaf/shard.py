@@ -24,6 +24,9 @@ from leaf.core import Decision, PushHeader, ShardState, applied, decide
 from leaf.layout import Manifest, StreamRecord
 from leaf.recovery import Recovered, recover, stream_numbers
 from leaf.rows import PushedRows, parse_quarantine, parse_rows
+from leaf.seal import SealedSegment
+from leaf.sealing import SealPlan, published, segment_batches
+from leaf.segment import Segment
 from leaf.settings import LeafSettings
 from leaf.tail import TailChunk, appended
 from leaf.view import ShardView
@@ -40,7 +43,7 @@ class Shard:
         collection_id: int,
         keyed: bool,
         settings: LeafSettings,
-        cache: PageCache[pa.Array],
+        cache: PageCache,
     ) -> None:
         """Opens or creates the replica; one that lost the middle of its log starts empty again.
 
@@ -50,12 +53,13 @@ class Shard:
         self._settings = settings
         self._cache = cache
         self._lock = threading.Lock()
-        self._store, recovered = _open(path)
+        self._name = f"{path.parent.name}/{path.name}"
+        self._store, recovered = _open(path, self._name, cache)
         self._records = list(recovered.streams)
         self._numbers = stream_numbers(recovered.streams)
         self._unwritten: set[int] = set()
         self._manifest: Manifest = recovered.manifest
-        self._sealing_to_block = 0
+        self._seal: SealPlan | None = None
         self._state = ShardState(
             collection_id,
             0,
@@ -65,7 +69,7 @@ class Shard:
         self.view = ShardView(
             streams=tuple(self._numbers),
             positions=self._state.positions,
-            segments=(),
+            segments=recovered.segments,
             tail=recovered.tail,
             tombstones=recovered.tombstones,
             schema=recovered.schema,
@@ -102,6 +106,63 @@ class Shard:
                 self._commit(batch)
                 self._unwritten.clear()
         self._store.sync()
+
+    @property
+    def seal_due(self) -> bool:
+        """True if the live tail is large enough for a segment and none is being made."""
+        view = self.view
+        large = (
+            view.tail_rows >= self._settings.seal_rows
+            or view.tail_bytes >= self._settings.seal_bytes
+        )
+        return large and self._seal is None
+
+    def begin_seal(self) -> SealPlan | None:
+        """Sets the live tail aside for sealing; None where nothing is to be sealed.
+
+        Must be followed by :meth:`end_seal`, whether or not it was published.
+        """
+        with self._lock:
+            view = self.view
+            if self._seal is not None or not view.tail_rows:
+                return None
+            self._seal = SealPlan(self._manifest.segment_next, view.counters.block_next, view.tail)
+            return self._seal
+
+    def publish_seal(self, plan: SealPlan, sealed: SealedSegment) -> None:
+        """Stores a segment and puts it in the place of the rows that it was made of.
+
+        The blocks are on disk before the one commit that makes them count. Raises
+        AlderError(UNAVAILABLE) where the store can't write.
+        """
+        for batch in segment_batches(self._store, plan.segment, sealed):
+            self._commit(batch)
+        self._store.sync()
+        segment = Segment(self._store, self._name, plan.segment, self._cache)
+        with self._lock:
+            manifest = published(self._manifest, plan, sealed)
+            batch = self._store.batch()
+            batch.put(layout.META, layout.MANIFEST_KEY, layout.encode_manifest(manifest))
+            batch.delete_range(
+                layout.TAIL,
+                layout.number_key(self._manifest.sealed_to_block),
+                layout.number_key(plan.to_block),
+            )
+            self._commit(batch)
+            self._manifest = manifest
+            self._seal = None
+            view = self.view
+            self.view = replace(
+                view,
+                segments=(*view.segments, segment),
+                tail=view.tail[len(plan.tail) :],
+            )
+
+    def end_seal(self, plan: SealPlan) -> None:
+        """Ends a seal, published or not; what it set aside unpublished is live tail again."""
+        with self._lock:
+            if self._seal is plan:
+                self._seal = None
 
     def quarantined(self, records_max: int) -> list[common_pb2.QuarantinedRecord]:
         """The first quarantined records, by partition and offset."""
@@ -148,8 +209,9 @@ class Shard:
     def _with_rows(self, change: Change) -> ShardView:
         if not change.block.table.num_rows:
             return change.view
-        chunk = TailChunk.of(self.view.counters.block_next, change.block.table)
-        return replace(change.view, tail=appended(self.view.tail, chunk, self._sealing_to_block))
+        chunk = TailChunk(self.view.counters.block_next, change.block.table)
+        sealing_to_block = 0 if self._seal is None else self._seal.to_block
+        return replace(change.view, tail=appended(self.view.tail, chunk, sealing_to_block))
 
     def _lookup(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return self._store.get_many(layout.KEYS, keys)
@@ -183,18 +245,16 @@ class Shard:
             ) from error
 
 
-def _open(path: Path) -> tuple[Store, Recovered]:
+def _open(path: Path, name: str, cache: PageCache) -> tuple[Store, Recovered]:
     store = Store(path, layout.FAMILIES)
     try:
-        return store, recover(store)
+        return store, recover(store, name, cache)
     except AlderError as error:
         if error.reason is not Reason.CORRUPT:
             store.close()
             raise
-        logger.error(
-            "the replica in %s is emptied and built again from the log: %s", path.name, error
-        )
+        logger.error("the replica %s is emptied and built again from the log: %s", name, error)
     store.close()
     destroy(path)
     store = Store(path, layout.FAMILIES)
-    return store, recover(store)
+    return store, recover(store, name, cache)

@@ -56,23 +56,24 @@ class TailBlock:
         return cls(stream, from_offset, to_offset, from_bytes(payload))
 
 
-@dataclass(frozen=True, slots=True)
 class TailChunk:
-    """Rows of one or several blocks, the first of which is ``first_block``."""
+    """Rows of one or several blocks, the first of which is ``first_block``. Immutable."""
 
-    first_block: int
-    table: pa.Table
-    births: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, first_block: int, table: pa.Table) -> "TailChunk":
-        """The chunk of a table that has ``_birth``."""
-        return cls(first_block, table, np.ascontiguousarray(table.column("_birth").to_numpy()))
+    def __init__(self, first_block: int, table: pa.Table) -> None:
+        """``table`` has ``_birth``."""
+        self.first_block: Final = first_block
+        self.table: Final = table
+        self.size_bytes: Final[int] = table.nbytes
+        self._births: Final = np.ascontiguousarray(table.column("_birth").to_numpy())
 
     @property
     def rows(self) -> int:
         """Number of rows."""
-        return len(self.births)
+        return len(self._births)
+
+    def births(self) -> NDArray[np.int64]:
+        """The births of all rows, in any order."""
+        return self._births
 
 
 def appended(
@@ -89,5 +90,5 @@ def appended(
         if earlier.first_block < merge_from_block or too_large:
             break
         merged = pa.concat_tables([earlier.table, later.table], promote_options="default")
-        chunks[-2:] = [TailChunk.of(earlier.first_block, merged.combine_chunks())]
+        chunks[-2:] = [TailChunk(earlier.first_block, merged.combine_chunks())]
     return tuple(chunks)

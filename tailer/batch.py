@@ -1,4 +1,5 @@
-"""Raw records to prepared ranges: decoded, timed, keyed, routed, and cut to a size that can be sent.
+"""Raw records to prepared ranges: decoded, timed, keyed, routed, and cut to a size that can be
+sent.
 
 Each record of a raw batch becomes exactly one row or one quarantined record, of one shard (a delete
 marker whose shard is not known goes to all); nothing is dropped (I7). What a row becomes depends on
@@ -214,9 +215,10 @@ class RowBuilder:
         return joined.take(pa.array(order)), np.concatenate([slots, delete_slots])[order]
 
     def _pieces(self, table: pa.Table) -> int:
-        by_size = -(-table.nbytes // self._settings.push_size_bytes_max)
-        by_rows = -(-table.num_rows // self._settings.batch_rows_max)
-        return max(1, min(max(by_size, by_rows), table.num_rows))
+        by_size: int = -(-table.nbytes // self._settings.push_size_bytes_max)
+        by_rows: int = -(-table.num_rows // self._settings.batch_rows_max)
+        rows: int = table.num_rows
+        return max(1, min(max(by_size, by_rows), rows))
 
 
 def _cut(whole: Rows, pieces: int) -> list[Rows]:

@@ -1,7 +1,7 @@
 """Drives one partition's state machine: performs its effects and feeds back what came of them.
 
-All decisions are in ``tailer.core``. Here are only reads, pushes, questions and delays, each a task of
-its own whose outcome becomes an event; events are handled one at a time.
+All decisions are in ``tailer.core``. Here are only reads, pushes, questions and delays, each a task
+of its own whose outcome becomes an event; events are handled one at a time.
 """
 
 import asyncio

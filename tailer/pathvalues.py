@@ -1,8 +1,8 @@
 """The value at one path as text, for each row: keys, and the values that decide a shard.
 
-The text depends on the document alone. Columns give most of it; a row whose value has no column of a
-simple type (an object, a list, a fraction, or a path that got no column because the collection has
-too many) is read from the document itself.
+The text depends on the document alone. Columns give most of it; a row whose value has no column of
+a simple type (an object, a list, a fraction, or a path that got no column because the collection
+has too many) is read from the document itself.
 """
 
 import json

@@ -1,8 +1,9 @@
 """The tailer: takes over the partitions that are its own and feeds the collections' shards.
 
 Which partitions are its own follows from the catalog alone (rendezvous hashing over the live
-tailers), so nobody assigns them. Two tailers may hold a partition for a moment, when their snapshots
-differ; the leaves keep that harmless (I2). A tailer keeps no state: a new owner asks the leaves.
+tailers), so nobody assigns them. Two tailers may hold a partition for a moment, when their
+snapshots differ; the leaves keep that harmless (I2). A tailer keeps no state: a new owner asks the
+leaves.
 """
 
 import asyncio

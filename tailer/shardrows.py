@@ -1,8 +1,8 @@
 """Prepared ranges: each shard's part of a range, encoded as the contract wants it.
 
-A range is encoded as soon as it is decoded, while the one before is still being pushed. Only where a
-shard stands inside the range (after a crash, or beside another tailer) is its part cut and encoded
-again.
+A range is encoded as soon as it is decoded, while the one before is still being pushed. Only where
+a shard stands inside the range (after a crash, or beside another tailer) is its part cut and
+encoded again.
 """
 
 from collections.abc import Mapping

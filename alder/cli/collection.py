@@ -53,12 +53,12 @@ def create(
     with connect(server) as connection:
         made = connection.create_collection(
             name,
-            key=key,
-            time=time,
-            shard_by=shard_by,
+            key_path=key or "",
+            time_path=time or "",
+            shard_by_path=shard_by or "",
             shards=shards,
-            sources=sources,
-            partitions=partitions,
+            source_urls=sources,
+            log_partitions=partitions,
         )
     count = len(made.shards)
     click.echo(f"created {made.name} with {count} shard{'s' if count != 1 else ''}")

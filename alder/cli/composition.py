@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from aggregator.service import Aggregator
-from aggregator.settings import AggregatorSettings
+from aggregator.service import AggregatorSettings
 from google.protobuf.descriptor import ServiceDescriptor
 
 from alder.catalog import Node

@@ -84,7 +84,8 @@ def plain_text(data_type: pa.DataType, column: str) -> str:
 @contextmanager
 def text_engine() -> Iterator[duckdb.DuckDBPyConnection]:
     """The DuckDB that evaluates :func:`json_text` and :func:`plain_text`."""
-    with text_engine() as engine:
+    with duckdb.connect() as engine:
+        engine.execute("SET python_enable_replacements=false")
         engine.execute("SET TimeZone='UTC'")
         yield engine
 

@@ -52,14 +52,14 @@ def _print(state: ClusterStatus) -> None:
                 f"{state.rows(name):,}",
                 f"{state.lag_records(name):,}",
                 f"{state.quarantined(name):,}",
-                sum(shard.segments for shard in state.shards if shard.collection == name),
-                f"{_disk_bytes(state, name) / 1e6:,.1f}",
+                sum(shard.segments for shard in state.shards(name)),
+                f"{sum(shard.disk_bytes for shard in state.shards(name)) / 1e6:,.1f}",
             )
             for name in names
         ),
         right=("shards", "rows", "lag", "quarantined", "segments", "disk MB"),
     )
-    for partition in state.tailing:
+    for partition in (entry for tailer in state.tailers for entry in tailer.partitions):
         if partition.error:
             click.echo(
                 f"{partition.collection}/{partition.source}/{partition.partition} stands still at "
@@ -77,10 +77,6 @@ def _state(state: ClusterStatus, node: Node) -> str:
 
 def _role(role: catalog_pb2.NodeRole) -> str:
     return catalog_pb2.NodeRole.Name(role).removeprefix("NODE_ROLE_").lower()
-
-
-def _disk_bytes(state: ClusterStatus, name: str) -> int:
-    return sum(shard.disk_bytes for shard in state.shards if shard.collection == name)
 
 
 def _as_json(state: ClusterStatus) -> dict[str, object]:
@@ -105,8 +101,8 @@ def _as_json(state: ClusterStatus) -> dict[str, object]:
             }
             for name, collection in sorted(state.catalog.collections.items())
         ],
-        "shards": [plain(shard) for shard in state.shards],
-        "partitions": [plain(lag) for lag in state.lags],
-        "tailing": [plain(partition) for partition in state.tailing],
+        "leaves": plain(state.leaves),
+        "tailers": plain(state.tailers),
+        "lags": plain(state.lags),
         "unreachable": list(state.unreachable),
     }

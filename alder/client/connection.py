@@ -5,7 +5,6 @@ a restart of the server.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from types import TracebackType
 from typing import Final
 
@@ -101,38 +100,37 @@ class Connection:
         """
         channel = self._open_channel()
         requests = documents.messages(collection, docs, partition)
-        first = next(requests, None)
-        if first is None:
+        response = channel.upload("Log.append", requests, timeout_s)
+        if response is None:
             return Token()
-        response = channel.upload("Log.append", chain((first,), requests), timeout_s)
         return Token({collection: PositionVector.from_proto(response.token)})
 
     def create_collection(
         self,
         name: str,
         *,
-        key: str | None = None,
-        time: str | None = None,
-        shard_by: str | None = None,
+        key_path: str = "",
+        time_path: str = "",
+        shard_by_path: str = "",
         shards: int | None = None,
-        sources: Sequence[str] = (),
-        partitions: int | None = None,
+        source_urls: Sequence[str] = (),
+        log_partitions: int | None = None,
         timeout_s: float = CATALOG_TIMEOUT_S,
     ) -> Collection:
         """Creates a collection.
 
-        ``key``: path of the key (the last document of a key wins); ``time``: path of the event
-        time; ``shard_by``: path whose equal values share a shard; ``sources``: ``file://`` URLs
-        with globs; ``shards`` and log ``partitions``: None for the server's default.
+        ``key_path``: where the key is (the last document of a key wins); ``time_path``: the event
+        time; ``shard_by_path``: equal values there share a shard; ``source_urls``: ``file://`` with
+        globs; ``shards`` and ``log_partitions``: None for the server's default.
         """
         request = catalog_pb2.CreateCollectionRequest(
             name=name,
-            key_path=key or "",
-            time_path=time or "",
-            shard_by_path=shard_by or "",
+            key_path=key_path,
+            time_path=time_path,
+            shard_by_path=shard_by_path,
             shards=_count("shards", shards),
-            source_urls=sources,
-            log_partitions=_count("partitions", partitions),
+            source_urls=source_urls,
+            log_partitions=_count("log_partitions", log_partitions),
         )
         response = self._open_channel().unary("Catalog.create_collection", request, timeout_s)
         return Collection.from_proto(response.collection)

@@ -5,6 +5,7 @@ with every value intact or refused, so that nothing is altered on the way.
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,6 +25,7 @@ MESSAGE_BYTES_MAX: Final = 1 << 20
 MESSAGE_RECORDS_MAX: Final = 1000
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY
 _ANY_PARTITION: Final = -1
+_HARMLESS: Final = frozenset({str, int, bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,9 @@ def _check_values(document: Mapping[str, object]) -> None:
     waiting: list[Any] = [document]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, Mapping):
+        if type(value) in _HARMLESS:
+            continue
+        if isinstance(value, dict | Mapping):
             if not all(isinstance(key, str) for key in value):
                 raise DataError(Reason.WRONG_TYPE, "a key is not text; JSON keys are strings")
             waiting.extend(value.values())
@@ -149,7 +153,7 @@ def _check_values(document: Mapping[str, object]) -> None:
 
 def _is_finite(value: object) -> bool:
     if isinstance(value, float | np.floating):
-        return bool(np.isfinite(value))
+        return math.isfinite(value)
     if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
         return bool(np.isfinite(value).all())
     return True

@@ -65,7 +65,6 @@ class QuarantinedRecord:
 class ShardState:
     """A shard on a leaf."""
 
-    leaf: str
     collection: str
     shard: int
     rows: int
@@ -77,10 +76,9 @@ class ShardState:
     positions: PositionVector
 
     @classmethod
-    def from_proto(cls, leaf: str, message: leaf_pb2.ShardDescription) -> "ShardState":
+    def from_proto(cls, message: leaf_pb2.ShardDescription) -> "ShardState":
         """The entry of a leaf's answer."""
         return cls(
-            leaf=leaf,
             collection=message.collection,
             shard=message.shard,
             rows=message.rows,
@@ -91,6 +89,14 @@ class ShardState:
             digest=message.digest,
             positions=PositionVector.from_proto(message.positions),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LeafState:
+    """A leaf that answered."""
+
+    node_id: str
+    shards: tuple[ShardState, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,6 @@ class PartitionLag:
 class PartitionProgress:
     """A partition as its tailer sees it; ``error`` says why it stands still."""
 
-    tailer: str
     collection: str
     source: str
     partition: int
@@ -129,10 +134,9 @@ class PartitionProgress:
     error: str
 
     @classmethod
-    def from_proto(cls, tailer: str, message: tailer_pb2.PartitionProgress) -> "PartitionProgress":
+    def from_proto(cls, message: tailer_pb2.PartitionProgress) -> "PartitionProgress":
         """The entry of a tailer's answer."""
         return cls(
-            tailer=tailer,
             collection=message.collection,
             source=message.source,
             partition=message.partition,
@@ -144,12 +148,20 @@ class PartitionProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class TailerState:
+    """A tailer that answered."""
+
+    node_id: str
+    partitions: tuple[PartitionProgress, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterStatus:
     """The state of the cluster; ``unreachable`` names the nodes that did not answer."""
 
     catalog: Snapshot
-    shards: tuple[ShardState, ...]
-    tailing: tuple[PartitionProgress, ...]
+    leaves: tuple[LeafState, ...]
+    tailers: tuple[TailerState, ...]
     lags: tuple[PartitionLag, ...]
     unreachable: tuple[str, ...]
 
@@ -158,27 +170,32 @@ class ClusterStatus:
         """The answer of a server."""
         return cls(
             catalog=Snapshot.from_proto(message.catalog),
-            shards=tuple(
-                ShardState.from_proto(leaf.node_id, shard)
+            leaves=tuple(
+                LeafState(leaf.node_id, tuple(map(ShardState.from_proto, leaf.shards)))
                 for leaf in message.leaves
-                for shard in leaf.shards
             ),
-            tailing=tuple(
-                PartitionProgress.from_proto(tailer.node_id, partition)
+            tailers=tuple(
+                TailerState(
+                    tailer.node_id, tuple(map(PartitionProgress.from_proto, tailer.partitions))
+                )
                 for tailer in message.tailers
-                for partition in tailer.partitions
             ),
             lags=tuple(PartitionLag.from_proto(lag) for lag in message.lags),
             unreachable=tuple(message.unreachable),
         )
 
+    def shards(self, collection: str) -> list[ShardState]:
+        """The shards of a collection that answered."""
+        known = (shard for leaf in self.leaves for shard in leaf.shards)
+        return [shard for shard in known if shard.collection == collection]
+
     def rows(self, collection: str) -> int:
         """Rows alive in a collection, over the shards that answered."""
-        return sum(shard.rows for shard in self.shards if shard.collection == collection)
+        return sum(shard.rows for shard in self.shards(collection))
 
     def quarantined(self, collection: str) -> int:
         """Records of a collection in quarantine, over the shards that answered."""
-        return sum(shard.quarantined for shard in self.shards if shard.collection == collection)
+        return sum(shard.quarantined for shard in self.shards(collection))
 
     def lag_records(self, collection: str) -> int:
         """Records of a collection that are not visible yet."""

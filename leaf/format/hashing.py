@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 _WORD_BYTES: Final = 8
-_WORDS_MAX: Final = 8
+_WORDS_MAX: Final = 64
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT: Final = np.uint64(29)
 

@@ -20,7 +20,9 @@ class Part:
         """The rows where the mask is set, without columns that hold nothing for them."""
         selection = pa.array(mask)
         columns = {name: column.filter(selection) for name, column in self.columns.items()}
-        filled = {name: column for name, column in columns.items() if column.null_count < len(column)}
+        filled = {
+            name: column for name, column in columns.items() if column.null_count < len(column)
+        }
         return Part(self.rows[mask], filled)
 
 

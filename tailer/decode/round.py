@@ -24,6 +24,7 @@ from tailer.decode.model import DecodeLimits, Mask, RowIndices
 from tailer.decode.parts import Part, interleave
 from tailer.decode.scan import Bytes, Positions, Scan, mark_nulls, scan, skip_space
 from tailer.decode.strict import (
+    EMPTY_REASON,
     Members,
     RefusedError,
     StrictParser,
@@ -41,7 +42,6 @@ _LEARN_TRIES: Final = 4
 # Below this many cells, typing a column alone costs more than typing it with others.
 _SPARSE_CELLS: Final = 1_024
 
-EMPTY_REASON: Final = "empty record"
 UNCLOSED_REASON: Final = "not valid JSON: a string has no closing quote"
 
 
@@ -110,7 +110,6 @@ class Round:
             **_reasons(found.keys > self._limits.document_fields_max, fields_reason(self._limits)),
             **_reasons(found.unclosed, UNCLOSED_REASON),
             **_reasons(found.deep, deep_reason(self._limits)),
-            **_reasons(first >= offsets[1:], EMPTY_REASON),
         }
 
     def _fast(self, texts: _Texts, rows: RowIndices) -> Part:

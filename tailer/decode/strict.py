@@ -28,7 +28,10 @@ class Members(list[tuple[str, "Json"]]):
 Json: TypeAlias = "bool | Number | str | list[Json] | Members | None"
 
 _KINDS: Final = {list: "an array", str: "a string", Number: "a number", bool: "a boolean"}
+_SPACE: Final = " \t\r\n"
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+
+EMPTY_REASON: Final = "empty record"
 
 
 class RefusedError(Exception):
@@ -50,6 +53,8 @@ class StrictParser:
 
     def parse(self, text: str) -> Members:
         """The members of the document. Raises RefusedError."""
+        if not text.strip(_SPACE):
+            raise RefusedError(EMPTY_REASON)
         self._keys = 0
         try:
             value: Json = self._decoder.decode(text)

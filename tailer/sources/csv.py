@@ -1,9 +1,9 @@
 """CSV files with a header line. The offset of a record is the number of its row, from 0.
 
 A column's type is found once per file, by looking at every value: a type is chosen only if every
-value has exactly that form, so no value changes (``007`` stays a string) and types don't vary between
-batches. In columns that are not of strings, ``NA`` is a null like an empty field. Rows with another
-number of fields, or with invalid UTF-8, go to quarantine.
+value has exactly that form, so no value changes (``007`` stays a string) and types don't vary
+between batches. In columns that are not of strings, ``NA`` is a null like an empty field. Rows with
+another number of fields, or with invalid UTF-8, go to quarantine.
 """
 
 import re
@@ -25,6 +25,7 @@ _NULLS: Final = pa.array(["", "NA"])
 _HEADER_BYTES: Final = 1 << 16
 _BLOCK_MARGIN_BYTES: Final = 1 << 20
 _DELIMITERS: Final = ",;\t|"
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _QUOTED: Final = re.compile(rb'"[^"]*"')
 _CLOCK: Final = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
 # In the order in which they are preferred: the form of every value, and the type it has then. No
@@ -82,8 +83,9 @@ class CsvRows:
             cells = cells.slice(0, cells.num_rows - 1)
         else:
             cut_row = None
-        if cells is not None:
-            yield self._batch(numbering, cells, types, last=True)
+        batch = self._batch(numbering, pa.table({}) if cells is None else cells, types, last=True)
+        if batch.end > batch.begin:
+            yield batch
         if broken:
             value = _raw_row(cut_row, 0) if cut_row is not None else b""
             rest = damaged(numbering.next_row, broken)
@@ -92,15 +94,22 @@ class CsvRows:
 
     def _find_types(self) -> dict[str, pa.DataType]:
         forms: dict[str, _Forms] = {}
+        valued: set[str] = set()
         with ByteStream(self._path) as stream:
             try:
                 for cells in self._cells(stream, _Numbering()):
                     for name, column in zip(cells.column_names, cells.columns, strict=True):
-                        forms[name] = _matching(forms.get(name, _FORMS), column)
+                        values = _values(column)
+                        forms[name] = _matching(forms.get(name, _FORMS), values)
+                        if values is None or len(values):
+                            valued.add(name)
             except pa.ArrowException:
                 # Reading meets the same error at the same row and states it there.
                 pass
-        return {name: found[0][1] if found else pa.string() for name, found in forms.items()}
+        return {
+            name: found[0][1] if found and name in valued else pa.string()
+            for name, found in forms.items()
+        }
 
     def _cells(self, stream: ByteStream, numbering: "_Numbering") -> Iterator[pa.Table]:
         """All fields as binary, block by block; an unquoted empty field is null."""
@@ -182,7 +191,7 @@ class _Numbering:
     def number(
         self, cells: pa.Table, last: bool, prefix_bytes_max: int
     ) -> tuple[NDArray[np.int64], list[Quarantined]]:
-        """The offsets of the next good rows, and the refused rows among and (``last``) after them."""
+        """The offsets of the next good rows, and the refused rows among, ``last``: after them."""
         offsets = self._offsets(cells.num_rows)
         if len(offsets):
             self.next_row = int(offsets[-1]) + 1
@@ -208,9 +217,13 @@ _FIRST_ROW_NUMBER: Final = 2
 
 
 def _first_line(path: str) -> bytes:
+    """The header with its line feed; empty if nothing follows it. Raises pa.ArrowInvalid."""
     with ByteStream(path) as stream:
-        start = stream.read(_HEADER_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
-    return start.split(b"\n")[0].rstrip(b"\r")
+        start = stream.read(_HEADER_BYTES).removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
+    header, line_feed, _ = start.partition(b"\n")
+    if not line_feed and len(start) >= _HEADER_BYTES // 2:
+        raise pa.ArrowInvalid(f"the header is longer than {_HEADER_BYTES} bytes")
+    return header + line_feed if line_feed else b""
 
 
 def _delimiter(path: str, header: bytes) -> str:
@@ -232,14 +245,20 @@ def _unique(names: Sequence[str]) -> list[str]:
     return unique
 
 
-def _matching(forms: _Forms, column: pa.ChunkedArray) -> _Forms:
-    """The forms that all values of a column still have."""
+def _values(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """The fields that are no nulls in a typed column; None if they are not all UTF-8."""
     try:
         texts = column.cast(pa.string())
     except pa.ArrowInvalid:
+        return None
+    return texts.filter(pc.invert(pc.is_in(texts, _NULLS))).drop_null()
+
+
+def _matching(forms: _Forms, values: pa.ChunkedArray | None) -> _Forms:
+    """The forms that all values of a column still have."""
+    if values is None:
         return ()
-    texts = texts.filter(pc.invert(pc.is_in(texts, _NULLS))).drop_null()
-    return tuple((form, kind) for form, kind in forms if _has_form(texts, form, kind))
+    return tuple((form, kind) for form, kind in forms if _has_form(values, form, kind))
 
 
 def _has_form(texts: pa.ChunkedArray, form: str, kind: pa.DataType) -> bool:

@@ -1,7 +1,7 @@
 """A file as a partition: a row's number is its offset, the file's time is the time of its records.
 
-The file is the one that was registered: if its size or time is another, reading stops with an error,
-since rows already applied would no longer be those of the file (I1).
+The file is the one that was registered: if its size or time is another, reading stops with an
+error, since rows already applied would no longer be those of the file (I1).
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
-import pyarrow as pa
 
 from alder.errors import AlderError, Reason
 from tailer.sources.csv import CsvRows

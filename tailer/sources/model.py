@@ -1,8 +1,8 @@
 """What a source gives: consecutive records of one partition, with gaps stated, never silent.
 
-The invariant: a batch covers ``[begin, end)`` whole. Every offset in it is a record in ``offsets``, a
-refused record in ``quarantined``, or one that does not exist in the source (a blank line, an offset
-that the log has truncated).
+The invariant: a batch covers ``[begin, end)`` whole. Every offset in it is a record in ``offsets``,
+a refused record in ``quarantined``, or one that does not exist in the source (a blank line, an
+offset that the log has truncated).
 """
 
 from collections.abc import Sequence

@@ -38,7 +38,7 @@ class ParquetRows:
             yield damaged(row, str(error))
 
     def _rows_per_batch(self, group: pq.RowGroupMetaData) -> int:
-        row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
+        row_bytes: int = max(1, group.total_byte_size // max(1, group.num_rows))
         return max(1, min(self._limits.size_bytes_max // row_bytes, self._limits.rows_max))
 
     def _batch(self, begin: int, table: pa.Table) -> RawBatch:

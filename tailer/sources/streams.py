@@ -39,20 +39,17 @@ class ByteStream(io.RawIOBase):
         self._stream = self._open()
 
     def read(self, size: int = -1) -> bytes:
-        """Up to ``size`` bytes; empty at the end."""
-        while not self.broken:
-            wanted = min(size, self._step) if self._step else size
-            if self._compression is None:
-                data = self._stream.read(wanted)
-            else:
-                try:
-                    data = self._stream.read(wanted)
-                except OSError as error:
-                    self._narrow(wanted, str(error))
-                    continue
-            self._position += len(data)
-            return bytes(data)
-        return b""
+        """``size`` bytes, or fewer at the end."""
+        parts: list[bytes] = []
+        missing = size
+        while missing and not self.broken:
+            data = self._read_part(missing)
+            if data is not None and not data:
+                break
+            if data:
+                parts.append(data)
+                missing -= len(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def readable(self) -> bool:
         """Always true."""
@@ -63,6 +60,20 @@ class ByteStream(io.RawIOBase):
         if not self.closed:
             self._stream.close()
         super().close()
+
+    def _read_part(self, size: int) -> bytes | None:
+        """Some bytes, none at the end; None if a smaller read must be tried."""
+        wanted = min(size, self._step) if self._step else size
+        if self._compression is None:
+            data: bytes = self._stream.read(wanted)
+        else:
+            try:
+                data = self._stream.read(wanted)
+            except OSError as error:
+                self._narrow(wanted, str(error))
+                return None
+        self._position += len(data)
+        return data
 
     def _open(self) -> pa.NativeFile:
         return pa.input_stream(self._path, compression=self._compression)

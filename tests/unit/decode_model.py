@@ -66,7 +66,9 @@ def comparable(name: str, value: object) -> object:
     tag = name.partition(":")[0]
     if tag in {"json", "list<null>"}:
         return _meaning(
-            json.JSONDecoder(object_pairs_hook=Pairs, parse_int=Text, parse_float=Text).decode(value)
+            json.JSONDecoder(object_pairs_hook=Pairs, parse_int=Text, parse_float=Text).decode(
+                value
+            )
         )
     if tag == "float":
         return repr(value)

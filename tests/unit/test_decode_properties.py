@@ -3,17 +3,33 @@
 import json
 
 import pyarrow as pa
+from decode_model import Refused, comparable, decode_model, decoded_rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decode_model import Refused, comparable, decode_model, decoded_rows
 from tailer.decode import Decoded, DecodeLimits, JsonDecoder
 
 KEYS = st.one_of(
     st.sampled_from(["a", "b", "c"]),
     st.sampled_from(
         ["A", "B", "aa", "", "a.b", "\\", 'q"', "é", "É", "\0", "x\0y", "_id", "_offset", "select"]
-        + ["\x7f", "\x7f\x7f", "k:", "null", "K", "ß", "ss", "$", "/", "~", "*", " ", "\n", "😀", "'"]
+        + [
+            "\x7f",
+            "\x7f\x7f",
+            "k:",
+            "null",
+            "K",
+            "ß",
+            "ss",
+            "$",
+            "/",
+            "~",
+            "*",
+            " ",
+            "\n",
+            "😀",
+            "'",
+        ]
     ),
 )
 NUMBERS = st.one_of(
@@ -22,7 +38,19 @@ NUMBERS = st.one_of(
         ["-0", "0", "9223372036854775807", "9223372036854775808", "-9223372036854775808"]
         + ["-9223372036854775809", "18446744073709551615", "1" + "0" * 37, "9" * 38, "1" + "0" * 38]
         + ["1" + "0" * 400, "999999999999999999", "1000000000000000000", "9007199254740993"]
-        + ["1.0", "1.5", "-0.0", "1e5", "1E5", "1e-5", "1E+2", "1e400", "-1e400", "1e-400", "5e-324"]
+        + [
+            "1.0",
+            "1.5",
+            "-0.0",
+            "1e5",
+            "1E5",
+            "1e-5",
+            "1E+2",
+            "1e400",
+            "-1e400",
+            "1e-400",
+            "5e-324",
+        ]
         + ["0.1000000000000000055511", "0.30000000000000004", "1.7976931348623157e308", "2e308"]
         + ["123456789.123456789", "1e22", "1e23", "8.5e15", "1.00"]
     ),
@@ -31,8 +59,35 @@ NUMBERS = st.one_of(
 )
 STRINGS = st.one_of(
     st.sampled_from(
-        ["", "x", "5", "1.5", "true", "null", "NaN", "\x7f\x7f", "\x7f", '"\x7f\x7f', "a\\", '\\"', "\0"]
-        + ['":null', '{"a":1}', "[1,2]", ",}", ",]", "{}", "\u2028", "😀", "\n\t", "\ufeff", '"', "é"]
+        [
+            "",
+            "x",
+            "5",
+            "1.5",
+            "true",
+            "null",
+            "NaN",
+            "\x7f\x7f",
+            "\x7f",
+            '"\x7f\x7f',
+            "a\\",
+            '\\"',
+            "\0",
+        ]
+        + [
+            '":null',
+            '{"a":1}',
+            "[1,2]",
+            ",}",
+            ",]",
+            "{}",
+            "\u2028",
+            "😀",
+            "\n\t",
+            "\ufeff",
+            '"',
+            "é",
+        ]
     ),
     st.text(max_size=8),
 )

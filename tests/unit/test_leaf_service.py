@@ -28,7 +28,9 @@ OFFSET = bound("o", "_offset", "BIGINT")
 Body = Callable[[Leaf, StillCatalog], Awaitable[None]]
 
 
-def with_leaf(directory: Path, body: Body, settings: LeafSettings | None = None, **fields: object) -> None:
+def with_leaf(
+    directory: Path, body: Body, settings: LeafSettings | None = None, **fields: object
+) -> None:
     async def main() -> None:
         catalog = StillCatalog(snapshot_of(collection_of(**fields)))
         leaf = Leaf(NODE, directory, catalog, settings)
@@ -66,7 +68,10 @@ def test_rows_come_back_and_survive_a_restart(tmp_path: Path) -> None:
         assert trailer.shards[0].rows_total == 2
         response = await leaf.positions(leaf_pb2.PositionsRequest(collection="c", collection_id=1))
         assert PositionVector.from_proto(response.shards[0].positions)["log", 0] == 7
-        assert {f.path: list(f.types) for f in response.schema.fields} == {"a": ["int"], "s": ["string"]}
+        assert {f.path: list(f.types) for f in response.schema.fields} == {
+            "a": ["int"],
+            "s": ["string"],
+        }
 
     with_leaf(tmp_path, first)
     with_leaf(tmp_path, second)

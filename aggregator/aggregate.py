@@ -1,0 +1,390 @@
+"""Class (a): an aggregate over one collection, split between the leaves and here.
+
+The leaves group and export the states of the aggregates; here states of equal keys combine and
+finalise, and the select list, HAVING, QUALIFY, ORDER BY and LIMIT run over the finished groups. An
+argument of a DISTINCT aggregate becomes one more key on the leaves and is aggregated here. Whatever
+doesn't fit exactly (an aggregate whose state can't travel, a type that would come out differently)
+makes no split, and the statement is gathered whole instead.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from aggregator import pushdown, tree
+from aggregator.bind import Bound
+from aggregator.engine import Input, register
+from aggregator.scope import Reference
+from aggregator.syntax import Parser
+from alder.fieldtypes import quote
+
+PARTIALS: Final = "__partials"
+_GROUPS: Final = "__groups"
+_NUMERIC: Final = frozenset(
+    """stddev stddev_pop stddev_samp var_pop var_samp variance skewness kurtosis kurtosis_pop sem
+    corr covar_pop covar_samp regr_avgx regr_avgy regr_intercept regr_r2 regr_slope regr_sxx
+    regr_sxy regr_syy regr_count favg fsum kahan_sum sumkahan product""".split()
+)
+_EXPORTED: Final = _NUMERIC | frozenset(
+    {
+        "count",
+        "count_star",
+        "sum",
+        "avg",
+        "mean",
+        "min",
+        "max",
+        "any_value",
+        "arbitrary",
+        "first",
+        "last",
+        "bool_and",
+        "bool_or",
+        "bit_and",
+        "bit_or",
+        "bit_xor",
+        "count_if",
+        "countif",
+        "arg_min",
+        "arg_max",
+        "argmin",
+        "argmax",
+        "min_by",
+        "max_by",
+        "approx_count_distinct",
+        "median",
+        "list",
+        "array_agg",
+    }
+)
+_DISTINCT: Final = frozenset({"count", "sum", "avg", "mean", "min", "max"})
+_COUNTS: Final = frozenset({"count", "count_star", "count_if", "countif", "regr_count"})
+_ALIAS_DEPTH_MAX: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One aggregate: the argument types are told by ``types_of``; a distinct one has a ``key``."""
+
+    function: str
+    column: str
+    types_of: tuple[str, ...]
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A statement in two parts, its columns' types still to be told by the engine."""
+
+    table: str
+    leaf_sql: str
+    probe_sql: str
+    direct_sql: str
+    outer_sql: str
+    keys: tuple[str, ...]
+    distinct_keys: tuple[str, ...]
+    aggregates: tuple[Aggregate, ...]
+    conditions: list[tree.Node]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The finishing SQL and the types of the gathered table."""
+
+    sql: str
+    columns: tuple[tuple[str, str], ...]
+
+
+class _NoSplit(Exception):
+    """The statement has a part that this class doesn't cover."""
+
+
+@dataclass(slots=True)
+class _Splitter:
+    """Replaces keys and aggregates of a statement by columns of the finished groups."""
+
+    aliases: set[str]
+    functions: frozenset[str]
+    prefix: str
+    keys: dict[str, tuple[str, tree.Node]] = field(default_factory=dict)
+    states: dict[str, tuple[Aggregate, tree.Node]] = field(default_factory=dict)
+    arguments: dict[str, tree.Node] = field(default_factory=dict)
+    distinct: dict[str, tuple[str, tree.Node]] = field(default_factory=dict)
+
+    def add_key(self, node: tree.Node) -> None:
+        for part in tree.walk(node):
+            if part.get("class") in {"WINDOW", "STAR"} or self._function(part) in (
+                self.functions | {"unnest"}
+            ):
+                raise _NoSplit
+        if pushdown.only_alias(node, self.aliases) is None:
+            raise _NoSplit
+        name = f"{self.prefix}k{len(self.keys)}"
+        self.keys.setdefault(tree.identity(node), (name, pushdown.over_rows(node)))
+
+    def outer(self, node: tree.Node) -> tree.Node:
+        """The expression over the finished groups."""
+        if "class" in node:
+            found = self.keys.get(tree.identity(node))
+            if found is not None:
+                return tree.named(tree.column(_GROUPS, found[0]), node.get("alias", ""))
+            if node["class"] == "STAR" or node["type"] == "GROUPING_FUNCTION":
+                raise _NoSplit
+            if node["class"] == "COLUMN_REF" and node["column_names"][0] in self.aliases:
+                raise _NoSplit
+            if node["class"] == "FUNCTION" and self._function(node) in self.functions:
+                return tree.named(tree.column(_GROUPS, self._aggregate(node)), node["alias"])
+            if self._function(node) == "unnest":
+                raise _NoSplit
+        return tree.mapped(node, self.outer)
+
+    def _function(self, node: tree.Node) -> str:
+        return str(node["function_name"]).lower() if node.get("type") == "FUNCTION" else ""
+
+    def _aggregate(self, node: tree.Node) -> str:
+        known = tree.identity(node)
+        if known in self.states:
+            return self.states[known][0].column
+        name = self._function(node)
+        if name not in _EXPORTED or node["order_bys"]["orders"]:
+            raise _NoSplit
+        arguments = tree.arguments(node)
+        parts = [*arguments, *([node["filter"]] if node["filter"] else [])]
+        for part in parts:
+            if tree.literal(part) is None and pushdown.only_alias(part, self.aliases) is None:
+                raise _NoSplit
+            if any(self._function(inner) in self.functions for inner in tree.walk(part)):
+                raise _NoSplit
+        column = f"{self.prefix}a{len(self.states)}"
+        if node["distinct"] and name not in {"min", "max"}:
+            aggregate, state = self._distinct_aggregate(node, name, column, arguments)
+        else:
+            aggregate, state = self._exported(node, name, column, arguments)
+        self.states[known] = (aggregate, state)
+        return column
+
+    def _exported(
+        self, node: tree.Node, name: str, column: str, arguments: list[tree.Node]
+    ) -> tuple[Aggregate, tree.Node]:
+        if name in _NUMERIC:
+            arguments = [tree.cast(argument, "DOUBLE") for argument in arguments]
+        probes = []
+        for argument in arguments:
+            probe = f"{self.prefix}p{len(self.arguments)}"
+            self.arguments[probe] = pushdown.over_rows(argument)
+            probes.append(probe)
+        call = {
+            **node,
+            "alias": "",
+            "distinct": False,
+            "arguments": [{"name": "", "expression": argument} for argument in arguments],
+            "export_state": True,
+        }
+        return Aggregate(name, column, tuple(probes)), pushdown.over_rows(call)
+
+    def _distinct_aggregate(
+        self, node: tree.Node, name: str, column: str, arguments: list[tree.Node]
+    ) -> tuple[Aggregate, tree.Node]:
+        if name not in _DISTINCT or len(arguments) != 1 or node["filter"] is not None:
+            raise _NoSplit
+        argument = arguments[0]
+        known = tree.identity(argument)
+        if known not in self.distinct:
+            if self.distinct:
+                raise _NoSplit
+            self.distinct[known] = (f"{self.prefix}d", pushdown.over_rows(argument))
+        return Aggregate(name, column, (), self.distinct[known][0]), {}
+
+
+def explicit(term: tree.Node, items: list[tree.Node]) -> tree.Node | None:
+    """A term of GROUP BY or ORDER BY with ordinals and aliases replaced by what they stand for.
+
+    None where it stands for nothing or for all columns.
+    """
+    found = tree.literal(term)
+    if found is not None and found[0] == "INTEGER":
+        position = int(found[1])
+        item = items[position - 1] if 1 <= position <= len(items) else None
+        return item if item is not None and item["type"] != "STAR" else None
+    if term.get("type") == "STAR":
+        return None
+    try:
+        return _unaliased(term, items, _ALIAS_DEPTH_MAX)
+    except _NoSplit:
+        return None
+
+
+def _unaliased(node: tree.Node, items: list[tree.Node], depth: int) -> tree.Node:
+    if node.get("type") == "COLUMN_REF" and len(node["column_names"]) == 1:
+        name = node["column_names"][0].lower()
+        for item in items:
+            if item["alias"].lower() == name:
+                if depth == 0:
+                    raise _NoSplit
+                return tree.named(_unaliased(tree.named(item, ""), items, depth - 1), "")
+    return tree.mapped(node, lambda child: _unaliased(child, items, depth))
+
+
+def split(
+    bound: Bound, reference: Reference, functions: Iterable[str], parser: Parser
+) -> Split | None:
+    """The two parts of an aggregate; None where the statement is none or doesn't fit."""
+    try:
+        return _split(bound, reference, frozenset(functions), parser)
+    except _NoSplit:
+        return None
+
+
+def _split(
+    bound: Bound, reference: Reference, functions: frozenset[str], parser: Parser
+) -> Split | None:
+    node = bound.node
+    splitter = _Splitter({reference.alias}, functions, bound.bindings.prefix)
+    items = [
+        tree.named(item, name)
+        for item, name in zip(node["select_list"], bound.columns or [], strict=True)
+    ]
+    for key in _keys(node, items, splitter):
+        splitter.add_key(tree.named(key, ""))
+    conditions = _conditions(node, splitter)
+    outer_items = [splitter.outer(item) for item in items]
+    outer_having = node["having"] and splitter.outer(node["having"])
+    outer = tree.select(
+        outer_items,
+        tree.table(_GROUPS),
+        outer_having,
+        modifiers=[splitter.outer(entry) for entry in node["modifiers"]],
+    )
+    outer["qualify"] = node["qualify"] and splitter.outer(node["qualify"])
+    if not splitter.states and not splitter.keys:
+        return None
+    keys = list(splitter.keys.values()) + list(splitter.distinct.values())
+    key_items = [tree.named(expression, name) for name, expression in keys]
+    states = [
+        tree.named(state, aggregate.column)
+        for aggregate, state in splitter.states.values()
+        if not aggregate.key
+    ]
+    rows, where = tree.table(pushdown.ROWS), tree.conjunction(conditions)
+    groups = [tree.constant("INTEGER", str(n)) for n in range(1, len(keys) + 1)]
+    leaf = tree.select([*key_items, *states], rows, where, groups)
+    probes = [tree.named(entry, name) for name, entry in splitter.arguments.items()]
+    probe = tree.select([*key_items, *probes] or [tree.constant("INTEGER", "1")], rows)
+    direct = {**node, "select_list": items, "from_table": tree.table("rows", reference.alias)}
+    return Split(
+        table=PARTIALS,
+        leaf_sql=parser.to_sql(leaf),
+        probe_sql=parser.to_sql(probe),
+        direct_sql=parser.to_sql(direct),
+        outer_sql=parser.to_sql(outer),
+        keys=tuple(name for name, _ in splitter.keys.values()),
+        distinct_keys=tuple(name for name, _ in splitter.distinct.values()),
+        aggregates=tuple(aggregate for aggregate, _ in splitter.states.values()),
+        conditions=conditions,
+    )
+
+
+def _keys(node: tree.Node, items: list[tree.Node], splitter: _Splitter) -> list[tree.Node]:
+    groups = node["group_expressions"]
+    if node["group_sets"] not in ([], [list(range(len(groups)))]):
+        raise _NoSplit
+    distinct = tree.modifier(node, "DISTINCT_MODIFIER")
+    if distinct is not None and distinct["distinct_on_targets"]:
+        raise _NoSplit
+
+    def aggregates(item: tree.Node) -> bool:
+        return any(
+            part.get("type") == "FUNCTION"
+            and str(part["function_name"]).lower() in splitter.functions
+            for part in tree.walk(item)
+        )
+
+    if node["aggregate_handling"] == "FORCE_AGGREGATES":
+        return [item for item in items if not aggregates(item)]
+    if groups:
+        found = [explicit(group, items) for group in groups]
+        known = [key for key in found if key is not None]
+        if len(known) != len(found):
+            raise _NoSplit
+        return known
+    if any(aggregates(item) for item in items) or (node["having"] and aggregates(node["having"])):
+        return []
+    if distinct is None:
+        raise _NoSplit
+    return items
+
+
+def _conditions(node: tree.Node, splitter: _Splitter) -> list[tree.Node]:
+    conditions = []
+    for condition in tree.conjuncts(node["where_clause"]):
+        if pushdown.only_alias(condition, splitter.aliases) is None:
+            raise _NoSplit
+        if any(
+            part.get("type") == "FUNCTION"
+            and str(part["function_name"]).lower() in splitter.functions
+            for part in tree.walk(condition)
+        ):
+            raise _NoSplit
+        conditions.append(pushdown.over_rows(condition))
+    return conditions
+
+
+class Types:
+    """Asks the engine for the types of a split, over tables without rows."""
+
+    def __init__(self) -> None:
+        self._connection = duckdb.connect(":memory:", config={"threads": 1})
+
+    def close(self) -> None:
+        """Releases the engine."""
+        self._connection.close()
+
+    def finished(self, split: Split, columns: list[tuple[str, str]]) -> Finished | None:
+        """The finishing SQL; None where the parts would not give what the whole gives."""
+        cursor = self._connection.cursor()
+        try:
+            return _finished(cursor, split, columns)
+        except duckdb.Error:
+            return None
+        finally:
+            cursor.close()
+
+
+def _finished(
+    cursor: duckdb.DuckDBPyConnection, split: Split, columns: list[tuple[str, str]]
+) -> Finished | None:
+    nothing = [f"NULL::{sql_type} AS {quote(name)}" for name, sql_type in columns] or ["NULL AS n"]
+    cursor.execute(
+        f"CREATE TEMP VIEW {pushdown.ROWS} AS SELECT {', '.join(nothing)} WHERE false"
+    ).fetchall()
+    probed = cursor.sql(split.probe_sql)
+    types = dict(zip(probed.columns, (str(entry) for entry in probed.types), strict=True))
+    keys = [*split.keys, *split.distinct_keys]
+    states = [aggregate.column for aggregate in split.aggregates if not aggregate.key]
+    restored = tuple([(key, types[key]) for key in keys] + [(state, "") for state in states])
+    empty: pa.Table = cursor.sql(split.leaf_sql).to_arrow_table()
+    register(cursor, Input(split.table, restored, empty.slice(0, 0)))
+    finals = [quote(key) for key in split.keys]
+    for aggregate in split.aggregates:
+        final = _final(aggregate, types)
+        if aggregate.function in _COUNTS and not split.keys:
+            final = f"coalesce({final}, 0)"
+        finals.append(f"{final} AS {quote(aggregate.column)}")
+    groups = f" GROUP BY {', '.join(quote(key) for key in split.keys)}" if split.keys else ""
+    inner = f"SELECT {', '.join(finals)} FROM {quote(split.table)}{groups}"
+    sql = f"WITH {_GROUPS} AS ({inner}) {split.outer_sql}"
+    whole, parts = cursor.sql(split.direct_sql), cursor.sql(sql)
+    if [str(entry) for entry in whole.types] != [str(entry) for entry in parts.types]:
+        return None
+    return Finished(sql, restored)
+
+
+def _final(aggregate: Aggregate, types: dict[str, str]) -> str:
+    if aggregate.key:
+        return f"{aggregate.function}(DISTINCT {quote(aggregate.key)})"
+    arguments = ", ".join(f"'{types[probe]}'" for probe in aggregate.types_of)
+    state = f"to_aggregate_state({aggregate.column}, '{aggregate.function}', [{arguments}])"
+    return f"finalize(combine_aggr({state}))"

@@ -1,0 +1,195 @@
+"""Plans: what the leaves run and what is left to do here.
+
+Classes: (a) an aggregate over one collection runs as partial states on the leaves; (b) a scan of
+one collection runs with its filters, order and limit on the leaves; (e) anything else gathers the
+filtered columns and runs whole here. (b) and (e) run the same statement here over what they
+gathered, so pushing filters, order and limit down can only save rows. (e) is always right.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from aggregator import aggregate, pushdown, security, tree
+from aggregator.bind import Bound
+from aggregator.scope import Reference
+from aggregator.syntax import Parser
+from aggregator.terms import terms
+from alder.errors import AlderError, Reason
+from alder.v1 import leaf_pb2
+
+CLASSES: Final = frozenset({"a", "b", "e"})
+_ROW: Final = "__row"
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What one reference to a collection asks of the leaves.
+
+    ``columns`` are the names and SQL types of the gathered table ("": as it arrives).
+    """
+
+    collection: str
+    table: str
+    fragment: leaf_pb2.Fragment
+    columns: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The reads of a statement and the SQL that finishes it over the gathered tables."""
+
+    plan_class: str
+    reads: tuple[Read, ...]
+    sql: str
+    user_names: Mapping[str, str]
+
+
+class Planner:
+    """Makes plans. Not thread-safe: one thread at a time."""
+
+    def __init__(self, parser: Parser, catalog: security.Catalog) -> None:
+        self._parser = parser
+        self._catalog = catalog
+        self._types = aggregate.Types()
+
+    def close(self) -> None:
+        """Releases the engine that tells types."""
+        self._types.close()
+
+    def plan(self, bound: Bound, wanted_class: str) -> Plan:
+        """The plan; ``wanted_class`` forces a class, "" takes the first that fits.
+
+        Raises AlderError(INVALID_ARGUMENT) where a forced class can't run the statement.
+        """
+        if wanted_class and wanted_class not in CLASSES:
+            raise AlderError(
+                Reason.INVALID_ARGUMENT, f"{wanted_class!r} is no planning class; use a, b or e"
+            )
+        plan = None
+        if wanted_class in {"", "a"}:
+            plan = self._aggregate(bound)
+        if plan is None and wanted_class in {"", "b"}:
+            plan = self._scan(bound)
+        if plan is None and wanted_class in {"", "e"}:
+            plan = self._gather(bound)
+        if plan is None:
+            raise AlderError(
+                Reason.INVALID_ARGUMENT, f"this statement can't run through class {wanted_class}"
+            )
+        return plan
+
+    def _aggregate(self, bound: Bound) -> Plan | None:
+        reference = pushdown.single_reference(bound.node, bound.bindings)
+        if reference is None or bound.columns is None:
+            return None
+        split = aggregate.split(bound, reference, self._catalog.aggregates, self._parser)
+        if split is None:
+            return None
+        columns = [(name, entry.sql_type) for entry, name in reference.columns.items()]
+        finished = self._types.finished(split, columns)
+        if finished is None:
+            return None
+        fragment = self._fragment(bound, reference, split.leaf_sql, split.conditions)
+        read = Read(reference.collection, split.table, fragment, finished.columns)
+        return Plan("a", (read,), finished.sql, bound.bindings.user_names())
+
+    def _scan(self, bound: Bound) -> Plan | None:
+        reference = pushdown.single_reference(bound.node, bound.bindings)
+        node = bound.node
+        if reference is None or not _is_scan(node, self._catalog.aggregates):
+            return None
+        aliases = {reference.alias}
+        conditions = tree.conjuncts(node["where_clause"])
+        if any(pushdown.only_alias(entry, aliases) is None for entry in conditions):
+            return None
+        orders, fits = _top(node, aliases)
+        if not fits:
+            return None
+        return self._gathered(bound, "b", orders)
+
+    def _gather(self, bound: Bound) -> Plan:
+        return self._gathered(bound, "e", [])
+
+    def _gathered(self, bound: Bound, plan_class: str, modifiers: list[tree.Node]) -> Plan:
+        pushed = pushdown.conditions(bound.node, bound.bindings)
+        reads = []
+        for reference in bound.bindings.references:
+            conditions = pushed[reference.alias]
+            names = list(reference.columns.values())
+            items = [tree.column(name) for name in names]
+            columns = [(name, entry.sql_type) for entry, name in reference.columns.items()]
+            if not items:
+                items = [tree.named(tree.constant("BOOLEAN", "true"), _ROW)]
+                columns = [(_ROW, "BOOLEAN")]
+            query = tree.select(
+                items,
+                tree.table(pushdown.ROWS),
+                tree.conjunction(conditions),
+                modifiers=modifiers,
+            )
+            sql = self._parser.to_sql(query)
+            fragment = self._fragment(bound, reference, sql, conditions)
+            reads.append(Read(reference.collection, reference.table, fragment, tuple(columns)))
+        sql = self._parser.to_sql(bound.node)
+        return Plan(plan_class, tuple(reads), sql, bound.bindings.user_names())
+
+    def _fragment(
+        self, bound: Bound, reference: Reference, sql: str, conditions: list[tree.Node]
+    ) -> leaf_pb2.Fragment:
+        return leaf_pb2.Fragment(
+            sql=sql,
+            columns=[
+                leaf_pb2.ColumnBinding(
+                    name=name, path=entry.path, sql_type=entry.sql_type, types=entry.types
+                )
+                for entry, name in reference.columns.items()
+            ],
+            terms=terms(conditions, bound.bindings.field_of),
+        )
+
+
+def _is_scan(node: tree.Node, aggregates: frozenset[str]) -> bool:
+    if node["group_expressions"] or node["group_sets"] or node["having"] or node["qualify"]:
+        return False
+    if node["aggregate_handling"] != "STANDARD_HANDLING":
+        return False
+    if tree.modifier(node, "DISTINCT_MODIFIER") is not None:
+        return False
+    for part in tree.walk(node):
+        if part.get("class") == "WINDOW":
+            return False
+        if part.get("type") == "FUNCTION":
+            name = str(part["function_name"]).lower()
+            if name == "unnest" or name in aggregates:
+                return False
+    return True
+
+
+def _top(node: tree.Node, aliases: set[str]) -> tuple[list[tree.Node], bool]:
+    """Order and limit for the leaves, and whether this is possible at all."""
+    limit = tree.modifier(node, "LIMIT_MODIFIER")
+    if limit is None:
+        return [], True
+    count = _rows(limit["limit"])
+    offset = 0 if limit["offset"] is None else _rows(limit["offset"])
+    if limit["limit_type"] != "ROW_COUNT" or count is None or offset is None:
+        return [], False
+    top = [{**limit, "limit": tree.constant("INTEGER", str(count + offset)), "offset": None}]
+    order = tree.modifier(node, "ORDER_MODIFIER")
+    if order is None:
+        return top, True
+    orders = []
+    for entry in order["orders"]:
+        term = aggregate.explicit(entry["expression"], node["select_list"])
+        if term is None or pushdown.only_alias(term, aliases) is None:
+            return [], False
+        orders.append({**entry, "expression": pushdown.over_rows(tree.named(term, ""))})
+    return [{**order, "orders": orders}, *top], True
+
+
+def _rows(node: tree.Node | None) -> int | None:
+    found = tree.literal(node) if node is not None else None
+    if found is None or found[0] != "INTEGER":
+        return None
+    return int(found[1]) if 0 <= int(found[1]) < 1 << 62 else None

@@ -1,0 +1,207 @@
+"""Scatter and gather: asks every leaf of a collection at once and takes all answers or none.
+
+A leaf that fails fails the query, with its name and shards in the message; nothing is left out
+silently (I5). The bytes gathered by one query are bounded over all its leaves together.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pyarrow as pa
+
+from aggregator import core
+from alder.arrow import join_chunks
+from alder.catalog import Collection
+from alder.errors import AlderError, Reason
+from alder.interfaces import NodeDirectory
+from alder.positions import PositionVector
+from alder.schema import Schema
+from alder.v1 import common_pb2, leaf_pb2
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Budget:
+    """Bytes that one query may still gather."""
+
+    left_bytes: int
+
+    def take(self, size_bytes: int) -> None:
+        """Raises AlderError(LIMIT) once the budget is spent."""
+        self.left_bytes -= size_bytes
+        if self.left_bytes < 0:
+            raise AlderError(
+                Reason.LIMIT,
+                "the query gathers more data than the server allows; "
+                "filter more, aggregate, or read fewer columns",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the leaves told of a collection: positions per shard and the union of the schemas."""
+
+    positions: Mapping[int, PositionVector]
+    schema: Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What the leaves answered to one fragment."""
+
+    rows: pa.Table
+    scans: tuple[leaf_pb2.ShardScan, ...]
+    elapsed_us: int
+
+
+class Schemas:
+    """The newest schema of each collection on each leaf, so that it travels only when it grew."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, str], Schema] = {}
+
+    def version(self, collection: Collection, leaf: str) -> int:
+        """The version known of a leaf's schema; 0 if none is."""
+        known = self._known.get((collection.collection_id, leaf))
+        return known.version if known is not None else 0
+
+    def take(self, collection: Collection, leaf: str, message: common_pb2.Schema) -> None:
+        """Keeps what a leaf sent, unless it is no newer than what is known."""
+        key = (collection.collection_id, leaf)
+        if message.fields or message.version:
+            known = self._known.get(key)
+            if known is None or message.version != known.version or message.fields:
+                self._known[key] = (
+                    Schema.from_proto(message) if message.fields or known is None else known
+                )
+
+    def union(self, collection: Collection) -> Schema:
+        """The schema over all leaves of the collection."""
+        merged = Schema()
+        for leaf in sorted(collection.shards_by_leaf()):
+            merged = merged.merged(self._known.get((collection.collection_id, leaf), Schema()))
+        return merged
+
+    def keep(self, collection_ids: Iterable[int]) -> None:
+        """Forgets every collection but these."""
+        kept = set(collection_ids)
+        self._known = {key: value for key, value in self._known.items() if key[0] in kept}
+
+
+class Scatter:
+    """Calls the leaves of collections."""
+
+    def __init__(self, directory: NodeDirectory) -> None:
+        self._directory = directory
+        self.schemas = Schemas()
+
+    async def state(
+        self,
+        collection: Collection,
+        wanted: PositionVector,
+        timeout_s: float,
+        wait_s: float = 0.0,
+    ) -> State:
+        """Positions and schema of all shards, once they have reached ``wanted``.
+
+        Raises AlderError: UNAVAILABLE, DEADLINE (not reached within ``wait_s``).
+        """
+        request = leaf_pb2.PositionsRequest(
+            collection=collection.name,
+            collection_id=collection.collection_id,
+            min_positions=wanted.to_proto(),
+            wait_ms=max(0, int(wait_s * 1000)),
+        )
+
+        async def ask(leaf: str, shards: list[int]) -> leaf_pb2.PositionsResponse:
+            own = leaf_pb2.PositionsRequest()
+            own.CopyFrom(request)
+            own.shards.extend(shards)
+            own.known_schema_version = self.schemas.version(collection, leaf)
+            async with _naming(collection, leaf, shards):
+                return await self._directory.leaf(leaf).positions(own, timeout_s=timeout_s)
+
+        by_leaf = collection.shards_by_leaf()
+        answers = await gather([ask(leaf, shards) for leaf, shards in by_leaf.items()])
+        told: list[tuple[int, PositionVector]] = []
+        for leaf, answer in zip(by_leaf, answers, strict=True):
+            self.schemas.take(collection, leaf, answer.schema)
+            told += [
+                (entry.shard, PositionVector.from_proto(entry.positions)) for entry in answer.shards
+            ]
+        core.check_answers([entry.shard for entry in collection.shards], [one for one, _ in told])
+        positions = dict(told)
+        if not all(answer.reached for answer in answers) and wanted.offsets:
+            raise core.not_reached(collection.name, core.behind(wanted, positions))
+        return State(positions, self.schemas.union(collection))
+
+    async def run(
+        self,
+        collection: Collection,
+        request: leaf_pb2.FragmentRequest,
+        timeout_s: float,
+        budget: Budget,
+    ) -> Gathered:
+        """The answers of all shards to a fragment; ``request.shards`` is set per leaf."""
+
+        async def ask(leaf: str, shards: list[int]) -> tuple[pa.Table, leaf_pb2.FragmentTrailer]:
+            own = leaf_pb2.FragmentRequest()
+            own.CopyFrom(request)
+            own.shards.extend(shards)
+            parts: list[bytes] = []
+            trailer: leaf_pb2.FragmentTrailer | None = None
+            async with _naming(collection, leaf, shards):
+                stream = self._directory.leaf(leaf).execute(own, timeout_s=timeout_s)
+                async for response in stream:
+                    if response.WhichOneof("part") == "trailer":
+                        trailer = response.trailer
+                    else:
+                        budget.take(len(response.arrow))
+                        parts.append(response.arrow)
+                if trailer is None:
+                    raise AlderError(Reason.UNAVAILABLE, "the answer broke off; try again")
+            core.check_answers(shards, [scan.shard for scan in trailer.shards])
+            return await asyncio.to_thread(join_chunks, parts), trailer
+
+        by_leaf = collection.shards_by_leaf()
+        answers = await gather([ask(leaf, shards) for leaf, shards in by_leaf.items()])
+        scans = tuple(scan for _, trailer in answers for scan in trailer.shards)
+        core.check_answers(
+            [entry.shard for entry in collection.shards], [scan.shard for scan in scans]
+        )
+        slowest_us = max((trailer.elapsed_us for _, trailer in answers), default=0)
+        return Gathered(pa.concat_tables([table for table, _ in answers]), scans, slowest_us)
+
+
+async def gather(calls: Sequence[Awaitable[T]]) -> list[T]:
+    """The results of all calls; the first failure cancels the others and is raised."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+class _naming:
+    """Puts a leaf's name and shards into the errors of calls to it."""
+
+    def __init__(self, collection: Collection, leaf: str, shards: list[int]) -> None:
+        self._where = f"leaf {leaf} (shards {', '.join(map(str, shards))} of {collection.name})"
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, AlderError) and error.reason in {
+            Reason.UNAVAILABLE,
+            Reason.INTERNAL,
+            Reason.CORRUPT,
+            Reason.DEADLINE,
+        }:
+            raise AlderError(error.reason, f"{self._where}: {error.message}") from error

@@ -1,0 +1,141 @@
+"""What users ask besides SQL: fields of a collection, quarantine, the state of the cluster."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from aggregator.names import Names
+from aggregator.scatter import gather
+from alder.catalog import LOG_SOURCE, Collection, Snapshot
+from alder.errors import AlderError
+from alder.interfaces import LogClient, NodeDirectory
+from alder.positions import PositionVector, cut
+from alder.schema import Schema
+from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, query_pb2, tailer_pb2
+
+T = TypeVar("T")
+
+
+def describe(collection: Collection, schema: Schema) -> query_pb2.DescribeCollectionResponse:
+    """A collection with its columns as SQL sees them."""
+    return query_pb2.DescribeCollectionResponse(
+        collection=collection.to_proto(),
+        columns=[
+            query_pb2.Column(path=path, sql_type=entry.sql_type, types=sorted(schema.fields[path]))
+            for path, entry in Names(schema).by_path()
+        ],
+        overflow=schema.overflow,
+    )
+
+
+async def list_quarantine(
+    directory: NodeDirectory, collection: Collection, records_max: int, timeout_s: float
+) -> list[common_pb2.QuarantinedRecord]:
+    """Records of all leaves, by source, partition and offset. Raises AlderError if one fails."""
+
+    async def ask(leaf: str) -> list[common_pb2.QuarantinedRecord]:
+        request = leaf_pb2.ListQuarantineRequest(
+            collection=collection.name,
+            collection_id=collection.collection_id,
+            records_max=records_max,
+        )
+        stream = directory.leaf(leaf).list_quarantine(request, timeout_s=timeout_s)
+        return [record async for record in stream]
+
+    found = await gather([ask(leaf) for leaf in collection.shards_by_leaf()])
+    records = [record for answer in found for record in answer]
+    records.sort(key=lambda record: (record.source, record.partition, record.offset))
+    return records[:records_max]
+
+
+async def status(
+    snapshot: Snapshot, directory: NodeDirectory, log: LogClient, timeout_s: float
+) -> query_pb2.StatusResponse:
+    """The state of the cluster; nodes that don't answer in time are named, not waited for."""
+    leaf_ids = [node.node_id for node in snapshot.live_nodes(catalog_pb2.NODE_ROLE_LEAF)]
+    owners = {shard.leaf for one in snapshot.collections.values() for shard in one.shards}
+    leaf_ids = sorted({*leaf_ids, *owners})
+    tailer_ids = [node.node_id for node in snapshot.live_nodes(catalog_pb2.NODE_ROLE_TAILER)]
+
+    async def leaf(node_id: str) -> leaf_pb2.DescribeLeafResponse:
+        client = directory.leaf(node_id)
+        return await client.describe(leaf_pb2.DescribeLeafRequest(), timeout_s=timeout_s)
+
+    async def tailer(node_id: str) -> tailer_pb2.DescribeTailerResponse:
+        client = directory.tailer(node_id)
+        return await client.describe(tailer_pb2.DescribeTailerRequest(), timeout_s=timeout_s)
+
+    async def offsets(collection: Collection) -> log_pb2.OffsetsResponse:
+        request = log_pb2.OffsetsRequest(topic=collection.name)
+        return await log.offsets(request, timeout_s=timeout_s)
+
+    collections = list(snapshot.collections.values())
+    leaves, tailers, ends = await asyncio.gather(
+        asyncio.gather(*(_attempt(leaf(one), timeout_s) for one in leaf_ids)),
+        asyncio.gather(*(_attempt(tailer(one), timeout_s) for one in tailer_ids)),
+        asyncio.gather(*(_attempt(offsets(one), timeout_s) for one in collections)),
+    )
+    silent = [
+        node_id
+        for node_id, answer in zip(leaf_ids + tailer_ids, [*leaves, *tailers], strict=True)
+        if answer is None
+    ]
+    down = [node.node_id for node in snapshot.nodes.values() if not node.live]
+    described = [answer for answer in leaves if answer is not None]
+    working = [answer for answer in tailers if answer is not None]
+    lags = []
+    for collection, end in zip(collections, ends, strict=True):
+        lags += _lags(collection, described, working, end)
+    return query_pb2.StatusResponse(
+        catalog=snapshot.to_proto(),
+        leaves=described,
+        tailers=working,
+        lags=lags,
+        unreachable=sorted({*silent, *down}),
+    )
+
+
+def _lags(
+    collection: Collection,
+    leaves: list[leaf_pb2.DescribeLeafResponse],
+    tailers: list[tailer_pb2.DescribeTailerResponse],
+    log_ends: log_pb2.OffsetsResponse | None,
+) -> list[query_pb2.SourceLag]:
+    vectors = [
+        PositionVector.from_proto(shard.positions)
+        for leaf in leaves
+        for shard in leaf.shards
+        if shard.collection == collection.name
+    ]
+    at = cut(vectors) if vectors else PositionVector()
+    ends = {
+        (entry.source, entry.partition): entry.end_offset
+        for tailer in tailers
+        for entry in tailer.partitions
+        if entry.collection == collection.name
+    }
+    for bounds in log_ends.partitions if log_ends is not None else ():
+        ends[LOG_SOURCE, bounds.partition] = bounds.end_offset
+    known = {
+        (source.name, entry.partition)
+        for source in collection.sources
+        for entry in source.partitions
+    }
+    return [
+        query_pb2.SourceLag(
+            collection=collection.name,
+            source=source,
+            partition=partition,
+            next_offset=at[source, partition],
+            end_offset=ends.get((source, partition), -1),
+        )
+        for source, partition in sorted({*known, *ends, *at})
+    ]
+
+
+async def _attempt(call: Awaitable[T], timeout_s: float) -> T | None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await call
+    except (AlderError, TimeoutError):
+        return None

@@ -1,0 +1,83 @@
+"""What a segment says about itself: its columns, how each is stored and indexed, its zones."""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+
+from alder.errors import AlderError, Reason
+from leaf.format.frame import framed, unframed
+from leaf.format.zonemap import Zone
+
+_SUFFIX: Final = struct.Struct(">IBI")
+META_SUFFIX: Final = b"\xff" * 4
+PAGE: Final = 0
+TERMS: Final = 1
+TERM_POSTINGS: Final = 2
+HASH_PAGE: Final = 3
+
+
+class Index(StrEnum):
+    """How equality finds its rows."""
+
+    NONE = "none"
+    TERMS = "terms"
+    HASHES = "hashes"
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMeta:
+    """One column. Pages have ``page_rows`` rows, the last one fewer.
+
+    ``coded`` columns hold codes into the column's terms; ``hash_bits`` belongs to Index.HASHES.
+    """
+
+    number: int
+    page_rows: int
+    coded: bool
+    index: Index
+    hash_bits: int
+    zones: tuple[Zone, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentMeta:
+    """A segment. ``last_births`` is the largest birth of each stream in it."""
+
+    rows: int
+    last_births: tuple[int, ...]
+    columns: Mapping[str, ColumnMeta]
+
+
+def suffix(column: int, part: int, page: int = 0) -> bytes:
+    """The key of a block of a column, without the segment's number."""
+    return _SUFFIX.pack(column, part, page)
+
+
+def encode_meta(meta: SegmentMeta) -> bytes:
+    """The description as stored."""
+    return framed(orjson.dumps(asdict(meta)))
+
+
+def decode_meta(data: bytes, what: str) -> SegmentMeta:
+    """The inverse of :func:`encode_meta`. Raises AlderError(CORRUPT)."""
+    try:
+        fields = orjson.loads(unframed(data, what))
+        columns = {name: _column(entry) for name, entry in fields["columns"].items()}
+        return SegmentMeta(fields["rows"], tuple(fields["last_births"]), columns)
+    except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:
+        raise AlderError(Reason.CORRUPT, f"{what} can't be read: {error}") from error
+
+
+def _column(entry: Mapping[str, Any]) -> ColumnMeta:
+    return ColumnMeta(
+        number=entry["number"],
+        page_rows=entry["page_rows"],
+        coded=entry["coded"],
+        index=Index(entry["index"]),
+        hash_bits=entry["hash_bits"],
+        zones=tuple(Zone(**zone) for zone in entry["zones"]),
+    )

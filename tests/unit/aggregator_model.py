@@ -1,0 +1,346 @@
+"""A cluster without leaves: shards as plain documents, fragments run by DuckDB itself.
+
+The physical columns are made here from Python values, by the rules that `alder.fieldtypes` states,
+so that what the aggregator plans meets the types that a real leaf would have.
+"""
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from aggregator.service import Aggregator, AggregatorSettings
+from alder import paths
+from alder.arrow import join_chunks, to_bytes
+from alder.catalog import LOG_SOURCE, Collection, Node, Shard, Snapshot, Source, SourcePartition
+from alder.errors import AlderError, Reason
+from alder.fieldtypes import EMPTY_LIST, arrow_type, column_name, value_expression
+from alder.interfaces import LeafClient, TailerClient
+from alder.membership import CatalogFollower
+from alder.positions import PositionVector
+from alder.schema import Schema
+from alder.slots import split_evenly
+from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, query_pb2
+
+T = TypeVar("T")
+Document = Mapping[str, object]
+
+
+def run(call: Coroutine[object, object, T]) -> T:
+    """The result of a coroutine, in a loop of its own."""
+    return asyncio.run(call)
+
+
+def flattened(document: Document) -> dict[tuple[str, str], object]:
+    """The physical values of a document: (tag, path) to value."""
+    found: dict[tuple[str, str], object] = {}
+
+    def add(value: object, path: str) -> None:
+        if value is None:
+            return
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                add(inner, paths.child(path, key))
+            return
+        tag = _tag(value)
+        as_text = tag in {"json", EMPTY_LIST}
+        found[tag, path] = json.dumps(value) if as_text else value
+
+    for key, value in document.items():
+        add(value, paths.join([key]))
+    return found
+
+
+def _tag(value: object) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "int" if -(1 << 63) <= value < 1 << 63 else "decimal(38,0)"
+    if isinstance(value, float):
+        return "float" if math.isfinite(value) else "json"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, list):
+        tags = {_tag(item) for item in value if item is not None}
+        if not tags:
+            return EMPTY_LIST
+        if len(tags) == 1 and tags <= {"bool", "int", "float", "string"}:
+            return f"list<{tags.pop()}>"
+    return "json"
+
+
+@dataclass
+class ShardModel:
+    """The rows of one shard: (offset, document); positions may be ahead of the other shards'."""
+
+    number: int
+    rows: list[tuple[int, Document]] = field(default_factory=list)
+    next_offset: int = 0
+
+
+class LeafModel:
+    """``LeafClient`` over documents."""
+
+    def __init__(self, collection: str, shards: Sequence[ShardModel]) -> None:
+        self.collection = collection
+        self.shards = {shard.number: shard for shard in shards}
+        self.requests: list[leaf_pb2.FragmentRequest] = []
+        self.failures: list[AlderError] = []
+        self.rows_returned = 0
+        self.overflow = False
+        self.hidden: frozenset[str] = frozenset()
+        self.delay_s = 0.0
+
+    def schema(self) -> Schema:
+        """The schema of all rows here."""
+        columns = [
+            column_name(*key)
+            for shard in self.shards.values()
+            for _, document in shard.rows
+            for key in flattened(document)
+            if key[1] not in self.hidden
+        ]
+        return Schema(sum(len(s.rows) for s in self.shards.values()), {}, False).with_columns(
+            columns, self.overflow
+        )
+
+    async def apply(
+        self, request: leaf_pb2.ApplyRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.ApplyResponse:
+        raise AssertionError("nothing is pushed here")
+
+    async def positions(
+        self, request: leaf_pb2.PositionsRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.PositionsResponse:
+        """Positions at once; never waits."""
+        wanted = PositionVector.from_proto(request.min_positions)
+        vectors = {n: self._vector(self.shards[n]) for n in request.shards}
+        return leaf_pb2.PositionsResponse(
+            shards=[
+                leaf_pb2.ShardPositions(shard=n, positions=vector.to_proto())
+                for n, vector in vectors.items()
+            ],
+            schema=self.schema().to_proto(),
+            reached=all(vector.reaches(wanted) for vector in vectors.values()),
+        )
+
+    async def execute(
+        self, request: leaf_pb2.FragmentRequest, timeout_s: float | None = None
+    ) -> AsyncIterator[leaf_pb2.FragmentResponse]:
+        """Runs the fragment over the rows in the cut."""
+        self.requests.append(request)
+        await asyncio.sleep(self.delay_s)
+        if self.failures:
+            raise self.failures.pop(0)
+        cut = PositionVector.from_proto(request.at)
+        rows = [
+            row
+            for number in request.shards
+            for row in self.shards[number].rows
+            if request.latest or row[0] < cut[LOG_SOURCE, 0]
+        ]
+        table = self._run(request.fragment, rows)
+        self.rows_returned += table.num_rows
+        data = to_bytes(table)
+        half = len(data) // 2
+        yield leaf_pb2.FragmentResponse(arrow=data[:half])
+        yield leaf_pb2.FragmentResponse(arrow=data[half:])
+        scans = [
+            leaf_pb2.ShardScan(
+                shard=number, positions=self._vector(self.shards[number]).to_proto()
+            )
+            for number in request.shards
+        ]
+        yield leaf_pb2.FragmentResponse(trailer=leaf_pb2.FragmentTrailer(shards=scans))
+
+    async def list_quarantine(
+        self, request: leaf_pb2.ListQuarantineRequest, timeout_s: float | None = None
+    ) -> AsyncIterator[common_pb2.QuarantinedRecord]:
+        """One record per shard."""
+        for number in self.shards:
+            yield common_pb2.QuarantinedRecord(source=LOG_SOURCE, offset=100 - number, reason="no")
+
+    async def describe(
+        self, request: leaf_pb2.DescribeLeafRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.DescribeLeafResponse:
+        """The shards with their positions."""
+        if self.failures:
+            raise self.failures.pop(0)
+        return leaf_pb2.DescribeLeafResponse(
+            shards=[
+                leaf_pb2.ShardDescription(
+                    collection=self.collection,
+                    shard=shard.number,
+                    rows=len(shard.rows),
+                    positions=self._vector(shard).to_proto(),
+                )
+                for shard in self.shards.values()
+            ]
+        )
+
+    def _vector(self, shard: ShardModel) -> PositionVector:
+        return PositionVector({(LOG_SOURCE, 0): shard.next_offset})
+
+    def _run(self, fragment: leaf_pb2.Fragment, rows: list[tuple[int, Document]]) -> pa.Table:
+        physical = [flattened(document) for _, document in rows]
+        columns: dict[str, pa.Array] = {
+            "_doc": pa.array([json.dumps(document) for _, document in rows], pa.string()),
+            "_offset": pa.array([offset for offset, _ in rows], pa.int64()),
+        }
+        expressions = []
+        for binding in fragment.columns:
+            present = [
+                tag for tag in binding.types if any((tag, binding.path) in row for row in physical)
+            ]
+            for tag in present:
+                values = [row.get((tag, binding.path)) for row in physical]
+                columns[column_name(tag, binding.path)] = pa.array(values, arrow_type(tag))
+            expressions.append(f"{_expression(binding, present)} AS {binding.name}")
+        with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+            connection.register("physical", pa.table(columns))
+            connection.execute(
+                f"CREATE TEMP VIEW rows AS SELECT {', '.join(expressions) or '1 AS n'} "
+                "FROM physical"
+            )
+            table: pa.Table = connection.sql(fragment.sql).to_arrow_table()
+            return table
+
+
+def _expression(binding: leaf_pb2.ColumnBinding, present: list[str]) -> str:
+    match binding.path:
+        case "_doc":
+            return '"_doc"::JSON'
+        case "_offset":
+            return '"_offset"'
+        case "_id":
+            return "'log/0/' || \"_offset\""
+        case "_source":
+            return "'log'"
+        case "_partition":
+            return "0::INTEGER"
+        case "_time":
+            return "TIMESTAMP '2020-01-01' + to_seconds(\"_offset\")"
+    if not binding.types:
+        pointer = paths.json_pointer(paths.split(binding.path)).replace("'", "''")
+        return f"json_extract(\"_doc\"::JSON, '{pointer}')"
+    return value_expression(binding.path, present, binding.sql_type)
+
+
+class DirectoryModel:
+    """``NodeDirectory`` over models."""
+
+    def __init__(self, leaves: Mapping[str, LeafClient]) -> None:
+        self.leaves = dict(leaves)
+
+    def leaf(self, node_id: str) -> LeafClient:
+        """Raises AlderError(UNAVAILABLE) for a leaf taken out of ``leaves``."""
+        if node_id not in self.leaves:
+            raise AlderError(Reason.UNAVAILABLE, f"node {node_id} is not known here")
+        return self.leaves[node_id]
+
+    def tailer(self, node_id: str) -> TailerClient:
+        """There are none."""
+        raise AlderError(Reason.UNAVAILABLE, f"node {node_id} is not known here")
+
+
+class CatalogModel:
+    """``CatalogClient`` that is never called."""
+
+
+class LogModel:
+    """``LogClient`` that knows ends only."""
+
+    def __init__(self, ends: Mapping[str, int]) -> None:
+        self.ends = ends
+
+    async def offsets(
+        self, request: log_pb2.OffsetsRequest, timeout_s: float | None = None
+    ) -> log_pb2.OffsetsResponse:
+        """One partition per topic."""
+        return log_pb2.OffsetsResponse(
+            partitions=[
+                log_pb2.PartitionOffsets(partition=0, end_offset=self.ends[request.topic])
+            ]
+        )
+
+
+class Cluster:
+    """Collections spread over shards and leaves, and an aggregator over them."""
+
+    def __init__(
+        self,
+        collections: Mapping[str, Iterable[Document]],
+        shards: int = 3,
+        settings: AggregatorSettings | None = None,
+    ) -> None:
+        self.leaves: dict[str, LeafModel] = {}
+        known = {}
+        ends = {}
+        for index, (name, documents) in enumerate(collections.items()):
+            models = [ShardModel(number) for number in range(shards)]
+            for offset, document in enumerate(documents):
+                models[offset * 7 % shards].rows.append((offset, document))
+                ends[name] = offset + 1
+            for model in models:
+                model.next_offset = ends.get(name, 0)
+            ends.setdefault(name, 0)
+            placed = [f"{name}-leaf-{number % 2}" for number in range(shards)]
+            for leaf in sorted(set(placed)):
+                own = [m for m, owner in zip(models, placed, strict=True) if owner == leaf]
+                self.leaves[leaf] = LeafModel(name, own)
+            known[name] = Collection(
+                name,
+                index + 1,
+                sources=(Source(LOG_SOURCE, "log", "t", (SourcePartition(0),)),),
+                shards=tuple(
+                    Shard(number, begin, end, placed[number])
+                    for number, (begin, end) in enumerate(split_evenly(shards))
+                ),
+            )
+        nodes = {
+            leaf: Node(leaf, catalog_pb2.NODE_ROLE_LEAF, "", True) for leaf in self.leaves
+        }
+        self.follower = CatalogFollower(CatalogModel())  # type: ignore[arg-type]
+        self.follower.snapshot = Snapshot(1, known, nodes)
+        self.directory = DirectoryModel(self.leaves)
+        self.settings = settings or AggregatorSettings(catalog_wait_s=0.0)
+        self.aggregator = Aggregator(
+            self.follower,
+            self.directory,
+            LogModel(ends),  # type: ignore[arg-type]
+            self.settings,
+            wall_clock_us=lambda: 1_600_000_000_000_000,
+            new_query_id=lambda: "q1",
+        )
+
+    def ask(
+        self, sql: str, plan_class: str = "", timeout_s: float | None = None, **request: object
+    ) -> tuple[pa.Table, query_pb2.ExecuteTrailer]:
+        """The result of a query and its trailer."""
+        message = query_pb2.ExecuteRequest(sql=sql, plan_class=plan_class, **request)
+
+        async def collect() -> tuple[pa.Table, query_pb2.ExecuteTrailer]:
+            parts = []
+            trailer = query_pb2.ExecuteTrailer()
+            async for response in self.aggregator.execute(message, timeout_s=timeout_s):
+                if response.WhichOneof("part") == "arrow":
+                    parts.append(response.arrow)
+                else:
+                    trailer = response.trailer
+            return join_chunks(parts), trailer
+
+        return run(collect())
+
+    def rows(self, sql: str, plan_class: str = "", **request: object) -> list[tuple[object, ...]]:
+        """The rows of a query."""
+        table, _ = self.ask(sql, plan_class, **request)
+        return list(zip(*[column.to_pylist() for column in table.columns], strict=True))
+
+    def close(self) -> None:
+        """Closes the aggregator."""
+        run(self.aggregator.close())

@@ -1,0 +1,361 @@
+"""The controller: collections, files, leases and watches over one catalog."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from alder.catalog import Snapshot
+from alder.errors import AlderError, Reason
+from alder.v1 import catalog_pb2, log_pb2
+from controller.log import EmbeddedLog
+from controller.service import Controller
+from controller.settings import ControllerSettings
+
+LEAF = catalog_pb2.NODE_ROLE_LEAF
+Scenario = Callable[[Controller, EmbeddedLog], Awaitable[None]]
+
+
+class Clock:
+    """A monotonic clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def use(path: Path, scenario: Scenario, clock: Clock | None = None, lease_s: float = 3.0) -> None:
+    """Runs a scenario on a controller with a log; nothing expires but on demand."""
+
+    async def run() -> None:
+        log = EmbeddedLog(path / "log", lambda: 1)
+        await log.start()
+        settings = ControllerSettings(lease_s=lease_s, shards_default=2, log_partitions_default=3)
+        controller = Controller(path / "catalog.db", log, clock or Clock(), settings)
+        await controller.start()
+        try:
+            await scenario(controller, log)
+        finally:
+            await controller.close()
+            await log.close()
+
+    asyncio.run(run())
+
+
+async def beat(
+    controller: Controller, node_id: str, address: str = "", leaving: bool = False
+) -> catalog_pb2.HeartbeatResponse:
+    node = catalog_pb2.Node(node_id=node_id, role=LEAF, address=address)
+    return await controller.heartbeat(catalog_pb2.HeartbeatRequest(node=node, leaving=leaving))
+
+
+async def create(
+    controller: Controller, name: str, timeout_s: float | None = 5.0, **fields: object
+) -> catalog_pb2.CreateCollectionResponse:
+    request = catalog_pb2.CreateCollectionRequest(name=name, **fields)
+    return await controller.create_collection(request, timeout_s)
+
+
+async def drop(controller: Controller, name: str) -> int:
+    request = catalog_pb2.DropCollectionRequest(name=name)
+    return (await controller.drop_collection(request)).revision
+
+
+async def register(controller: Controller, **files: str) -> dict[str, int]:
+    found = [catalog_pb2.SourcePartition(name=k, identity=v) for k, v in files.items()]
+    request = catalog_pb2.RegisterPartitionsRequest(collection="x", source="file1", found=found)
+    source = (await controller.register_partitions(request)).source
+    return {entry.name: entry.partition for entry in source.partitions}
+
+
+async def refused(call: Awaitable[object], reason: Reason) -> AlderError:
+    with pytest.raises(AlderError) as caught:
+        await call
+    assert caught.value.reason is reason
+    return caught.value
+
+
+async def topic_exists(log: EmbeddedLog, name: str) -> bool:
+    try:
+        return bool((await log.offsets(log_pb2.OffsetsRequest(topic=name))).topic_id)
+    except AlderError as error:
+        if error.reason is not Reason.UNKNOWN_COLLECTION:
+            raise
+        return False
+
+
+def live(snapshot: Snapshot) -> set[str]:
+    return {node.node_id for node in snapshot.nodes.values() if node.live}
+
+
+def test_a_collection_gets_a_topic_and_shards_on_live_leaves(tmp_path: Path) -> None:
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        await beat(controller, "leaf1")
+        await beat(controller, "leaf2")
+        response = await create(
+            controller, "x", key_path="id", source_urls=["file:///a/*.jsonl"], shards=3
+        )
+        made = response.collection
+        assert (made.name, made.collection_id, made.key_path, made.epoch) == ("x", 1, "id", 1)
+        assert [shard.leaf for shard in made.shards] == ["leaf1", "leaf2", "leaf1"]
+        topic = await log.offsets(log_pb2.OffsetsRequest(topic="x"))
+        assert [source.name for source in made.sources] == ["log", "file1"]
+        assert made.sources[0].topic_id == topic.topic_id
+        assert [p.partition for p in made.sources[0].partitions] == [0, 1, 2]
+        assert response.revision == controller.snapshot.revision
+        second = (await create(controller, "y")).collection
+        assert second.collection_id == 2
+        assert sorted(shard.leaf for shard in second.shards) == ["leaf1", "leaf2"]
+        assert sorted(second.shards, key=lambda s: s.shard)[0].leaf == "leaf2", "it had fewer"
+
+    use(tmp_path, scenario)
+
+
+def test_a_name_is_given_once(tmp_path: Path) -> None:
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        await beat(controller, "leaf1")
+        answers = await asyncio.gather(
+            *(create(controller, "x") for _ in range(5)), return_exceptions=True
+        )
+        errors = [answer for answer in answers if isinstance(answer, AlderError)]
+        assert [error.reason for error in errors] == [Reason.ALREADY_EXISTS] * 4
+        await refused(create(controller, "x"), Reason.ALREADY_EXISTS)
+        await refused(create(controller, "no-good"), Reason.INVALID_ARGUMENT)
+
+    use(tmp_path, scenario)
+
+
+def test_without_a_leaf_a_collection_waits_or_says_so(tmp_path: Path) -> None:
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        error = await refused(create(controller, "x", timeout_s=0.15), Reason.UNAVAILABLE)
+        assert "no leaf is live" in error.message
+        assert not await topic_exists(log, "x")
+        waiting = asyncio.create_task(create(controller, "x", timeout_s=10))
+        await asyncio.sleep(0.02)
+        await beat(controller, "leaf1")
+        assert {shard.leaf for shard in (await waiting).collection.shards} == {"leaf1"}
+
+    use(tmp_path, scenario)
+
+
+def test_a_dropped_collection_is_gone_with_its_records(tmp_path: Path) -> None:
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        await beat(controller, "leaf1")
+        before = (await create(controller, "flights")).collection
+        error = await refused(drop(controller, "flight"), Reason.UNKNOWN_COLLECTION)
+        assert "did you mean flights?" in error.message
+        revision = await drop(controller, "flights")
+        assert revision == controller.snapshot.revision
+        assert controller.snapshot.collections == {}
+        assert not await topic_exists(log, "flights")
+        await refused(drop(controller, "flights"), Reason.UNKNOWN_COLLECTION)
+        after = (await create(controller, "flights")).collection
+        assert after.collection_id > before.collection_id
+        assert after.sources[0].topic_id != before.sources[0].topic_id
+
+    use(tmp_path, scenario)
+
+
+def test_a_topic_left_by_a_failed_creation_is_taken_with_its_records(tmp_path: Path) -> None:
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        await beat(controller, "leaf1")
+        left = await log.create_topic(log_pb2.CreateTopicRequest(topic="x", partitions=5))
+        source = (await create(controller, "x", log_partitions=2)).collection.sources[0]
+        assert source.topic_id == left.topic_id
+        assert len(source.partitions) == 5
+
+    use(tmp_path, scenario)
+
+
+def test_files_keep_their_numbers(tmp_path: Path) -> None:
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        await beat(controller, "leaf1")
+        await refused(register(controller, a="1"), Reason.UNKNOWN_COLLECTION)
+        await create(controller, "x", source_urls=["file:///a"])
+        assert await register(controller, b="1", a="1") == {"b": 0, "a": 1}
+        revision = controller.snapshot.revision
+        assert await register(controller, a="1") == {"b": 0, "a": 1}
+        assert controller.snapshot.revision == revision, "nothing was new"
+        both = await asyncio.gather(register(controller, c="1"), register(controller, d="1"))
+        merged = both[0] | both[1]
+        assert sorted(merged.values()) == [0, 1, 2, 3]
+        await refused(register(controller, a="2", e="1"), Reason.IDENTITY_CHANGED)
+        assert await register(controller) == merged
+        no_files = catalog_pb2.RegisterPartitionsRequest(collection="x", source="log")
+        await refused(controller.register_partitions(no_files), Reason.INVALID_ARGUMENT)
+        request = catalog_pb2.RegisterPartitionsRequest(
+            collection="x", source="file1", found=[catalog_pb2.SourcePartition(identity="1")]
+        )
+        await refused(controller.register_partitions(request), Reason.INVALID_ARGUMENT)
+
+    use(tmp_path, scenario)
+
+
+def test_a_node_lives_as_long_as_its_lease(tmp_path: Path) -> None:
+    clock = Clock()
+
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        response = await beat(controller, "leaf1", "h:1")
+        assert response.lease_ms == 100_000
+        assert response.revision == controller.snapshot.revision
+        await beat(controller, "leaf2")
+        revision = controller.snapshot.revision
+        clock.now_s += 60
+        await beat(controller, "leaf2")
+        assert controller.snapshot.revision == revision, "a renewal alone is no news"
+        clock.now_s += 40
+        await controller.expire_leases()
+        assert live(controller.snapshot) == {"leaf2"}
+        assert controller.snapshot.revision == revision + 1
+        assert controller.snapshot.nodes["leaf1"].address == "h:1"
+        await beat(controller, "leaf1", "h:2")
+        assert live(controller.snapshot) == {"leaf1", "leaf2"}
+        assert controller.snapshot.nodes["leaf1"].address == "h:2"
+        await beat(controller, "leaf2", leaving=True)
+        assert live(controller.snapshot) == {"leaf1"}
+        await refused(beat(controller, ""), Reason.INVALID_ARGUMENT)
+        nobody = catalog_pb2.HeartbeatRequest(node=catalog_pb2.Node(node_id="x"))
+        await refused(controller.heartbeat(nobody), Reason.INVALID_ARGUMENT)
+
+    use(tmp_path, scenario, clock, lease_s=100.0)
+
+
+def test_leases_expire_by_themselves(tmp_path: Path) -> None:
+    async def run() -> None:
+        log = EmbeddedLog(tmp_path / "log", lambda: 1)
+        await log.start()
+        settings = ControllerSettings(lease_s=0.2)
+        clock = asyncio.get_running_loop().time
+        controller = Controller(tmp_path / "catalog.db", log, clock, settings)
+        await controller.start()
+        await beat(controller, "leaf1")
+        request = catalog_pb2.WatchRequest(revision=controller.snapshot.revision)
+        async for message in controller.watch(request, timeout_s=10):
+            assert [node.live for node in message.nodes] == [False]
+            break
+        await controller.close()
+        await log.close()
+
+    asyncio.run(run())
+
+
+def test_a_pause_of_the_controller_is_not_held_against_the_nodes(tmp_path: Path) -> None:
+    clock = Clock()
+
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        await beat(controller, "leaf1")
+        clock.now_s += 1_000
+        await asyncio.sleep(0.3)
+        assert live(controller.snapshot) == {"leaf1"}
+
+    use(tmp_path, scenario, clock, lease_s=1.0)
+
+
+def test_a_restart_keeps_the_catalog_and_goes_on(tmp_path: Path) -> None:
+    seen: list[Snapshot] = []
+
+    async def first(controller: Controller, log: EmbeddedLog) -> None:
+        await beat(controller, "near")
+        await beat(controller, "far", "h:1")
+        await create(controller, "x", source_urls=["file:///a"])
+        await create(controller, "y")
+        await drop(controller, "y")
+        await register(controller, a="1")
+        seen.append(controller.snapshot)
+
+    async def second(controller: Controller, log: EmbeddedLog) -> None:
+        assert controller.snapshot.revision > seen[0].revision
+        assert controller.snapshot.collections == seen[0].collections
+        assert live(controller.snapshot) == {"far"}, "one in this process is not running yet"
+        assert controller.snapshot.nodes.keys() == {"near", "far"}
+        assert await register(controller, b="1") == {"a": 0, "b": 1}
+        assert (await create(controller, "z")).collection.collection_id == 3
+
+    use(tmp_path, first)
+    use(tmp_path, second)
+
+
+def test_watchers_see_the_newest_and_every_last_change(tmp_path: Path) -> None:
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        async def follow(pause_s: float) -> list[catalog_pb2.CatalogSnapshot]:
+            messages = []
+            async for message in controller.watch(catalog_pb2.WatchRequest()):
+                messages.append(message)
+                await asyncio.sleep(pause_s)
+                if len(message.collections) == 5:
+                    break
+            return messages
+
+        watchers = [asyncio.create_task(follow(n * 0.005)) for n in range(10)]
+        await beat(controller, "leaf1")
+        for number in range(5):
+            await create(controller, f"c{number}")
+        for messages in await asyncio.wait_for(asyncio.gather(*watchers), 10):
+            revisions = [message.revision for message in messages]
+            assert revisions == sorted(set(revisions))
+            assert messages[-1].revision == controller.snapshot.revision
+            assert Snapshot.from_proto(messages[-1]) == controller.snapshot
+
+    use(tmp_path, scenario)
+
+
+def test_a_watch_waits_for_what_is_newer(tmp_path: Path) -> None:
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        request = catalog_pb2.WatchRequest(revision=controller.snapshot.revision)
+        waiting = asyncio.ensure_future(anext(controller.watch(request)))
+        await asyncio.sleep(0.02)
+        assert not waiting.done()
+        await beat(controller, "leaf1")
+        assert [node.node_id for node in (await waiting).nodes] == ["leaf1"]
+        request.revision = controller.snapshot.revision
+        await refused(anext(controller.watch(request, timeout_s=0.02)), Reason.DEADLINE)
+        ending = asyncio.ensure_future(anext(controller.watch(request), None))
+        await asyncio.sleep(0.02)
+        await controller.close()
+        assert await ending is None
+        await refused(beat(controller, "leaf1"), Reason.UNAVAILABLE)
+
+    use(tmp_path, scenario)
+
+
+def test_two_controllers_on_one_file_lose_no_change(tmp_path: Path) -> None:
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        other = Controller(tmp_path / "catalog.db", log, Clock())
+        await other.start()
+        await asyncio.gather(
+            *(beat(controller, f"a{n}") for n in range(5)),
+            *(beat(other, f"b{n}") for n in range(5)),
+        )
+        await create(controller, "x")
+        await create(other, "y")
+        assert other.snapshot.collections.keys() == {"x", "y"}
+        assert len(other.snapshot.nodes) == 10
+        await other.close()
+
+    use(tmp_path, scenario)
+
+
+def test_a_cancelled_change_is_whole_or_not_there(tmp_path: Path) -> None:
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        await beat(controller, "leaf1")
+        for number in range(20):
+            creating = asyncio.create_task(create(controller, f"c{number}"))
+            for _ in range(number):
+                await asyncio.sleep(0)
+            creating.cancel()
+            await asyncio.gather(creating, return_exceptions=True)
+        await create(controller, "last")
+
+    seen: list[Snapshot] = []
+
+    async def check(controller: Controller, log: EmbeddedLog) -> None:
+        seen.append(controller.snapshot)
+        for name in controller.snapshot.collections:
+            assert await topic_exists(log, name)
+        assert "last" in controller.snapshot.collections
+
+    use(tmp_path, scenario)
+    use(tmp_path, check)

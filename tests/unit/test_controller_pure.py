@@ -1,0 +1,156 @@
+"""The controller's pure parts: placement, numbering, leases, changes, names."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alder.catalog import Collection, Node, Shard, Snapshot, Source, SourcePartition
+from alder.errors import AlderError, Reason
+from alder.slots import SLOTS
+from alder.v1 import catalog_pb2
+from controller.changes import CatalogState, PutCollection, PutNode, RemoveCollection
+from controller.leases import Leases
+from controller.partitions import registered
+from controller.placement import place_shards, shards_per_leaf
+from controller.requests import check_create, sources, unknown_collection
+from controller.settings import ControllerSettings
+
+LEAVES = st.lists(st.sampled_from([f"leaf{n}" for n in range(9)]), min_size=1, unique=True)
+
+
+@given(
+    st.integers(1, 300), LEAVES, st.dictionaries(st.sampled_from(["leaf0", "leaf3"]), st.just(7))
+)
+def test_placement_covers_all_slots_and_evens_out(
+    shards: int, leaves: list[str], loads: dict[str, int]
+) -> None:
+    placed = place_shards(shards, leaves, loads)
+    assert [shard.shard for shard in placed] == list(range(shards))
+    assert [shard.slot_begin for shard in placed] == [0, *(s.slot_end for s in placed[:-1])]
+    assert placed[-1].slot_end == SLOTS
+    after = Counter(shard.leaf for shard in placed)
+    totals = {leaf: loads.get(leaf, 0) + after[leaf] for leaf in leaves}
+    for leaf in after:
+        assert totals[leaf] <= min(totals.values()) + 1, "it was not the least loaded"
+    assert place_shards(shards, reversed(leaves), loads) == placed
+
+
+def test_placement_needs_a_leaf() -> None:
+    with pytest.raises(ValueError, match="leaf"):
+        place_shards(1, [], {})
+
+
+def test_load_is_counted_over_collections() -> None:
+    shards = (Shard(0, 0, 1, "a"), Shard(1, 1, 2, "b"), Shard(2, 2, 3, "a"))
+    collections = [Collection("x", 1, shards=shards), Collection("y", 2, shards=shards[:1])]
+    assert shards_per_leaf(collections) == {"a": 3, "b": 1}
+
+
+FILES = st.lists(
+    st.builds(SourcePartition, st.just(0), st.text("abcdef", min_size=1, max_size=2), st.just("i")),
+    max_size=12,
+)
+
+
+@given(st.lists(FILES, max_size=5))
+def test_numbers_ascend_and_stay(rounds: list[list[SourcePartition]]) -> None:
+    source = Source("file1", "file:///x")
+    numbers: dict[str, int] = {}
+    for found in rounds:
+        source = registered(source, found)
+        assert [entry.partition for entry in source.partitions] == list(
+            range(len(source.partitions))
+        )
+        now = {entry.name: entry.partition for entry in source.partitions}
+        assert numbers.items() <= now.items(), "a known file got another number"
+        assert now.keys() == numbers.keys() | {entry.name for entry in found}
+        numbers = now
+        assert registered(source, found) is source
+
+
+def test_a_changed_file_is_refused() -> None:
+    source = registered(Source("file1", "u"), [SourcePartition(0, "a", "1")])
+    with pytest.raises(AlderError, match="the file a changed") as caught:
+        registered(source, [SourcePartition(0, "b", "1"), SourcePartition(0, "a", "2")])
+    assert caught.value.reason is Reason.IDENTITY_CHANGED
+    with pytest.raises(AlderError):
+        registered(source, [SourcePartition(0, "b", "1"), SourcePartition(0, "b", "2")])
+
+
+def test_leases_run_out_unless_renewed() -> None:
+    leases = Leases(3.0).renewed(["a", "b"], 10.0).renewed(["b"], 11.0)
+    assert leases.swept(12.9).ends_s.keys() == {"a", "b"}
+    assert leases.swept(13.0).ends_s.keys() == {"b"}
+    assert leases.swept(14.0).ends_s.keys() == set()
+    assert leases.ended("b").ends_s.keys() == {"a"}
+    assert leases.postponed(5.0).swept(17.9).ends_s.keys() == {"a", "b"}
+    assert leases.holds("a")
+    assert not leases.ended("a").holds("a")
+
+
+def test_a_change_is_the_next_revision_and_leaves_the_old_state_alone() -> None:
+    node = Node("n", catalog_pb2.NODE_ROLE_LEAF, "h:1")
+    before = CatalogState(Snapshot(4, {"x": Collection("x", 1)}, {}), 2)
+    after = before.applied(
+        [RemoveCollection("x"), PutCollection(Collection("y", 2)), PutNode(node)]
+    )
+    assert after.snapshot.revision == 5
+    assert after.next_collection_id == 3
+    assert list(after.snapshot.collections) == ["y"]
+    assert after.snapshot.nodes == {"n": node}
+    assert list(before.snapshot.collections) == ["x"]
+    assert after.applied([RemoveCollection("y")]).next_collection_id == 3
+    dead = after.with_liveness(lambda node_id: False)
+    assert not dead.snapshot.nodes["n"].live
+    assert after.snapshot.nodes["n"].live
+
+
+def test_sources_are_the_log_and_numbered_files() -> None:
+    made = sources(["file:///a", "file:///b"], "id", 2)
+    assert made == (
+        Source("log", "log", "id", (SourcePartition(0), SourcePartition(1))),
+        Source("file1", "file:///a"),
+        Source("file2", "file:///b"),
+    )
+
+
+def test_an_unknown_name_brings_the_nearest() -> None:
+    assert "did you mean flights?" in unknown_collection("fligths", ["planes", "flights"]).message
+    assert "did you mean" not in unknown_collection("zzz", ["planes"]).message
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"name": ""}, Reason.INVALID_ARGUMENT),
+        ({"name": "1a"}, Reason.INVALID_ARGUMENT),
+        ({"name": "a-b"}, Reason.INVALID_ARGUMENT),
+        ({"name": "a" * 64}, Reason.INVALID_ARGUMENT),
+        ({"name": "ä"}, Reason.INVALID_ARGUMENT),
+        ({"shards": -1}, Reason.INVALID_ARGUMENT),
+        ({"shards": 4097}, Reason.INVALID_ARGUMENT),
+        ({"log_partitions": -1}, Reason.INVALID_ARGUMENT),
+        ({"key_path": "a\\x"}, Reason.INVALID_ARGUMENT),
+        ({"time_path": "x" * 5_000}, Reason.LIMIT),
+        ({"source_urls": ["http://x/y"]}, Reason.INVALID_ARGUMENT),
+        ({"source_urls": ["file://relative/x"]}, Reason.INVALID_ARGUMENT),
+        ({"source_urls": ["file:///"]}, Reason.INVALID_ARGUMENT),
+        ({"source_urls": ["file:///a", "file:///a"]}, Reason.INVALID_ARGUMENT),
+        ({"source_urls": ["file:///" + "a" * 5_000]}, Reason.LIMIT),
+        ({"source_urls": [f"file:///{n}" for n in range(65)]}, Reason.LIMIT),
+    ],
+)
+def test_what_can_not_be_a_collection(fields: dict[str, object], reason: Reason) -> None:
+    request = catalog_pb2.CreateCollectionRequest(**{"name": "ok", **fields})
+    with pytest.raises(AlderError) as caught:
+        check_create(request, ControllerSettings())
+    assert caught.value.reason is reason
+
+
+def test_what_can_be_a_collection() -> None:
+    request = catalog_pb2.CreateCollectionRequest(
+        name="_A9", shards=4096, key_path="a.b\\.c", source_urls=["file:///a/*.jsonl"]
+    )
+    check_create(request, ControllerSettings())
