@@ -24,41 +24,18 @@ from alder.fieldtypes import quote
 PARTIALS: Final = "__partials"
 _GROUPS: Final = "__groups"
 _NUMERIC: Final = frozenset(
-    """stddev stddev_pop stddev_samp var_pop var_samp variance skewness kurtosis kurtosis_pop sem
-    corr covar_pop covar_samp regr_avgx regr_avgy regr_intercept regr_r2 regr_slope regr_sxx
-    regr_sxy regr_syy regr_count favg fsum kahan_sum sumkahan product""".split()
+    (
+        "stddev stddev_pop stddev_samp var_pop var_samp variance skewness kurtosis kurtosis_pop "
+        "sem corr covar_pop covar_samp regr_avgx regr_avgy regr_intercept regr_r2 regr_slope "
+        "regr_sxx regr_sxy regr_syy regr_count favg fsum kahan_sum sumkahan product "
+    ).split()
 )
 _EXPORTED: Final = _NUMERIC | frozenset(
-    {
-        "count",
-        "count_star",
-        "sum",
-        "avg",
-        "mean",
-        "min",
-        "max",
-        "any_value",
-        "arbitrary",
-        "first",
-        "last",
-        "bool_and",
-        "bool_or",
-        "bit_and",
-        "bit_or",
-        "bit_xor",
-        "count_if",
-        "countif",
-        "arg_min",
-        "arg_max",
-        "argmin",
-        "argmax",
-        "min_by",
-        "max_by",
-        "approx_count_distinct",
-        "median",
-        "list",
-        "array_agg",
-    }
+    (
+        "count count_star sum avg mean min max any_value arbitrary first last bool_and bool_or "
+        "bit_and bit_or bit_xor count_if countif arg_min arg_max argmin argmax min_by max_by "
+        "approx_count_distinct median list array_agg "
+    ).split()
 )
 _DISTINCT: Final = frozenset({"count", "sum", "avg", "mean", "min", "max"})
 _COUNTS: Final = frozenset({"count", "count_star", "count_if", "countif", "regr_count"})

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from aggregator import tree
+from aggregator.access import as_list, key_of, steps
 from aggregator.names import Names
 from aggregator.scope import Bindings, Scope, Source, resolve
 from aggregator.stars import Bind, Item, default_name, expand, refuse_star
@@ -184,7 +185,7 @@ class Binder:
                 first, *rest = node["children"]
                 child, sql_type = self._typed(first, scope, ctes)
                 bounds = [self.expression(entry, scope, ctes) for entry in rest]
-                return {**node, "children": [_as_list(child, sql_type), *bounds]}, ""
+                return {**node, "children": [as_list(child, sql_type), *bounds]}, ""
             case "SUBQUERY":
                 inner, _ = self.query(node["subquery"]["node"], scope, ctes)
                 bound = {**node, "subquery": {**node["subquery"], "node": inner}}
@@ -212,7 +213,7 @@ class Binder:
                 bound, sql_type = self._typed(expression, scope, ctes)
                 takes_list = name in _LIST_FUNCTIONS or name.startswith("list_")
                 if index == 0 and takes_list and name != "list_value":
-                    bound = _as_list(bound, sql_type)
+                    bound = as_list(bound, sql_type)
             arguments.append({**argument, "expression": bound})
         rest = {key: value for key, value in node.items() if key != "arguments"}
         mapped = tree.mapped(rest, lambda child: self.expression(child, scope, ctes))
@@ -228,13 +229,13 @@ class Binder:
         return {**node, "expr": self.expression(node["expr"], inner, ctes)}
 
     def _access(self, node: tree.Node, scope: Scope, ctes: Ctes) -> tuple[tree.Node, str]:
-        base, steps = _steps(node)
+        base, chain = steps(node)
         if base.get("type") != "COLUMN_REF":
             return tree.mapped(node, lambda child: self.expression(child, scope, ctes)), ""
         parts = list(base["column_names"])
         keys: list[str] = []
-        for step in steps:
-            key = _key(step)
+        for step in chain:
+            key = key_of(step)
             if key is None:
                 break
             keys.append(key)
@@ -245,19 +246,19 @@ class Binder:
             return self._left_alone(node, scope, ctes), ""
         current, entry = found
         sql_type = entry.sql_type
-        for step in steps[len(keys) :]:
+        for step in chain[len(keys) :]:
             current, sql_type = self._step(current, sql_type, step, scope, ctes)
         return current, sql_type
 
     def _step(
         self, current: tree.Node, sql_type: str, step: tree.Node, scope: Scope, ctes: Ctes
     ) -> tuple[tree.Node, str]:
-        key = _key(step)
+        key = key_of(step)
         if key is not None and sql_type == "JSON":
             pointer = tree.constant("STRING", paths.json_pointer([key]))
             return tree.function("json_extract", current, pointer), "JSON"
         index = self.expression(step["children"][1], scope, ctes)
-        within = _as_list(current, sql_type) if key is None else current
+        within = as_list(current, sql_type) if key is None else current
         inner_type = "JSON" if sql_type == "JSON" else sql_type.removesuffix("[]")
         known = inner_type if sql_type.endswith("[]") or sql_type == "JSON" else ""
         return {**step, "alias": "", "children": [within, index]}, known
@@ -381,23 +382,3 @@ def _renamed(columns: list[str] | None, aliases: list[str]) -> list[str] | None:
     if columns is None:
         return None
     return [*aliases, *columns[len(aliases) :]]
-
-
-def _steps(node: tree.Node) -> tuple[tree.Node, list[tree.Node]]:
-    """The innermost value of ``value.key[1].key`` and the accesses on it, first one first."""
-    steps: list[tree.Node] = []
-    while node.get("type") in {"STRUCT_EXTRACT", "ARRAY_EXTRACT"}:
-        steps.append(node)
-        node = node["children"][0]
-    return node, steps[::-1]
-
-
-def _key(step: tree.Node) -> str | None:
-    """The key that an access names; None for an index or a computed one."""
-    found = tree.literal(step["children"][1])
-    return found[1] if found is not None and found[0] == "STRING" else None
-
-
-def _as_list(node: tree.Node, sql_type: str) -> tree.Node:
-    """A JSON value as a list of JSON values, NULL if it isn't a list; others unchanged."""
-    return tree.cast(node, "JSON[]", attempt=True) if sql_type == "JSON" else node

@@ -41,47 +41,14 @@ _REFUSED_KINDS = re.compile(
     r"json_(execute_serialized_sql|serialize|deserialize)|(col|obj|shobj)_description)"
 )
 _REFUSED: Final = frozenset(
-    {
-        "current_setting",
-        "getvariable",
-        "nextval",
-        "currval",
-        "setval",
-        "setseed",
-        "sleep_ms",
-        "write_log",
-        "txid_current",
-        "current_connection_id",
-        "current_database",
-        "current_schema",
-        "current_schemas",
-        "current_catalog",
-        "current_query",
-        "current_query_id",
-        "current_transaction_id",
-        "current_role",
-        "current_user",
-        "session_user",
-        "user",
-        "in_search_path",
-        "stats",
-        "vector_type",
-        "get_block_size",
-        "create_sort_key",
-        "invoke",
-        "finalize",
-        "combine",
-        "combine_aggr",
-        "to_aggregate_state",
-        "cast_to_type",
-        "parse_duckdb_log_message",
-        "which_secret",
-        "glob",
-        "format_pg_type",
-        "map_to_pg_oid",
-        "index_key",
-        "ago",
-    }
+    (
+        "current_setting getvariable nextval currval setval setseed sleep_ms write_log "
+        "txid_current current_connection_id current_database current_schema current_schemas "
+        "current_catalog current_query current_query_id current_transaction_id current_role "
+        "current_user session_user user in_search_path stats vector_type get_block_size "
+        "create_sort_key invoke finalize combine combine_aggr to_aggregate_state cast_to_type "
+        "parse_duckdb_log_message which_secret glob format_pg_type map_to_pg_oid index_key ago "
+    ).split()
 )
 
 

@@ -1,9 +1,9 @@
 """The aggregator: answers SQL by asking the leaves and finishing what they answer.
 
 A query runs in this order: parse, check and bind parameters; ask the leaves for positions and
-schema; choose the cut; plan against that schema; run the fragments at the cut; finish. The schema is asked
-for in the same call as the positions, so a plan always knows every field of the rows in its
-cut, and a new field needs no second try.
+schema; choose the cut; plan against that schema; run the fragments at the cut; finish. The schema
+comes in the same answer as the positions, so a plan always knows every field of the rows in its cut,
+and a new field needs no second try.
 """
 
 import asyncio

@@ -1,5 +1,6 @@
 """The client side of gRPC within a cluster: the seams of ``alder.interfaces`` over a channel."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import grpc
 import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
 
-from alder.errors import from_rpc_error
+from alder.errors import AlderError, from_rpc_error
 from alder.rpc import CHANNEL_OPTIONS, Method, methods
 from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, tailer_pb2
 
@@ -32,11 +33,15 @@ class _Stub:
             raise from_rpc_error(error) from error
 
     async def _stream(self, name: str, request: Any, timeout_s: float | None) -> AsyncIterator[Any]:
+        call = self._calls[name](request, timeout=timeout_s)
         try:
-            async for response in self._calls[name](request, timeout=timeout_s):
+            async for response in call:
                 yield response
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
+        finally:
+            # Who stops reading half-way wants no more: without this the server would work on.
+            call.cancel()
 
 
 def _callable(channel: grpc.aio.Channel, method: Method) -> Callable[..., Any]:
@@ -117,7 +122,26 @@ class RemoteLog(_Stub):
     async def append(
         self, requests: AsyncIterator[log_pb2.AppendRequest], timeout_s: float | None = None
     ) -> log_pb2.AppendResponse:
-        response: log_pb2.AppendResponse = await self._unary("append", requests, timeout_s)
+        """What ``requests`` raises ends the call and is raised here; gRPC alone would hide it
+        behind a cancellation that nobody asked for.
+        """
+        failures: list[Exception] = []
+
+        async def noted() -> AsyncIterator[log_pb2.AppendRequest]:
+            try:
+                async for request in requests:
+                    yield request
+            except Exception as error:
+                failures.append(error)
+                raise
+
+        try:
+            response: log_pb2.AppendResponse = await self._unary("append", noted(), timeout_s)
+        except (AlderError, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if failures and not (task and task.cancelling()):
+                raise failures[0] from None
+            raise
         return response
 
     async def read(

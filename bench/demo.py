@@ -188,7 +188,7 @@ def stream(target: str, events: Iterator[list[str]], console: Console) -> Measur
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task("flights appended", total=336_776)
         begun = time.perf_counter()
-        token = Token.empty("flights")
+        token = Token()
         with connect(target) as connection:
             for batch in events:
                 sent = time.perf_counter()
@@ -236,7 +236,8 @@ def compare(target: str, truth: duckdb.DuckDBPyConnection, console: Console) -> 
             equal = same(rows, truth.execute(sql).fetchall())
             all_equal &= equal
             verdict = "[green]equal to DuckDB over the files[/]" if equal else "[red]DIFFERENT[/]"
-            table = Table(title=f"{title}: {elapsed_ms:.0f} ms, {verdict}", title_justify="left")
+            console.print(f"[bold]{title}[/]: {elapsed_ms:.0f} ms, {verdict}")
+            table = Table()
             for column in cursor.description or ():
                 table.add_column(column[0])
             for row in rows[:5]:
@@ -260,7 +261,8 @@ def report(measured: Measured, console: Console) -> None:
         "visibility_samples": len(visible_ms),
         "live_queries": measured.live_queries,
     }
-    table = Table(title="Closing report", title_justify="left", show_header=False)
+    console.print("[bold]Closing report[/]")
+    table = Table(show_header=False)
     for name, value in figures.items():
         table.add_row(name, f"{value:,}")
     console.print(table)

@@ -67,6 +67,7 @@ class FakeCatalog:
 
     def __init__(self) -> None:
         self.watching = 0
+        self.left = asyncio.Event()
 
     async def watch(
         self, request: catalog_pb2.WatchRequest, timeout_s: float | None = None
@@ -83,6 +84,7 @@ class FakeCatalog:
                 await asyncio.sleep(30)
         finally:
             self.watching -= 1
+            self.left.set()
 
     async def unused(self, request: object, timeout_s: float | None = None) -> object:
         raise NotImplementedError
@@ -103,9 +105,11 @@ def serve(scenario: Scenario) -> None:
         server.add(CATALOG, catalog)
         port = await server.start("127.0.0.1:0")
         await server.ready()
-        async with open_channel(f"127.0.0.1:{port}") as channel:
-            await scenario(channel, log, catalog)
-        await server.stop(0)
+        try:
+            async with open_channel(f"127.0.0.1:{port}") as channel:
+                await scenario(channel, log, catalog)
+        finally:
+            await server.stop(0)
 
     asyncio.run(run())
 
@@ -243,9 +247,8 @@ def test_leaving_a_stream_ends_it_at_the_server() -> None:
         assert (await anext(stream)).revision == 1
         assert catalog.watching == 1
         await stream.aclose()
-        async with asyncio.timeout(5):
-            while catalog.watching:
-                await asyncio.sleep(0.01)
+        await asyncio.wait_for(catalog.left.wait(), 5)
+        assert catalog.watching == 0
 
     serve(scenario)
 

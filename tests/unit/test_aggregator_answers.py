@@ -1,0 +1,237 @@
+"""Every query through every class it can take, against DuckDB over the documents themselves."""
+
+import json
+import math
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+from aggregator_model import Cluster
+
+from alder.errors import AlderError
+
+EVENTS = [
+    {
+        "type": ["push", "fork", "watch"][n % 3],
+        "n": n,
+        "x": n / 4 if n % 5 else None,
+        "actor": {"id": n % 6, "login": f"user{n % 4}", "admin": n % 2 == 0},
+        "tags": [f"t{k}" for k in range(n % 4)],
+        "sizes": [n, n + 1],
+        "order": n % 7,
+        "Odd Name": f"odd {n % 3}",
+        "a.b": n * 10,
+        "select": {"from": n % 2},
+        "mixed": n if n % 2 else float(n) + 0.5,
+        "maybe": f"m{n}" if n % 3 == 0 else None,
+        "commits": [{"sha": f"s{n}", "author": {"name": f"user{n % 4}"}}] * (n % 3),
+        "day": f"2024-01-{n % 28 + 1:02d}",
+    }
+    for n in range(60)
+]
+PEOPLE = [{"id": n, "name": f"name{n}", "boss": n // 2, "n": n * 100} for n in range(1, 8)]
+EVENT_COLUMNS = {
+    "type": "VARCHAR",
+    "n": "BIGINT",
+    "x": "DOUBLE",
+    "actor": "STRUCT(id BIGINT, login VARCHAR, admin BOOLEAN)",
+    "tags": "VARCHAR[]",
+    "sizes": "BIGINT[]",
+    "order": "BIGINT",
+    "Odd Name": "VARCHAR",
+    "a.b": "BIGINT",
+    "select": 'STRUCT("from" BIGINT)',
+    "mixed": "DOUBLE",
+    "maybe": "VARCHAR",
+    "commits": "JSON",
+    "day": "VARCHAR",
+}
+PEOPLE_COLUMNS = {"id": "BIGINT", "name": "VARCHAR", "boss": "BIGINT", "n": "BIGINT"}
+
+AGGREGATES = """
+select count(*) from ev
+select count(*) from ev where n > 1000
+select sum(n), avg(x), min(type), max(day), count(x), count(maybe) from ev
+select sum(n), count(*), count(distinct type) from ev where n < 0
+select type, count(*) from ev group by type
+select type, count(*) n, sum(n) from ev group by 1 order by 2 desc, 1
+select type t, actor.login, count(*) c from ev group by t, actor.login order by t, 2
+select type, sum(n) from ev group by type having sum(n) > 590
+select type, sum(n) as total from ev group by type having total > 590 order by total
+select type as t, max(n) as n from ev group by type having n > 57
+select n % 4 as k, avg(n) from ev group by k order by k
+select n % 4 as k, k + 1 as next, count(*) from ev group by 1 order by 1
+select actor.login, avg(x) + sum(n) * 2 as score from ev where type <> 'fork' group by all
+select type, count(distinct actor.login) u, count(*) c from ev group by 1
+select count(distinct actor.login), sum(distinct "order"), count(*) from ev
+select count(*) filter (where n > 30), sum(n) filter (where type = 'push') from ev
+select type, count(*) filter (n % 2 = 0) as even from ev group by type order by even, type
+select stddev(n), var_pop(x), corr(n, x), covar_samp(n, x), median(n) from ev
+select arg_max(type, n), arg_min(actor.login, n), max(actor.id) from ev
+select bool_and(actor.admin), bool_or(actor.admin), bit_xor(n), product(x) from ev where n < 9
+select distinct type from ev
+select distinct type, actor.login from ev where n > 20 order by 1, 2 limit 5
+select distinct n % 3 as k from ev order by k desc
+select type, sum(n), row_number() over (order by sum(n) desc) from ev group by type
+select type, sum(n) s, sum(sum(n)) over () all_of_it from ev group by type order by s
+select type, count(*) c from ev group by type qualify row_number() over (order by type) = 1
+select "Odd Name", sum("a.b") from ev group by "Odd Name" order by 1
+select ev."select"."from", count(*) from ev group by all order by all
+select mixed > 10 as big, count(*), sum(mixed) from ev group by 1 order by 1
+select day::date as d, count(*) from ev group by d order by d desc limit 3 offset 1
+select maybe, count(*) from ev group by maybe order by maybe nulls first limit 4
+select x is null as missing, count(*) from ev group by missing order by missing
+select tags, count(*) from ev group by tags order by tags
+select case when n > 30 then 'hi' else 'lo' end as c, count(*), avg(n) from ev group by c order by c
+select count(*) + 1, sum(n) / count(*), coalesce(sum(x), 0) from ev
+select type from ev group by type having count(*) > 3 order by count(*) desc, type
+select length(type) as l, max(length(type)) from ev group by length(type) order by l
+select sum(n) as __c0, count(*) as __c1 from ev group by type having __c1 > 3 order by __c0
+select max(distinct n), min(distinct type) from ev
+select sum(n + "order"), sum(-n), avg(n * 1.5) from ev where actor.id in (1, 2, 3)
+""".strip().splitlines()
+
+SCANS = """
+select n from ev where type = 'push'
+select n, type from ev order by n desc limit 5
+select n as k, -n as n from ev order by n limit 3
+select -n as n from ev order by n + 0 desc, 1 limit 4
+select n, x from ev order by x desc nulls last, n limit 7 offset 3
+select n, x from ev order by 2, 1 limit 4
+select n from ev where n between 10 and 12 or type = 'zzz'
+select actor.login as l, n from ev where l = 'user2' and n < 20 order by n
+select n, tags[1], sizes[2], len(tags) from ev where len(tags) > 2 order by n limit 3
+select n, list_transform(sizes, lambda s: s + n) from ev order by n limit 2
+select n, [s for s in sizes if s > 3] from ev order by n limit 4
+select upper(type) || '-' || n::varchar as u from ev where actor.admin order by u limit 6
+select N, TYPE, Actor.LOGIN from EV where Type = 'fork' order by N limit 2
+select ev.actor.login, e2 from (select n as e2, actor from ev) ev where e2 < 3 order by e2
+select "order", "Odd Name", "a.b" from ev where "a.b" > 500 order by "a.b"
+select "select"."from", "select"['from'] from ev order by n limit 2
+select n from ev where x is null order by n
+select n from ev where maybe is not null and maybe not like 'm1%' order by n
+select n from ev where type in ('push', 'fork') and n > 50 order by n
+select n + 1 as m, m * 2 as k from ev where m > 58 order by m
+select mixed from ev where mixed >= 57 order by mixed
+select cast(n as varchar), day::date + 1, try_cast(type as int) from ev order by n limit 2
+select n from ev limit 0
+select n from ev order by n limit 1000 offset 55
+from ev select n where n = 7
+select date_trunc('month', day::date), extract(day from day::date) from ev order by n limit 1
+""".strip().splitlines()
+
+GATHERED = """
+select 1 + 1 as two, 'x'
+values (1, 'a'), (2, 'b')
+select count(*) from ev, pe
+select p.name, count(*) from ev e join pe p on p.id = e.actor.id group by all order by all
+select e.n, p.name from ev e left join pe p on p.id = e.actor.id where e.n < 8 order by 1
+select e.n, p.name from ev e left join pe p on p.id = e.actor.id where p.id is null order by 1
+select e.n, p.n from ev e full join pe p on p.n = e.n where e.n is null or p.n > 0 order by all
+select n, ev.type, pe.name from ev join pe using (n) order by n
+select n, type, name from ev left join pe using (n) where n < 3 order by n
+select count(*) from ev semi join pe on pe.id = ev.actor.id
+select n from ev anti join pe on pe.id = ev.actor.id order by n limit 3
+select a.n, b.n from ev a join ev b on a.n = b.n + 1 where a.type = 'push' and b.n < 9 order by 1
+with t as (select type, n from ev where n > 40) select type, max(n) from t group by 1 order by 1
+with pe as (select 7 as id) select * from pe
+with ev as (select n, type from ev where n < 3) select * from ev order by n
+with recursive r as (select 1 as a union all select a + 1 from r where a < 4) select sum(a) from r
+with t(k, v) as (select type, n from ev) select k, count(v) from t group by k order by k
+select n from ev where n = (select max(n) from ev)
+select name from pe where exists (select 1 from ev where ev.actor.id = pe.id and ev.n > 57)
+select name, (select max(n) from ev where ev.actor.id = pe.id) from pe order by name
+select name, (select count(*) from ev where actor.id = pe.id) as c from pe order by 1
+select n from ev where actor.id in (select id from pe where name <> 'name3') order by n limit 4
+select type from ev union select name from pe order by 1
+select n from ev where n < 3 union all select id from pe where id < 3 order by n
+select n from ev where n < 9 except select "order" from ev order by n
+select n from ev intersect select n from pe
+select n, row_number() over (partition by type order by n) as r from ev qualify r = 2 order by n
+select n, lag(n) over (order by n) as before from ev where n < 5 order by n
+select type, n from ev qualify rank() over (partition by type order by n desc) = 1 order by type
+select type, "order", count(*) from ev group by rollup(type, "order") order by all
+select type, grouping(type), count(*) from ev group by cube(type) order by all
+select string_agg(type, '|' order by n) from ev where n < 5
+select list(n order by n desc) from ev where n < 5
+select quantile_cont(n, 0.5), mode(type) from ev where type = 'push'
+select distinct on (type) type, n from ev order by type, n
+select n, unnest(tags) as t from ev where n < 6 order by all
+select n, t from ev, unnest(tags) as u(t) where n < 4 order by all
+select e.n, l.m from ev e, lateral (select e.n * 2 as m) l where e.n < 3 order by 1
+select i, count(n) from range(3) r(i) left join ev on n = i group by i order by i
+select * from (select type, n from ev) order by n limit 2
+select t.* exclude (n) from (select type, n, x from ev where n < 2) t order by x
+select count(distinct type), count(distinct actor.login) from ev
+select sum(a.c) from (select type, count(*) as c from ev group by type) a
+select max(s) from (select sum(n) as s from ev group by actor.login)
+select n from ev where n > all (select id from pe) order by n limit 1
+select a.n from ev a positional join (select 1) b where false
+select type, n from ev where (type, n) in (('push', 3), ('fork', 4)) order by n
+select n, p.* from ev join pe p on p.id = ev.n where p.id < 3 order by ev.n
+""".strip().splitlines()
+
+
+@pytest.fixture(scope="module", params=[1, 3])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    made = Cluster({"ev": EVENTS, "pe": PEOPLE}, shards=request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def direct(tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnection:
+    folder: Path = tmp_path_factory.mktemp("direct")
+    connection = duckdb.connect(":memory:")
+    known = {"ev": (EVENTS, EVENT_COLUMNS), "pe": (PEOPLE, PEOPLE_COLUMNS)}
+    for name, (documents, columns) in known.items():
+        file = folder / f"{name}.jsonl"
+        file.write_text("\n".join(json.dumps(document) for document in documents))
+        connection.read_json(str(file), columns=columns).create(name)
+    return connection
+
+
+def expected(direct: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple]]:
+    table = direct.sql(sql).to_arrow_table()
+    columns = [column.to_pylist() for column in table.columns]
+    return table.column_names, list(zip(*columns, strict=True))
+
+
+def plain(value: object) -> object:
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(f"{value:.9g}")
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, list):
+        return tuple(plain(item) for item in value)
+    return value
+
+
+def same(got: list[tuple], wanted: list[tuple], ordered: bool) -> bool:
+    left = [tuple(plain(value) for value in row) for row in got]
+    right = [tuple(plain(value) for value in row) for row in wanted]
+    return left == right if ordered else sorted(left, key=repr) == sorted(right, key=repr)
+
+
+@pytest.mark.parametrize("sql", AGGREGATES + SCANS + GATHERED)
+def test_every_class_gives_what_duckdb_gives(
+    cluster: Cluster, direct: duckdb.DuckDBPyConnection, sql: str
+) -> None:
+    names, wanted = expected(direct, sql)
+    classes = []
+    for plan_class in ("", "a", "b", "e"):
+        try:
+            table, trailer = cluster.ask(sql, plan_class)
+        except AlderError as error:
+            assert "can't run through class" in error.message, (plan_class, error)
+            continue
+        classes.append(trailer.plan_class)
+        got = list(zip(*[column.to_pylist() for column in table.columns], strict=True))
+        assert same(got, wanted, "order by" in sql), (plan_class, got[:5], wanted[:5])
+        assert table.column_names == names
+        assert trailer.rows == len(wanted)
+    first = {"a": AGGREGATES, "b": SCANS, "e": GATHERED}[classes[0]]
+    assert sql in first, f"planned as {classes[0]}"
+    assert "e" in classes

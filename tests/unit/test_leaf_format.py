@@ -1,0 +1,159 @@
+"""What is stored comes back; what is damaged is refused; indexes find every row."""
+
+import datetime
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alder.errors import AlderError, Reason
+from leaf.format import dictionary, postings
+from leaf.format.frame import VERSION, framed, unframed
+from leaf.format.hashing import hash_strings
+from leaf.format.meta import ColumnMeta, Index, SegmentMeta, decode_meta, encode_meta
+from leaf.format.pages import decode_page, encode_page
+from leaf.format.zonemap import Zone, may_hold, zone_of
+
+INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=80)
+MICROS = st.datetimes(datetime.datetime(1, 1, 1), datetime.datetime(9999, 1, 1))
+VALUES = {
+    pa.int64(): INT64,
+    pa.float64(): st.floats(allow_nan=False),
+    pa.bool_(): st.booleans(),
+    pa.string(): TEXT,
+    pa.timestamp("us"): MICROS,
+    pa.date32(): st.dates(),
+    pa.time64("us"): st.times(),
+    pa.binary(): st.binary(max_size=20),
+    pa.decimal128(10, 2): st.decimals(-1000, 1000, places=2),
+    pa.list_(pa.int64()): st.lists(INT64, max_size=4),
+}
+fast = settings(max_examples=60, deadline=None)
+
+
+@fast
+@given(st.data())
+def test_a_page_gives_its_values_back(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(list(VALUES)))
+    values = data.draw(st.lists(st.none() | VALUES[kind], min_size=1, max_size=70))
+    array = pa.array(values, kind)
+    if array.null_count == len(array):
+        return
+    assert decode_page(encode_page(array), kind, "it").equals(array)
+    cut = array.slice(len(array) // 2)
+    if cut.null_count < len(cut):
+        assert decode_page(encode_page(cut), kind, "it").equals(cut)
+
+
+def test_integers_are_narrowed() -> None:
+    wide = random.Random(1).choices(range(250), k=8192)
+    page = encode_page(pa.array([10**15 + value for value in wide], pa.int64()))
+    assert len(page) < 8192 * 1.1
+
+
+@fast
+@given(st.binary(max_size=200), st.data())
+def test_a_damaged_frame_is_refused(payload: bytes, data: st.DataObject) -> None:
+    stored = bytearray(framed(payload))
+    assert unframed(bytes(stored), "it") == payload
+    place = data.draw(st.integers(0, len(stored) - 1))
+    stored[place] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(AlderError) as raised:
+        unframed(bytes(stored), "the page")
+    assert raised.value.reason in {Reason.CORRUPT, Reason.UNSUPPORTED}
+    assert "the page" in raised.value.message
+    with pytest.raises(AlderError):
+        unframed(bytes(stored[:place]), "the page")
+
+
+def test_another_version_is_refused_by_name() -> None:
+    stored = bytes([VERSION + 1]) + framed(b"x")[1:]
+    with pytest.raises(AlderError, match=f"format {VERSION + 1}.*format {VERSION}") as raised:
+        unframed(stored, "the page")
+    assert raised.value.reason is Reason.UNSUPPORTED
+
+
+@fast
+@given(st.lists(st.none() | st.sampled_from(["", "a", "b", "ä", "z" * 50]), min_size=1))
+def test_a_dictionary_is_sorted_and_exact(values: list[str | None]) -> None:
+    encoded = dictionary.encode(pa.array(values, pa.string()))
+    terms = dictionary.decode_terms(dictionary.encode_terms(encoded.terms), "it").to_pylist()
+    assert terms == sorted({value for value in values if value is not None})
+    assert [None if code is None else terms[code] for code in encoded.codes.to_pylist()] == values
+
+
+@fast
+@given(st.lists(st.none() | st.integers(0, 5), min_size=1, max_size=50))
+def test_term_postings_name_exactly_the_rows(values: list[int | None]) -> None:
+    encoded = dictionary.encode(pa.array(values, pa.int64()))
+    built = postings.term_postings(encoded.codes, len(encoded.terms))
+    stored = postings.TermPostings.decode(built.encode(), "it")
+    for number, term in enumerate(encoded.terms.to_pylist()):
+        expected = [row for row, value in enumerate(values) if value == term]
+        assert stored.rows_of(number).tolist() == expected
+
+
+@fast
+@given(st.lists(TEXT, min_size=1, max_size=300))
+def test_hash_postings_find_every_row(values: list[str]) -> None:
+    hashes = hash_strings(pa.array(values, pa.string()))
+    alone = [int(hash_strings(pa.array([value], pa.string()))[0]) for value in values]
+    assert hashes.tolist() == alone, "a hash depends on its string alone"
+    for bits in (0, 3):
+        rows = np.arange(len(values), dtype=np.uint32)
+        pages = dict(postings.hash_pages(hashes, rows, bits))
+        names = postings.page_of(hashes, bits)
+        for row in range(len(values)):
+            found = postings.rows_with_hash(pages[int(names[row])], alone[row], "it").tolist()
+            assert found == [other for other in range(len(values)) if alone[other] == alone[row]]
+
+
+def test_hashes_tell_strings_apart() -> None:
+    values = [f"https://example.org/a/long/common/prefix/{n}/with/a/tail" for n in range(20_000)]
+    values += [str(n) for n in range(20_000)]
+    assert len(set(hash_strings(pa.array(values)).tolist())) > 39_900
+
+
+@fast
+@given(st.data())
+def test_a_zone_never_excludes_a_match(data: st.DataObject) -> None:
+    kind, one = data.draw(
+        st.sampled_from(
+            [
+                (pa.int64(), st.integers(-5, 5)),
+                (pa.float64(), st.floats(-5, 5) | st.just(float("nan"))),
+                (pa.string(), st.text("ab", max_size=40)),
+            ]
+        )
+    )
+    values = data.draw(st.lists(st.none() | one, min_size=1, max_size=12))
+    zone = zone_of(pa.array(values, kind))
+    value = data.draw(one.filter(lambda drawn: drawn == drawn))
+    for operator, holds in {
+        "=": lambda x: x == value,
+        "<": lambda x: x < value,
+        "<=": lambda x: x <= value,
+        ">": lambda x: x > value or x != x,
+        ">=": lambda x: x >= value or x != x,
+    }.items():
+        if any(x is not None and holds(x) for x in values):
+            assert may_hold(zone, operator, value)
+
+
+def test_a_zone_excludes_what_is_outside() -> None:
+    zone = zone_of(pa.array([3, 7, None], pa.int64()))
+    assert not may_hold(zone, "=", 8)
+    assert not may_hold(zone, "<", 3) or may_hold(zone, "<=", 3)
+    assert not may_hold(zone, ">", 7.5)
+    assert not may_hold(zone_of(pa.array([None], pa.int64())), "=", 3)
+
+
+def test_the_description_of_a_segment_comes_back() -> None:
+    zones = (Zone(10, 2, -(1 << 63), (1 << 63) - 1), Zone(5, 0, "a", "b"), Zone(5, 5))
+    column = ColumnMeta(3, 8192, True, Index.HASHES, 4, zones)
+    meta = SegmentMeta(20, (7, 1 << 50), {"string:a:b": column})
+    assert decode_meta(encode_meta(meta), "it") == meta

@@ -1,0 +1,114 @@
+"""Last write wins, whatever the order in which partitions arrive, at every cut."""
+
+import random
+from itertools import groupby
+
+import numpy as np
+import pytest
+
+from alder.positions import PartitionKey, PositionVector
+from leaf import births
+from leaf.keyed import resolve, running_maximum
+from leaf.visibility import Tombstones, alive, horizon
+
+Row = tuple[PartitionKey, int, str, int]
+"""Partition, offset, key, log time."""
+PARTITIONS: list[PartitionKey] = [("log", 0), ("log", 1), ("file", 0)]
+
+
+class Replica:
+    """The keyed state of a shard without a store."""
+
+    def __init__(self) -> None:
+        self.streams: list[PartitionKey] = []
+        self.tombstones = Tombstones()
+        self.keys: dict[bytes, bytes] = {}
+        self.latest: dict[PartitionKey, int] = {}
+        self.rows: list[tuple[int, Row]] = []
+
+    def push(self, rows: list[Row]) -> None:
+        partition = rows[0][0]
+        if partition not in self.streams:
+            self.streams.append(partition)
+        stream = self.streams.index(partition)
+        numbers = births.pack(stream, np.asarray([row[1] for row in rows]))
+        times = running_maximum(
+            np.asarray([row[3] for row in rows]), self.latest.get(partition, -(1 << 62))
+        )
+        self.latest[partition] = int(times[-1])
+        found = resolve(
+            [row[2].encode() for row in rows], numbers, times, self.streams, self.tombstones,
+            lambda keys: [self.keys.get(key) for key in keys],
+        )  # fmt: skip
+        self.tombstones = self.tombstones.added(found.deaths)
+        self.keys.update(found.keys)
+        self.rows.extend(zip(numbers.tolist(), rows, strict=True))
+
+    def alive_at(self, cut: PositionVector) -> set[Row]:
+        at = horizon(births.cut_births(self.streams, cut), self.tombstones)
+        mask = alive(np.asarray([birth for birth, _ in self.rows], dtype=np.int64), at)
+        return {row for (_, row), lives in zip(self.rows, mask.tolist(), strict=True) if lives}
+
+    def deaths(self) -> set[tuple[PartitionKey, int, PartitionKey, int]]:
+        def name(birth: int) -> tuple[PartitionKey, int]:
+            return self.streams[birth >> births.OFFSET_BITS], birth & births.OFFSET_MAX
+
+        return {
+            (*name(victim), *name(killer))
+            for block in self.tombstones.blocks
+            for victim, killer in zip(block.victims.tolist(), block.killers.tolist(), strict=True)
+        }
+
+
+def model_alive(rows: list[Row], cut: PositionVector) -> set[Row]:
+    """The greatest version of each key in the cut, by the definition."""
+    order: dict[Row, tuple[int, PartitionKey, int]] = {}
+    highest: dict[PartitionKey, int] = {}
+    for row in sorted(rows, key=lambda row: (row[0], row[1])):
+        highest[row[0]] = max(highest.get(row[0], row[3]), row[3])
+        order[row] = (highest[row[0]], row[0], row[1])
+    inside = sorted(
+        (row for row in rows if row[1] < cut[row[0]]), key=lambda row: (row[2], order[row])
+    )
+    return {list(group)[-1] for _, group in groupby(inside, key=lambda row: row[2])}
+
+
+def random_rows(chance: random.Random) -> list[Row]:
+    rows = []
+    for partition in PARTITIONS:
+        time = 0
+        for offset in range(chance.randrange(1, 25)):
+            time += chance.randrange(-2, 5)
+            rows.append((partition, offset, chance.choice("abc"), time))
+    return rows
+
+
+def pushed(rows: list[Row], chance: random.Random) -> Replica:
+    replica = Replica()
+    waiting = {p: [row for row in rows if row[0] == p] for p in PARTITIONS}
+    while any(waiting.values()):
+        partition = chance.choice([p for p in PARTITIONS if waiting[p]])
+        count = chance.randrange(1, 6)
+        replica.push(waiting[partition][:count])
+        waiting[partition] = waiting[partition][count:]
+    return replica
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_interleaving_gives_the_same_state_at_every_cut(seed: int) -> None:
+    chance = random.Random(seed)
+    rows = random_rows(chance)
+    replicas = [pushed(rows, chance) for _ in range(3)]
+    assert replicas[0].deaths() == replicas[1].deaths() == replicas[2].deaths()
+    for _ in range(25):
+        cut = PositionVector({p: chance.randrange(0, 27) for p in PARTITIONS})
+        expected = model_alive(rows, cut)
+        for replica in replicas:
+            assert replica.alive_at(cut) == expected
+
+
+def test_a_death_is_recorded_once_per_partition() -> None:
+    rows: list[Row] = [(("log", 0), n, "k", n) for n in range(100)]
+    replica = pushed(rows, random.Random(0))
+    assert len(replica.tombstones) == 99
+    assert replica.alive_at(PositionVector({("log", 0): 50})) == {rows[49]}
