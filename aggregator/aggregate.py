@@ -15,31 +15,16 @@ import duckdb
 import pyarrow as pa
 
 from aggregator import pushdown, tree
+from aggregator.aliases import explicit, unaliased
 from aggregator.bind import Bound
 from aggregator.engine import Input, register
+from aggregator.functions import COUNTS, DISTINCT, EXPORTED, NUMERIC
 from aggregator.scope import Reference
 from aggregator.syntax import Parser
 from alder.fieldtypes import quote
 
 PARTIALS: Final = "__partials"
 _GROUPS: Final = "__groups"
-_NUMERIC: Final = frozenset(
-    (
-        "stddev stddev_pop stddev_samp var_pop var_samp variance skewness kurtosis kurtosis_pop "
-        "sem corr covar_pop covar_samp regr_avgx regr_avgy regr_intercept regr_r2 regr_slope "
-        "regr_sxx regr_sxy regr_syy regr_count favg fsum kahan_sum sumkahan product "
-    ).split()
-)
-_EXPORTED: Final = _NUMERIC | frozenset(
-    (
-        "count count_star sum avg mean min max any_value arbitrary first last bool_and bool_or "
-        "bit_and bit_or bit_xor count_if countif arg_min arg_max argmin argmax min_by max_by "
-        "approx_count_distinct median list array_agg "
-    ).split()
-)
-_DISTINCT: Final = frozenset({"count", "sum", "avg", "mean", "min", "max"})
-_COUNTS: Final = frozenset({"count", "count_star", "count_if", "countif", "regr_count"})
-_ALIAS_DEPTH_MAX: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +111,7 @@ class _Splitter:
         if known in self.states:
             return self.states[known][0].column
         name = self._function(node)
-        if name not in _EXPORTED or node["order_bys"]["orders"]:
+        if name not in EXPORTED or node["order_bys"]["orders"]:
             raise _NoSplit
         arguments = tree.arguments(node)
         parts = [*arguments, *([node["filter"]] if node["filter"] else [])]
@@ -146,7 +131,7 @@ class _Splitter:
     def _exported(
         self, node: tree.Node, name: str, column: str, arguments: list[tree.Node]
     ) -> tuple[Aggregate, tree.Node]:
-        if name in _NUMERIC:
+        if name in NUMERIC:
             arguments = [tree.cast(argument, "DOUBLE") for argument in arguments]
         probes = []
         for argument in arguments:
@@ -165,7 +150,7 @@ class _Splitter:
     def _distinct_aggregate(
         self, node: tree.Node, name: str, column: str, arguments: list[tree.Node]
     ) -> tuple[Aggregate, tree.Node]:
-        if name not in _DISTINCT or len(arguments) != 1 or node["filter"] is not None:
+        if name not in DISTINCT or len(arguments) != 1 or node["filter"] is not None:
             raise _NoSplit
         argument = arguments[0]
         known = tree.identity(argument)
@@ -174,35 +159,6 @@ class _Splitter:
                 raise _NoSplit
             self.distinct[known] = (f"{self.prefix}d", pushdown.over_rows(argument))
         return Aggregate(name, column, (), self.distinct[known][0]), {}
-
-
-def explicit(term: tree.Node, items: list[tree.Node]) -> tree.Node | None:
-    """A term of GROUP BY or ORDER BY with ordinals and aliases replaced by what they stand for.
-
-    None where it stands for nothing or for all columns.
-    """
-    found = tree.literal(term)
-    if found is not None and found[0] == "INTEGER":
-        position = int(found[1])
-        item = items[position - 1] if 1 <= position <= len(items) else None
-        return item if item is not None and item["type"] != "STAR" else None
-    if term.get("type") == "STAR":
-        return None
-    try:
-        return _unaliased(term, items, _ALIAS_DEPTH_MAX)
-    except _NoSplit:
-        return None
-
-
-def _unaliased(node: tree.Node, items: list[tree.Node], depth: int) -> tree.Node:
-    if node.get("type") == "COLUMN_REF" and len(node["column_names"]) == 1:
-        name = node["column_names"][0].lower()
-        for item in items:
-            if item["alias"].lower() == name:
-                if depth == 0:
-                    raise _NoSplit
-                return tree.named(_unaliased(tree.named(item, ""), items, depth - 1), "")
-    return tree.mapped(node, lambda child: _unaliased(child, items, depth))
 
 
 def split(
@@ -233,7 +189,9 @@ def _split(
         outer_items,
         tree.table(_GROUPS),
         outer_having,
-        modifiers=[splitter.outer(entry) for entry in node["modifiers"]],
+        modifiers=[
+            entry if _orders_by_all(entry) else splitter.outer(entry) for entry in node["modifiers"]
+        ],
     )
     outer["qualify"] = node["qualify"] and splitter.outer(node["qualify"])
     if not splitter.states and not splitter.keys:
@@ -262,6 +220,11 @@ def _split(
         aggregates=tuple(aggregate for aggregate, _ in splitter.states.values()),
         conditions=conditions,
     )
+
+
+def _orders_by_all(entry: tree.Node) -> bool:
+    orders = entry["orders"] if entry["type"] == "ORDER_MODIFIER" else []
+    return len(orders) == 1 and orders[0]["expression"]["type"] == "STAR"
 
 
 def _keys(node: tree.Node, items: list[tree.Node], splitter: _Splitter) -> list[tree.Node]:
@@ -296,8 +259,9 @@ def _keys(node: tree.Node, items: list[tree.Node], splitter: _Splitter) -> list[
 
 def _conditions(node: tree.Node, splitter: _Splitter) -> list[tree.Node]:
     conditions = []
-    for condition in tree.conjuncts(node["where_clause"]):
-        if pushdown.only_alias(condition, splitter.aliases) is None:
+    for written in tree.conjuncts(node["where_clause"]):
+        condition = unaliased(written, node["select_list"])
+        if condition is None or pushdown.only_alias(condition, splitter.aliases) is None:
             raise _NoSplit
         if any(
             part.get("type") == "FUNCTION"
@@ -347,7 +311,7 @@ def _finished(
     finals = [quote(key) for key in split.keys]
     for aggregate in split.aggregates:
         final = _final(aggregate, types)
-        if aggregate.function in _COUNTS and not split.keys:
+        if aggregate.function in COUNTS and not split.keys:
             final = f"coalesce({final}, 0)"
         finals.append(f"{final} AS {quote(aggregate.column)}")
     groups = f" GROUP BY {', '.join(quote(key) for key in split.keys)}" if split.keys else ""

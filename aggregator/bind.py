@@ -16,6 +16,7 @@ from aggregator import tree
 from aggregator.access import as_list, key_of, steps
 from aggregator.names import Names
 from aggregator.scope import Bindings, Scope, Source, resolve
+from aggregator.security import reads_clock
 from aggregator.stars import Bind, Item, default_name, expand, refuse_star
 from aggregator.syntax import Parser
 from alder import paths
@@ -43,7 +44,7 @@ class Bound:
 
 
 def bind(query: tree.Node, sql: str, collections: Mapping[str, Names], parser: Parser) -> Bound:
-    """The bound statement and what it reads. ``collections`` are by name, as written or folded.
+    """The bound statement and what it reads. ``collections`` are by name, as written.
 
     Raises AlderError: UNKNOWN_COLUMN, UNSUPPORTED.
     """
@@ -137,8 +138,17 @@ class Binder:
 
     def _item(self, item: tree.Node, scope: Scope, ctes: Ctes) -> Item:
         bound = self.expression(item, scope, ctes)
-        name = item["alias"] or default_name(item, self._parser)
-        return Item((name,), bound if bound == item else tree.named(bound, name))
+        name = item["alias"] or self._stored_name(item, bound) or default_name(item, self._parser)
+        kept = bound == item and not reads_clock(item)
+        return Item((name,), bound if kept else tree.named(bound, name))
+
+    def _stored_name(self, item: tree.Node, bound: tree.Node) -> str:
+        """A top-level field is named as the documents spell it, as the engine names a column."""
+        if item["type"] != "COLUMN_REF" or bound == item:
+            return ""
+        entry = self._bindings.field_of(bound["column_names"][-1])
+        keys = paths.split(entry.path) if entry is not None else []
+        return keys[0] if len(keys) == 1 else ""
 
     def _modifier(self, entry: tree.Node, scope: Scope, ctes: Ctes) -> tree.Node:
         if entry["type"] != "ORDER_MODIFIER":
@@ -323,9 +333,9 @@ class Binder:
                 f"columns of the collection {name} can't be renamed after its name; "
                 "use a subquery with aliases",
             )
-        reference = self._bindings.add(name.lower())
+        reference = self._bindings.add(name)
         bound = {**tree.table(reference.table, reference.alias), "sample": node["sample"]}
-        names = self._bindings.collections[name.lower()]
+        names = self._bindings.collections[name]
         scope.sources.append(Source(alias, None, reference, names, node=bound))
         return bound
 

@@ -81,11 +81,7 @@ def run(
         names = list(relation.columns)
         types = [str(entry) for entry in relation.types]
         if any("VARIANT" in entry for entry in types):
-            wrapped = [
-                f"CAST(#{position} AS JSON)" if "VARIANT" in entry else f"#{position}"
-                for position, entry in enumerate(types, start=1)
-            ]
-            relation = cursor.sql(f"SELECT {', '.join(wrapped)} FROM ({sql})")
+            relation = cursor.sql(_variant_as_json(sql, types))
             types = [str(entry) for entry in relation.types]
         table = relation.to_arrow_table()
     except duckdb.Error as error:
@@ -95,6 +91,19 @@ def run(
         for index, (name, sql_type) in enumerate(zip(names, types, strict=True))
     ]
     return pa.Table.from_arrays(table.columns, schema=pa.schema(fields))
+
+
+def _variant_as_json(sql: str, types: Sequence[str]) -> str:
+    """The statement with each VARIANT cast to JSON.
+
+    Its columns get names of ours in between, since several may have the same name.
+    """
+    columns = [f"r{position}" for position in range(len(types))]
+    items = [
+        f"CAST({column} AS JSON)" if "VARIANT" in sql_type else column
+        for column, sql_type in zip(columns, types, strict=True)
+    ]
+    return f"SELECT {', '.join(items)} FROM ({sql}) AS result({', '.join(columns)})"
 
 
 def register(cursor: duckdb.DuckDBPyConnection, entry: Input) -> None:
@@ -123,6 +132,8 @@ _REASONS: Final[Sequence[tuple[type[duckdb.Error], Reason]]] = (
     (duckdb.InternalException, Reason.INTERNAL),
 )
 _KIND = re.compile(r"^[A-Z][A-Za-z ]* Error: ")
+_NO_COLUMN = re.compile(r"Referenced (column|table) |does not have a column named")
+_SETTING = re.compile(r",? or SET [^.]*\.| ?Use \"SET [^\"]*\"[^.]*\.?")
 _OURS = re.compile(r'"?__t_*\d+"?\.')
 
 
@@ -144,13 +155,15 @@ def translated(error: duckdb.Error, user_names: Mapping[str, str]) -> AlderError
     if reason is Reason.INTERNAL:
         return AlderError(reason, "the engine failed on this query; try to write it differently")
     lines = str(error).splitlines() or ["the query failed"]
-    sentence = _KIND.sub("", lines[0]).strip()
+    sentence = lines[0]
+    if reason is Reason.WRONG_TYPE and _NO_COLUMN.search(sentence):
+        reason = Reason.UNKNOWN_COLUMN
     return AlderError(reason, in_user_names(sentence, user_names))
 
 
 def in_user_names(sentence: str, user_names: Mapping[str, str]) -> str:
-    """A sentence with our column names replaced by the paths that they stand for."""
-    text = _OURS.sub("", sentence)
+    """A sentence of the engine with the paths that our column names stand for."""
+    text = _OURS.sub("", _SETTING.sub("", _KIND.sub("", sentence)).strip())
     for name in sorted(user_names, key=len, reverse=True):
         text = re.sub(rf'"?{re.escape(name)}\b"?', user_names[name].replace("\\", "\\\\"), text)
     return text

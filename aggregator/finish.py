@@ -30,6 +30,8 @@ async def finish(
         while not work.done():
             cursor.interrupt()
             await asyncio.wait([work], timeout=0.05)
+        if not work.cancelled():
+            work.exception()
         raise
     finally:
         cursor.close()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aggregator import aggregate, pushdown, security, tree
+from aggregator.aliases import explicit
 from aggregator.bind import Bound
 from aggregator.scope import Reference
 from aggregator.syntax import Parser
@@ -19,6 +20,7 @@ from alder.errors import AlderError, Reason
 from alder.v1 import leaf_pb2
 
 CLASSES: Final = frozenset({"a", "b", "e"})
+Pushed = Mapping[str, list[tree.Node]]
 _ROW: Final = "__row"
 
 
@@ -66,13 +68,14 @@ class Planner:
             raise AlderError(
                 Reason.INVALID_ARGUMENT, f"{wanted_class!r} is no planning class; use a, b or e"
             )
+        pushed = pushdown.conditions(bound.node, bound.bindings)
         plan = None
         if wanted_class in {"", "a"}:
             plan = self._aggregate(bound)
         if plan is None and wanted_class in {"", "b"}:
-            plan = self._scan(bound)
+            plan = self._scan(bound, pushed)
         if plan is None and wanted_class in {"", "e"}:
-            plan = self._gather(bound)
+            plan = self._gathered(bound, "e", pushed, [])
         if plan is None:
             raise AlderError(
                 Reason.INVALID_ARGUMENT, f"this statement can't run through class {wanted_class}"
@@ -94,25 +97,23 @@ class Planner:
         read = Read(reference.collection, split.table, fragment, finished.columns)
         return Plan("a", (read,), finished.sql, bound.bindings.user_names())
 
-    def _scan(self, bound: Bound) -> Plan | None:
+    def _scan(self, bound: Bound, pushed: Pushed) -> Plan | None:
         reference = pushdown.single_reference(bound.node, bound.bindings)
         node = bound.node
         if reference is None or not _is_scan(node, self._catalog.aggregates):
             return None
         aliases = {reference.alias}
         conditions = tree.conjuncts(node["where_clause"])
-        if any(pushdown.only_alias(entry, aliases) is None for entry in conditions):
+        if len(pushed[reference.alias]) != len(conditions):
             return None
         orders, fits = _top(node, aliases)
         if not fits:
             return None
-        return self._gathered(bound, "b", orders)
+        return self._gathered(bound, "b", pushed, orders)
 
-    def _gather(self, bound: Bound) -> Plan:
-        return self._gathered(bound, "e", [])
-
-    def _gathered(self, bound: Bound, plan_class: str, modifiers: list[tree.Node]) -> Plan:
-        pushed = pushdown.conditions(bound.node, bound.bindings)
+    def _gathered(
+        self, bound: Bound, plan_class: str, pushed: Pushed, modifiers: list[tree.Node]
+    ) -> Plan:
         reads = []
         for reference in bound.bindings.references:
             conditions = pushed[reference.alias]
@@ -181,7 +182,7 @@ def _top(node: tree.Node, aliases: set[str]) -> tuple[list[tree.Node], bool]:
         return top, True
     orders = []
     for entry in order["orders"]:
-        term = aggregate.explicit(entry["expression"], node["select_list"])
+        term = explicit(entry["expression"], node["select_list"])
         if term is None or pushdown.only_alias(term, aliases) is None:
             return [], False
         orders.append({**entry, "expression": pushdown.over_rows(tree.named(term, ""))})

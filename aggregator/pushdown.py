@@ -7,6 +7,7 @@ its conditions, so moving one down can only save rows, never decide.
 """
 
 from aggregator import tree
+from aggregator.aliases import unaliased
 from aggregator.scope import Bindings, Reference
 from aggregator.security import is_volatile
 
@@ -22,21 +23,24 @@ def conditions(query: tree.Node, bindings: Bindings) -> dict[str, list[tree.Node
             continue
         if node["sample"] is not None:
             continue
+        alone = node["from_table"]["type"] == "BASE_TABLE"
         reachable = _kept_whole(node["from_table"], aliases)
         for condition in tree.conjuncts(node["where_clause"]):
-            alias = only_alias(condition, aliases)
-            if alias is not None and alias in reachable and not is_volatile(condition):
-                pushed[alias].append(over_rows(condition))
+            plain = unaliased(condition, node["select_list"]) if alone else condition
+            alias = only_alias(plain, aliases) if plain is not None else None
+            if plain is not None and alias in reachable and not is_volatile(plain):
+                pushed[str(alias)].append(over_rows(plain))
     return pushed
 
 
 def only_alias(condition: tree.Node, aliases: set[str]) -> str | None:
     """The one reference that an expression reads; None if it reads more, less or other things."""
     found: set[str] = set()
+    parameters = _lambda_parameters(condition)
     for part in tree.walk(condition):
         if part.get("type") in {"SUBQUERY", "STAR", "WINDOW"} or part.get("class") == "WINDOW":
             return None
-        if part.get("type") == "COLUMN_REF" and not _lambda_parameter(part, condition):
+        if part.get("type") == "COLUMN_REF" and part["column_names"][0].lower() not in parameters:
             names = part["column_names"]
             if len(names) != 2 or names[0] not in aliases:
                 return None
@@ -44,14 +48,14 @@ def only_alias(condition: tree.Node, aliases: set[str]) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _lambda_parameter(column: tree.Node, within: tree.Node) -> bool:
-    name = column["column_names"][0].lower()
-    for part in tree.walk(within):
-        if part.get("type") == "LAMBDA":
-            for inner in tree.walk(part["lhs"]):
-                if inner.get("type") == "COLUMN_REF" and inner["column_names"][0].lower() == name:
-                    return True
-    return False
+def _lambda_parameters(within: tree.Node) -> set[str]:
+    return {
+        inner["column_names"][0].lower()
+        for part in tree.walk(within)
+        if part.get("type") == "LAMBDA"
+        for inner in tree.walk(part["lhs"])
+        if inner.get("type") == "COLUMN_REF"
+    }
 
 
 def over_rows(expression: tree.Node) -> tree.Node:

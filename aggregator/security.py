@@ -14,6 +14,7 @@ from typing import Final
 import duckdb
 
 from aggregator import tree
+from aggregator.functions import REFUSED
 from aggregator.parameters import timestamp_literal
 from alder.errors import AlderError, Reason
 
@@ -39,16 +40,6 @@ _CLOCK_NAMES: Final = frozenset(
 _REFUSED_KINDS = re.compile(
     r"(__|pg_|has_|duckdb_|pragma_|icu_|collate_|inet_|read_|parquet_|query|sniff_|"
     r"json_(execute_serialized_sql|serialize|deserialize)|(col|obj|shobj)_description)"
-)
-_REFUSED: Final = frozenset(
-    (
-        "current_setting getvariable nextval currval setval setseed sleep_ms write_log "
-        "txid_current current_connection_id current_database current_schema current_schemas "
-        "current_catalog current_query current_query_id current_transaction_id current_role "
-        "current_user session_user user in_search_path stats vector_type get_block_size "
-        "create_sort_key invoke finalize combine combine_aggr to_aggregate_state cast_to_type "
-        "parse_duckdb_log_message which_secret glob format_pg_type map_to_pg_oid index_key ago "
-    ).split()
 )
 
 
@@ -147,7 +138,7 @@ def is_volatile(node: tree.Node) -> bool:
 
 
 def _refused(name: str) -> bool:
-    return name in _REFUSED or _REFUSED_KINDS.match(name) is not None
+    return name in REFUSED or _REFUSED_KINDS.match(name) is not None
 
 
 def _check_table_function(call: tree.Node) -> None:

@@ -2,8 +2,8 @@
 
 A query runs in this order: parse, check and bind parameters; ask the leaves for positions and
 schema; choose the cut; plan against that schema; run the fragments at the cut; finish. The schema
-comes in the same answer as the positions, so a plan always knows every field of the rows in its cut,
-and a new field needs no second try.
+comes in the same answer as the positions, so a plan always knows every field of the rows in its
+cut, and a new field needs no second try.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from aggregator import core, parameters, security, tables
 from aggregator.bind import bind
-from aggregator.engine import Engine, EngineSettings
+from aggregator.engine import Engine, EngineSettings, in_user_names
 from aggregator.finish import finish
 from aggregator.names import Names
 from aggregator.plan import Plan, Planner
@@ -204,12 +204,16 @@ class Aggregator:
             key: core.choose_cut([shard.shard for shard in one.shards], states[key].positions)
             for key, one in unique.items()
         }
-        answers = await gather(
-            [
-                self._read(run, collections[read.collection], read.fragment, cuts, budget)
-                for read in plan.reads
-            ]
-        )
+        try:
+            answers = await gather(
+                [
+                    self._read(run, collections[read.collection], read.fragment, cuts, budget)
+                    for read in plan.reads
+                ]
+            )
+        except AlderError as error:
+            message = in_user_names(error.message, plan.user_names)
+            raise AlderError(error.reason, message, **error.metadata) from error
         run.scatter_us += _since_us(begin)
         begin = time.monotonic()
         result = await finish(
@@ -324,8 +328,7 @@ class Aggregator:
             return tables.collections_of(names, self._follower.snapshot.collections)
 
     async def _collection(self, name: str) -> Collection:
-        found = await self._collections([name])
-        return found[name.lower()]
+        return (await self._collections([name]))[name]
 
     async def _newer_catalog(self, timeout_s: float) -> None:
         """Waits for a newer snapshot, since a change may be on its way here."""

@@ -109,24 +109,32 @@ def _columns(source: Source, bindings: Bindings) -> list[Item]:
 def _edited(
     columns: list[Item], item: tree.Node, bind: Callable[[tree.Node], tree.Node]
 ) -> list[Item]:
-    excluded = {name.lower() for name in item["exclude_list"]}
-    excluded |= {entry["column"].lower() for entry in item["qualified_exclude_list"]}
-    replaced = {entry["key"].lower(): entry for entry in item["replace_list"]}
-    renamed = {entry["key"]["column"].lower(): entry["value"] for entry in item["rename_list"]}
-    known = {(column.name or "").lower() for column in columns}
-    unknown = sorted((excluded | replaced.keys() | renamed.keys()) - known)
-    if unknown and all(column.name is not None for column in columns):
-        raise AlderError(Reason.UNKNOWN_COLUMN, f"there is no column {unknown[0]} among those of *")
+    known = [column.name for column in columns if column.name is not None]
+
+    def meant(name: str) -> list[str]:
+        alike = [entry for entry in known if entry.lower() == name.lower()]
+        if not alike and len(known) == len(columns):
+            raise AlderError(Reason.UNKNOWN_COLUMN, f"there is no column {name} among those of *")
+        return [name] if name in alike else alike
+
+    excluded = {name for written in item["exclude_list"] for name in meant(written)}
+    for entry in item["qualified_exclude_list"]:
+        excluded.update(meant(entry["column"]))
+    replaced = {name: entry for entry in item["replace_list"] for name in meant(entry["key"])}
+    renamed = {
+        name: entry["value"]
+        for entry in item["rename_list"]
+        for name in meant(entry["key"]["column"])
+    }
     edited = []
     for column in columns:
         name = column.name
-        folded = (name or "").lower()
-        if name is None or folded not in excluded | replaced.keys() | renamed.keys():
+        if name is None or name not in excluded | replaced.keys() | renamed.keys():
             edited.append(column)
-        elif folded in replaced:
-            entry = replaced[folded]
+        elif name in replaced:
+            entry = replaced[name]
             edited.append(Item((entry["key"],), tree.named(bind(entry["value"]), entry["key"])))
-        elif folded in renamed:
-            new_name = renamed[folded]
+        elif name in renamed:
+            new_name = renamed[name]
             edited.append(Item((new_name,), tree.named(column.node, new_name)))
     return edited

@@ -15,6 +15,7 @@ from aggregator import tree
 from alder.errors import AlderError, Reason
 
 SQL_BYTES_MAX: Final = 1 << 20
+NODES_MAX: Final = 50_000
 EXPRESSION_DEPTH_MAX: Final = 128
 _DEPTH_EXCEEDED: Final = "Max expression depth"
 
@@ -66,6 +67,12 @@ class Parser:
         if len(statements) != 1:
             raise _not_one_statement(len(statements))
         statement = statements[0]
+        if sum(1 for _ in tree.walk(statement["node"])) > NODES_MAX:
+            raise AlderError(
+                Reason.LIMIT,
+                f"the statement has more than {NODES_MAX} parts; "
+                "pass long lists as parameters or join with a collection",
+            )
         names = frozenset(entry["key"] for entry in statement["named_param_map"])
         return Statement(sql, statement["node"], names)
 

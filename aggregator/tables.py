@@ -18,7 +18,7 @@ def tables(query: tree.Node) -> list[str]:
 def collections_of(
     names: Iterable[str], catalog: Mapping[str, Collection]
 ) -> dict[str, Collection]:
-    """The collection of each name, by the name in lower case.
+    """The collection of each name, by the name as written.
 
     The exact spelling wins, then the only one that differs in case.
     Raises AlderError(UNKNOWN_COLLECTION) for a name without a collection.
@@ -28,9 +28,9 @@ def collections_of(
         exact = catalog.get(name)
         alike = [entry for known, entry in catalog.items() if known.lower() == name.lower()]
         if exact is not None:
-            found[name.lower()] = exact
+            found[name] = exact
         elif len(alike) == 1:
-            found[name.lower()] = alike[0]
+            found[name] = alike[0]
         else:
             raise unknown_collection(name, catalog)
     return found
@@ -46,7 +46,7 @@ def _collect(node: tree.Node, ctes: frozenset[str], found: dict[str, str]) -> No
     if node.get("type") == "BASE_TABLE":
         name = node["table_name"]
         if name.lower() not in ctes:
-            found.setdefault(name.lower(), name)
+            found.setdefault(name, name)
         return
     for entry in node["cte_map"]["map"] if "cte_map" in node else []:
         _collect(entry["value"]["query_node"], ctes, found)

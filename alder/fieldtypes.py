@@ -76,7 +76,7 @@ def sql_type(tags: Iterable[str]) -> str:
     """The DuckDB type of a path that holds values of all these tags.
 
     One type stays itself; integers and floats mix to DOUBLE; an empty list takes the type of the
-    others; every other mix is VARIANT.
+    others; lists of scalars beside lists of objects are JSON; every other mix is VARIANT.
     """
     kinds = set(tags)
     if not kinds:
@@ -90,6 +90,8 @@ def sql_type(tags: Iterable[str]) -> str:
             return "DOUBLE"
         if kinds == {"int", "decimal(38,0)"}:
             return "DECIMAL(38,0)"
+        if "json" in kinds and all(kind == "json" or _LIST.match(kind) for kind in kinds):
+            return "JSON"
     return single_sql_type(kinds.pop()) if len(kinds) == 1 else "VARIANT"
 
 

@@ -15,7 +15,6 @@ from typing import Final
 from rocksdict import (
     BlockBasedOptions,
     ColumnFamily,
-    DbClosedError,
     DBCompressionType,
     DBRecoveryMode,
     Options,
@@ -108,6 +107,7 @@ class Store:
 
     def handle(self, family: str) -> ColumnFamily:
         """The binding's handle of a column family."""
+        self._check_open()
         return self._handles[family]
 
     def batch(self) -> Batch:
@@ -189,14 +189,15 @@ class Store:
         self._families.clear()
         self._db.close()
 
+    def _check_open(self) -> None:
+        if not self._handles:
+            raise AlderError(Reason.UNAVAILABLE, f"the store {self._path.name} is closed")
+
     @contextmanager
     def _reading(self) -> Iterator[None]:
+        self._check_open()
         try:
             yield
-        except DbClosedError as error:
-            raise AlderError(
-                Reason.UNAVAILABLE, f"the store {self._path.name} is closed"
-            ) from error
         except Exception as error:
             raise AlderError(
                 Reason.CORRUPT, f"the store {self._path.name} can't be read: {error}"
@@ -204,6 +205,7 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
+        self._check_open()
         try:
             yield
         except Exception as error:

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from google.protobuf.message import DecodeError
+
 from alder.catalog import Collection, Node, Snapshot
 from alder.errors import AlderError, Reason
 from alder.v1 import catalog_pb2
@@ -128,7 +130,7 @@ def _translated() -> Iterator[None]:
             Reason.UNAVAILABLE,
             f"the catalog's file can't be used ({error}); check its directory and the disk's space",
         ) from error
-    except sqlite3.Error as error:
+    except (sqlite3.Error, DecodeError) as error:
         raise AlderError(
             Reason.CORRUPT, f"the catalog's file is damaged ({error}); restore it from a copy"
         ) from error

@@ -166,11 +166,16 @@ class Controller:
         node = replace(Node.from_proto(request.node), live=not request.leaving)
         if not node.node_id or not node.role:
             raise AlderError(Reason.INVALID_ARGUMENT, "a node needs an id and a role")
+        if max(len(node.node_id), len(node.address)) > self._settings.text_characters_max:
+            raise AlderError(Reason.LIMIT, "the id or the address of the node is too long")
+        nodes = self.snapshot.nodes
+        if node.node_id not in nodes and len(nodes) >= self._settings.nodes_max:
+            raise AlderError(Reason.LIMIT, f"the catalog knows {len(nodes)} nodes, the limit")
         if request.leaving:
             self._leases = self._leases.ended(node.node_id)
         else:
             self._leases = self._leases.renewed([node.node_id], self._monotonic_s())
-        if self.snapshot.nodes.get(node.node_id) != node:
+        if nodes.get(node.node_id) != node:
             await self._change(
                 lambda state: (
                     () if state.snapshot.nodes.get(node.node_id) == node else (PutNode(node),)
@@ -294,6 +299,7 @@ class Controller:
             changes = decide(before)
             if not changes:
                 return before
+            self._check_size(before.applied(changes))
             try:
                 after = await self._blocking(partial(self._store.commit, before, changes))
             except AlderError as error:
@@ -306,6 +312,15 @@ class Controller:
             self._publish(after)
             return after
         raise AlderError(Reason.CONFLICT, "the catalog changes too fast; try again")
+
+    def _check_size(self, state: CatalogState) -> None:
+        size_bytes = state.snapshot.to_proto().ByteSize()
+        if size_bytes > self._settings.snapshot_bytes_max:
+            raise AlderError(
+                Reason.LIMIT,
+                f"the catalog would have {size_bytes} bytes, the limit is "
+                f"{self._settings.snapshot_bytes_max}; drop collections, or join small files",
+            )
 
     async def _settle_liveness(self) -> None:
         """Makes the snapshot say of every node what its lease says."""

@@ -14,4 +14,6 @@ class ControllerSettings:
     collections_max: int = 1_000
     sources_max: int = 64
     files_max: int = 100_000
+    nodes_max: int = 10_000
+    snapshot_bytes_max: int = 48 << 20
     text_characters_max: int = 4_096

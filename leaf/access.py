@@ -5,7 +5,7 @@ as in SQL, and the fragment's own predicate runs over what is left. Rows that it
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import column_name
+from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
+from leaf.births import OFFSET_BITS, OFFSET_MAX
 from leaf.segment import Segment
 
 Mask = NDArray[np.bool_]
@@ -24,6 +26,7 @@ Scalar = str | int | float | bool
 EXACT_INT_MAX: Final = 1 << 53
 """Beyond it an integer compared as DOUBLE may equal its neighbours."""
 _OPERATORS: Final = frozenset({"=", "<", "<=", ">", ">=", "in"})
+_ID: Final = re.compile(r"(.*)/(\d{1,9})/(\d{1,15})\Z", re.DOTALL)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d(\.\d{1,6})?)?\Z")
 
 
@@ -34,6 +37,15 @@ class Condition:
     path: str
     operator: str
     values: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What conditions refer to in a shard: type tags by path, keys or not, partitions."""
+
+    fields: Mapping[str, Iterable[str]]
+    keyed: bool
+    streams: Sequence[PartitionKey]
 
 
 def conditions(fragment: leaf_pb2.Fragment) -> tuple[Condition, ...]:
@@ -64,28 +76,25 @@ def conditions(fragment: leaf_pb2.Fragment) -> tuple[Condition, ...]:
 
 
 def candidates(
-    segment: Segment,
-    wanted: Iterable[Condition],
-    fields: Mapping[str, Iterable[str]],
-    keyed: bool,
+    segment: Segment, wanted: Iterable[Condition], scope: Scope
 ) -> NDArray[np.int64] | None:
     """The ascending numbers of the rows that can match; None for all. Raises CORRUPT."""
     mask: Mask | None = None
     for condition in wanted:
-        found = _condition_rows(segment, condition, fields, keyed)
+        found = _condition_rows(segment, condition, scope)
         if found is not None:
             mask = found if mask is None else mask & found
     return None if mask is None or mask.all() else np.flatnonzero(mask)
 
 
-def _condition_rows(
-    segment: Segment, condition: Condition, fields: Mapping[str, Iterable[str]], keyed: bool
-) -> Mask | None:
+def _condition_rows(segment: Segment, condition: Condition, scope: Scope) -> Mask | None:
     if condition.path == "_time":
         return _time_rows(segment, condition)
     if condition.path == "_id":
-        return _column_rows(segment, "_key", "string", condition, False) if keyed else None
-    tags = list(fields.get(condition.path, ()))
+        if scope.keyed:
+            return _column_rows(segment, "_key", "string", condition, False)
+        return _id_rows(segment, condition, scope.streams)
+    tags = list(scope.fields.get(condition.path, ()))
     if not tags:
         return None
     mask = np.zeros(segment.rows, dtype=bool)
@@ -96,6 +105,24 @@ def _condition_rows(
             if found is None:
                 return None
             mask |= found
+    return mask
+
+
+def _id_rows(
+    segment: Segment, condition: Condition, streams: Sequence[PartitionKey]
+) -> Mask | None:
+    """An id is ``source/partition/offset`` where there is no key; sources may hold slashes."""
+    if condition.operator not in {"=", "in"}:
+        return None
+    mask = np.zeros(segment.rows, dtype=bool)
+    for value in condition.values:
+        match = _ID.match(value) if isinstance(value, str) else None
+        if match is None:
+            return None
+        key = match[1], int(match[2])
+        if key in streams and int(match[3]) <= OFFSET_MAX:
+            birth = streams.index(key) << OFFSET_BITS | int(match[3])
+            mask |= segment.rows_in_zones("_birth", "=", birth)
     return mask
 
 

@@ -1,7 +1,5 @@
 """What a leaf answers, as messages of the contract."""
 
-from collections.abc import Iterator
-
 from alder.arrow import chunks, to_bytes
 from alder.v1 import leaf_pb2
 from leaf.digest import to_hex
@@ -11,14 +9,12 @@ from leaf.shard import Shard
 from leaf.view import ShardView
 
 
-def fragment_responses(
-    result: FragmentResult, elapsed_us: int
-) -> Iterator[leaf_pb2.FragmentResponse]:
-    """The stream of a fragment: one Arrow stream in pieces, then the trailer."""
-    for piece in chunks(to_bytes(result.table)):
-        yield leaf_pb2.FragmentResponse(arrow=piece)
-    trailer = leaf_pb2.FragmentTrailer(shards=result.scans, elapsed_us=elapsed_us)
-    yield leaf_pb2.FragmentResponse(trailer=trailer)
+def fragment_responses(result: FragmentResult) -> list[leaf_pb2.FragmentResponse]:
+    """The stream of a fragment: one Arrow stream in pieces, then the trailer without its time."""
+    pieces = chunks(to_bytes(result.table))
+    responses = [leaf_pb2.FragmentResponse(arrow=piece) for piece in pieces]
+    trailer = leaf_pb2.FragmentTrailer(shards=result.scans)
+    return [*responses, leaf_pb2.FragmentResponse(trailer=trailer)]
 
 
 def describe_shard(collection: str, number: int, shard: Shard) -> leaf_pb2.ShardDescription:

@@ -82,6 +82,10 @@ class Engine:
             healthy = True
         except duckdb.Error as error:
             raise query_error(error) from error
+        except pa.ArrowException as error:
+            raise AlderError(
+                Reason.LIMIT, f"the result of the query can't be held in one table: {error}"
+            ) from error
         finally:
             if healthy:
                 with self._lock:
@@ -124,6 +128,8 @@ def query_error(error: duckdb.Error) -> AlderError:
             Reason.LIMIT,
             f"the query needs more memory than a leaf gives it; read fewer rows ({sentence})",
         )
+    if isinstance(error, duckdb.PermissionException):
+        return AlderError(Reason.FORBIDDEN, sentence)
     if isinstance(error, (duckdb.DataError, duckdb.TypeMismatchException, duckdb.BinderException)):
         return AlderError(Reason.WRONG_TYPE, sentence)
     if isinstance(error, (duckdb.InternalException, duckdb.FatalException)):

@@ -13,7 +13,7 @@ from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
 from leaf import births
-from leaf.access import Condition, candidates, conditions
+from leaf.access import Condition, Scope, candidates, conditions
 from leaf.bindings import Projection, projection
 from leaf.engine import Cancellation, Engine
 from leaf.pieces import ColumnNeeds, alive_piece, holders, piece_table
@@ -89,13 +89,14 @@ def _read_shard(
 ) -> tuple[list[pa.Table], leaf_pb2.ShardScan]:
     tables = []
     at = horizon_of(view, reading.cut)
+    scope = Scope(view.schema.fields, reading.keyed, view.streams)
     rows_total = rows_scanned = pruned = 0
     for holder in holders(view):
         reading.cancellation.check()
         piece = alive_piece(holder, at)
         rows_total += piece.rows_count
         if isinstance(holder, Segment):
-            found = candidates(holder, reading.conditions, view.schema.fields, reading.keyed)
+            found = candidates(holder, reading.conditions, scope)
             pruned += found is not None and not len(found)
             piece = piece.narrowed(found)
         rows_scanned += piece.rows_count

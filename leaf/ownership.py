@@ -115,7 +115,7 @@ class Shards:
             shard = await asyncio.get_running_loop().run_in_executor(
                 self._executor, self._opened, path, collection
             )
-        except AlderError as error:
+        except (AlderError, OSError) as error:
             logger.error("shard %d of %s does not open: %s", key[1], collection.name, error)
             return
         self._open[key] = _Open(shard, path)
@@ -140,7 +140,7 @@ class Shards:
 
     def _remove_strangers(self, owned: Mapping[ShardKey, Collection]) -> None:
         expected = {self._path(collection.name, key) for key, collection in owned.items()}
-        for collection_directory in self._directory.iterdir():
+        for collection_directory in filter(Path.is_dir, self._directory.iterdir()):
             for path in collection_directory.iterdir():
                 if path not in expected:
                     logger.info("removing %s, which the catalog does not place here", path)

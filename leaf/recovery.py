@@ -98,7 +98,7 @@ def _tail(
 ) -> tuple[TailChunk, ...]:
     tail: tuple[TailChunk, ...] = ()
     number = manifest.sealed_to_block
-    for key, value in store.scan(layout.TAIL):
+    for key, value in store.scan(layout.TAIL, layout.number_key(number)):
         if layout.number_of(key) != number:
             raise AlderError(Reason.CORRUPT, f"block {number} of the live tail is missing")
         block = TailBlock.decode(value)

@@ -156,8 +156,8 @@ class Segment:
         )
 
     def _hash_rows(self, name: str, meta: ColumnMeta, page: int, wanted: int) -> Rows:
-        key = layout.number_key(self._number) + suffix(meta.number, HASH_PAGE, page)
-        data = self._store.get(layout.POSTINGS, key)
+        key = suffix(meta.number, HASH_PAGE, page)
+        data = self._stored(layout.POSTINGS, key)
         if data is None:
             return np.empty(0, dtype=np.int64)
         what = self._what(f"the postings of column {name!r}")
@@ -167,10 +167,17 @@ class Segment:
         return self._cache.get((self._scope, key), load, size_bytes)
 
     def _block(self, family: str, key: bytes) -> bytes:
-        data = self._store.get(family, layout.number_key(self._number) + key)
+        data = self._stored(family, key)
         if data is None:
             raise AlderError(Reason.CORRUPT, f"{self._what('a block')} is missing")
         return data
+
+    def _stored(self, family: str, key: bytes) -> bytes | None:
+        try:
+            return self._store.get(family, layout.number_key(self._number) + key)
+        except Exception as error:
+            what = self._what("a block")
+            raise AlderError(Reason.CORRUPT, f"{what} can't be read: {error}") from error
 
     def _what(self, part: str) -> str:
         return f"{part} in segment {self._number} of shard {self._name}"

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -20,7 +20,7 @@ from alder.v1 import common_pb2, leaf_pb2
 from leaf.answers import describe_shard, fragment_responses
 from leaf.core import Decision, PushHeader
 from leaf.engine import Cancellation, Engine
-from leaf.fragment import FragmentLimits, FragmentResult, run_fragment
+from leaf.fragment import FragmentLimits, run_fragment
 from leaf.ownership import Follower, ShardKey, Shards
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
@@ -53,12 +53,17 @@ class Leaf:
         self._upkeep_threads = ThreadPoolExecutor(2, "leaf-upkeep")
         self._engine = Engine(self._settings.query_memory_bytes)
         self._shards = Shards(node_id, directory, self._settings, self._upkeep_threads)
+        self._moved = Signal()
+        self._closing = False
         self._workers = SealWorkers(self._settings.seal_workers, seal_executor)
         self._upkeep = Upkeep(
-            self._shards, self._workers, self._upkeep_threads, self._settings.sync_interval_s
+            self._shards,
+            self._workers,
+            self._upkeep_threads,
+            self._settings.sync_interval_s,
+            self._moved.notify,
         )
         self._limits = FragmentLimits(self._settings.scan_bytes_max)
-        self._moved = Signal()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -72,6 +77,7 @@ class Leaf:
 
     async def close(self) -> None:
         """Lets what runs end, syncs and closes every shard."""
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -87,10 +93,12 @@ class Leaf:
     ) -> leaf_pb2.ApplyResponse:
         """Applies a push to each of its shards; see leaf.proto. Each shard decides for itself."""
         keys = [(request.collection_id, part.shard) for part in request.shards]
+        self._check_open()
         await self._wait_for(
             lambda: self._knows(request) and all(self._shards.get(key) for key in keys),
             self._settings.follow_wait_s,
         )
+        await self._wait_for_room(keys)
         collection = self._collection(request.collection, request.collection_id)
         with self._shards.using(keys) as shards:
             if collection is None:
@@ -111,6 +119,7 @@ class Leaf:
 
         Raises AlderError(NOT_OWNER) where a shard asked for is not here.
         """
+        self._check_open()
         wanted = PositionVector.from_proto(request.min_positions)
         keys = await self._keys(request.collection_id, request.shards)
         wait_s = request.wait_ms / 1_000
@@ -120,16 +129,17 @@ class Leaf:
         views = {key: shard.view for key in keys if (shard := self._shards.get(key))}
         if len(views) < len(keys):
             raise self._not_owner(request.collection)
-        schema = Schema()
-        for view in views.values():
-            schema = schema.merged(view.schema)
-        known = request.known_schema_version == schema.version
+        version = sum(view.schema.version for view in views.values())
+        schema = common_pb2.Schema(version=version)
+        if version != request.known_schema_version:
+            schemas = (view.schema for _, view in sorted(views.items()))
+            schema = reduce(Schema.merged, schemas, Schema()).to_proto()
         return leaf_pb2.PositionsResponse(
             shards=[
                 leaf_pb2.ShardPositions(shard=shard, positions=view.positions.to_proto())
                 for (_, shard), view in sorted(views.items())
             ],
-            schema=common_pb2.Schema(version=schema.version) if known else schema.to_proto(),
+            schema=schema,
             reached=reached,
         )
 
@@ -142,9 +152,11 @@ class Leaf:
         where a shard does not reach the cut in time, DEADLINE, and what
         :func:`leaf.fragment.run_fragment` raises.
         """
+        self._check_open()
         started_s = asyncio.get_running_loop().time()
         cut = None if request.latest else PositionVector.from_proto(request.at)
         keys = await self._keys(request.collection_id, request.shards)
+        await self._wait_for(lambda: self._knows(request), self._settings.follow_wait_s)
         collection = self._collection(request.collection, request.collection_id)
         if collection is None or collection.epoch != request.epoch:
             raise self._not_owner(request.collection)
@@ -153,9 +165,10 @@ class Leaf:
         with self._shards.using(keys) as shards:
             if len(shards) < len(keys):
                 raise self._not_owner(request.collection)
-            result = await self._run(request, collection, shards, cut, timeout_s)
+            responses = await self._run(request, collection, shards, cut, timeout_s)
         elapsed_s = asyncio.get_running_loop().time() - started_s
-        for response in fragment_responses(result, round(elapsed_s * 1e6)):
+        responses[-1].trailer.elapsed_us = round(elapsed_s * 1e6)
+        for response in responses:
             yield response
 
     async def list_quarantine(
@@ -198,21 +211,18 @@ class Leaf:
         shards: Mapping[ShardKey, Shard],
         cut: PositionVector | None,
         timeout_s: float | None,
-    ) -> FragmentResult:
+    ) -> list[leaf_pb2.FragmentResponse]:
         cancellation = Cancellation()
         views = {number: shard.view for (_, number), shard in shards.items()}
-        future = asyncio.get_running_loop().run_in_executor(
-            self._query_threads,
-            lambda: run_fragment(
-                views,
-                request.fragment,
-                cut,
-                collection.keyed,
-                self._engine,
-                self._limits,
-                cancellation,
-            ),
-        )
+        keyed, fragment = collection.keyed, request.fragment
+
+        def answer() -> list[leaf_pb2.FragmentResponse]:
+            result = run_fragment(
+                views, fragment, cut, keyed, self._engine, self._limits, cancellation
+            )
+            return fragment_responses(result)
+
+        future = asyncio.get_running_loop().run_in_executor(self._query_threads, answer)
         try:
             await asyncio.wait({future}, timeout=timeout_s)
         finally:
@@ -245,6 +255,23 @@ class Leaf:
                 f"a shard on {self._node_id} has not caught up with the rows asked for; try again",
             )
 
+    async def _wait_for_room(self, keys: Sequence[ShardKey]) -> None:
+        """Holds a push back while the live tail is far ahead of its sealing."""
+        if not await self._wait_for(lambda: self._has_room(keys), self._settings.room_wait_s):
+            raise AlderError(
+                Reason.UNAVAILABLE,
+                f"{self._node_id} seals more slowly than rows arrive; push again later",
+            )
+
+    def _has_room(self, keys: Sequence[ShardKey]) -> bool:
+        bytes_max = self._settings.tail_bytes_max
+        shards = [self._shards.get(key) for key in keys]
+        return all(shard is None or shard.view.tail_bytes < bytes_max for shard in shards)
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise AlderError(Reason.UNAVAILABLE, f"{self._node_id} is stopping; try again")
+
     def _have_reached(self, keys: Sequence[ShardKey], wanted: PositionVector) -> bool:
         shards = [self._shards.get(key) for key in keys]
         return all(shard is None or shard.view.positions.reaches(wanted) for shard in shards)
@@ -253,7 +280,7 @@ class Leaf:
         found = self._follower.snapshot.collections.get(name)
         return found if found is not None and found.collection_id == collection_id else None
 
-    def _knows(self, request: leaf_pb2.ApplyRequest) -> bool:
+    def _knows(self, request: leaf_pb2.ApplyRequest | leaf_pb2.FragmentRequest) -> bool:
         collection = self._collection(request.collection, request.collection_id)
         return collection is not None and collection.epoch >= request.epoch
 

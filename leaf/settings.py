@@ -11,6 +11,10 @@ class LeafSettings:
     """Rows of live tail from which on they are sealed into a segment."""
     seal_bytes: int = 64 << 20
     """Bytes of live tail from which on they are sealed, whatever their number."""
+    tail_bytes_max: int = 512 << 20
+    """Bytes of live tail from which on pushes wait for the sealing."""
+    room_wait_s: float = 20.0
+    """How long a push waits for the sealing before it is refused."""
     seal_workers: int = 1
     """Processes that seal; started with the first seal."""
     cache_bytes: int = 256 << 20

@@ -6,6 +6,7 @@ never wait and never see a part of a push. A failed commit leaves the view as it
 """
 
 import logging
+import shutil
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
-from alder.rocks import Batch, Store, destroy
+from alder.rocks import Batch, Store
 from alder.v1 import common_pb2
 from leaf import layout
 from leaf.cache import PageCache
@@ -58,6 +59,7 @@ class Shard:
         self._records = list(recovered.streams)
         self._numbers = stream_numbers(recovered.streams)
         self._unwritten: set[int] = set()
+        self._unsynced = False
         self._manifest: Manifest = recovered.manifest
         self._seal: SealPlan | None = None
         self._state = ShardState(
@@ -105,7 +107,9 @@ class Shard:
                 self._put_unwritten(batch)
                 self._commit(batch)
                 self._unwritten.clear()
-        self._store.sync()
+            unsynced, self._unsynced = self._unsynced, False
+        if unsynced:
+            self._flush()
 
     @property
     def seal_due(self) -> bool:
@@ -137,7 +141,7 @@ class Shard:
         """
         for batch in segment_batches(self._store, plan.segment, sealed):
             self._commit(batch)
-        self._store.sync()
+        self._flush()
         segment = Segment(self._store, self._name, plan.segment, self._cache)
         with self._lock:
             manifest = published(self._manifest, plan, sealed)
@@ -235,26 +239,47 @@ class Shard:
         batch.put(layout.META, layout.COUNTERS_KEY, counters)
 
     def _commit(self, batch: Batch) -> None:
+        self._unsynced = True
         try:
             self._store.write(batch)
         except Exception as error:
-            raise AlderError(
-                Reason.UNAVAILABLE,
-                f"the shard can't be written ({error}); queries go on, free disk space if it is "
-                "full and restart the leaf",
-            ) from error
+            raise _cannot_write(error) from error
+
+    def _flush(self) -> None:
+        try:
+            self._store.sync()
+        except Exception as error:
+            self._unsynced = True
+            raise _cannot_write(error) from error
+
+
+def _cannot_write(error: Exception) -> AlderError:
+    return AlderError(
+        Reason.UNAVAILABLE,
+        f"the shard can't be written ({error}); queries go on, free disk space if it is full and "
+        "restart the leaf",
+    )
 
 
 def _open(path: Path, name: str, cache: PageCache) -> tuple[Store, Recovered]:
+    """Opens a store; one that can't be trusted is replaced by an empty one."""
+    try:
+        return _recovered(path, name, cache)
+    except AlderError as error:
+        if error.reason is not Reason.CORRUPT:
+            raise
+        logger.error("the replica %s is emptied and built again from the log: %s", name, error)
+    shutil.rmtree(path)
+    return _recovered(path, name, cache)
+
+
+def _recovered(path: Path, name: str, cache: PageCache) -> tuple[Store, Recovered]:
     store = Store(path, layout.FAMILIES)
     try:
         return store, recover(store, name, cache)
-    except AlderError as error:
-        if error.reason is not Reason.CORRUPT:
-            store.close()
-            raise
-        logger.error("the replica %s is emptied and built again from the log: %s", name, error)
-    store.close()
-    destroy(path)
-    store = Store(path, layout.FAMILIES)
-    return store, recover(store, name, cache)
+    except AlderError:
+        store.close()
+        raise
+    except Exception as error:
+        store.close()
+        raise AlderError(Reason.CORRUPT, f"the store can't be read: {error}") from error

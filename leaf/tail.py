@@ -20,7 +20,9 @@ from alder.errors import AlderError, Reason
 
 _HEADER: Final = struct.Struct(">BIqqI")
 _VERSION: Final = 1
-MERGED_ROWS_MAX: Final = 65_536
+MERGED_BYTES_MAX: Final = 64 << 20
+COMPRESSED_BYTES_MIN: Final = 64 << 10
+"""Compressing a small block costs more time than its bytes are worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class TailBlock:
 
     def encode(self) -> bytes:
         """The block as it is stored."""
-        payload = to_bytes(self.table, "lz4")
+        compression = "lz4" if self.table.nbytes >= COMPRESSED_BYTES_MIN else None
+        payload = to_bytes(self.table, compression)
         head = _HEADER.pack(_VERSION, self.stream, self.from_offset, self.to_offset, 0)
         checksum = zlib.crc32(payload, zlib.crc32(head))
         return head[:-4] + checksum.to_bytes(4, "big") + payload
@@ -86,7 +89,10 @@ def appended(
     chunks = [*tail, chunk]
     while len(chunks) > 1:
         earlier, later = chunks[-2], chunks[-1]
-        too_large = earlier.rows > 2 * later.rows or earlier.rows + later.rows > MERGED_ROWS_MAX
+        too_large = (
+            earlier.rows > 2 * later.rows
+            or earlier.size_bytes + later.size_bytes > MERGED_BYTES_MAX
+        )
         if earlier.first_block < merge_from_block or too_large:
             break
         merged = pa.concat_tables([earlier.table, later.table], promote_options="default")

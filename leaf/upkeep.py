@@ -6,7 +6,9 @@ and is tried again with the next push or sync.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import partial
 
 from alder.arrow import to_bytes
 from alder.errors import AlderError
@@ -22,12 +24,19 @@ class Upkeep:
     """Background work on the open shards. Everything here runs on the event loop."""
 
     def __init__(
-        self, shards: Shards, workers: SealWorkers, threads: Executor, sync_interval_s: float
+        self,
+        shards: Shards,
+        workers: SealWorkers,
+        threads: Executor,
+        sync_interval_s: float,
+        sealed: Callable[[], None],
     ) -> None:
+        """``sealed`` is called after each seal."""
         self._shards = shards
         self._workers = workers
         self._threads = threads
         self._sync_interval_s = sync_interval_s
+        self._sealed = sealed
         self._seals: dict[ShardKey, asyncio.Task[None]] = {}
 
     async def sync_forever(self) -> None:
@@ -46,7 +55,13 @@ class Upkeep:
         if shard is not None and shard.seal_due and key not in self._seals:
             task = asyncio.create_task(self._seal(key), name=f"leaf-seal-{key}")
             self._seals[key] = task
-            task.add_done_callback(lambda _: self._seals.pop(key, None))
+            task.add_done_callback(partial(self._ended, key))
+
+    def _ended(self, key: ShardKey, task: asyncio.Task[None]) -> None:
+        del self._seals[key]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("sealing shard %s failed", key, exc_info=error)
+        self._sealed()
 
     async def drain(self) -> None:
         """Waits until nothing is being sealed."""

@@ -31,6 +31,7 @@ class Discovery:
         self._catalog = catalog
         self._source = source
         self._settings = settings
+        self._is_full = False
 
     @property
     def source(self) -> str:
@@ -73,7 +74,8 @@ class Discovery:
 
     async def _register(self, files: dict[str, str]) -> None:
         room = self._settings.files_per_source_max - len(self._source.partitions)
-        if len(files) > room:
+        if len(files) > room and not self._is_full:
+            self._is_full = True
             logger.error(
                 "%s/%s has more than %d files; those beyond are not read: use fewer, larger files",
                 self.collection,

@@ -40,6 +40,8 @@ class PartitionTask:
         gate: asyncio.Semaphore,
     ) -> None:
         self.collection = collection
+        self.defect = ""
+        """Why the task before this one ended; empty once this one has read on."""
         self._source = source
         self._partition = partition
         self._directory = directory
@@ -103,7 +105,7 @@ class PartitionTask:
             end_offset=self._reader.source_end,
             records=self._records,
             quarantined=self._quarantined,
-            error=self._state.error or self._read_error,
+            error=self._state.error or self._read_error or self.defect,
         )
 
     def _perform(self, tasks: asyncio.TaskGroup, effects: list[core.Effect]) -> None:
@@ -138,7 +140,7 @@ class PartitionTask:
                 self._read_error = error.message
                 failures += 1
                 await asyncio.sleep(self._settings.delay_s(failures))
-        self._read_error = ""
+        self._read_error = self.defect = ""
         self._records += prepared.records
         self._quarantined += prepared.quarantined
         self._prepared[prepared.range] = prepared

@@ -159,8 +159,10 @@ class Tailer:
     def _reconcile_partitions(
         self, wanted: dict[PartitionId, Callable[[], PartitionTask]], snapshot: Snapshot
     ) -> None:
+        defects: dict[PartitionId, str] = {}
         for key, (work, task) in list(self._partitions.items()):
-            _log_defect(work.name, task)
+            if _log_defect(work.name, task):
+                defects[key] = "an unexpected failure, tried again; the tailer's log says why"
             if key not in wanted or task.done():
                 task.cancel()
                 del self._partitions[key]
@@ -174,6 +176,7 @@ class Tailer:
             except AlderError as error:
                 logger.error("collection %d: %s", key[0], error)
                 continue
+            work.defect = defects.get(key, "")
             self._partitions[key] = (work, asyncio.create_task(work.run()))
 
     def _reconcile_discoveries(self, listed: dict[DiscoveryId, tuple[Collection, Source]]) -> None:
@@ -209,6 +212,9 @@ class Tailer:
                     work.observe(idle_at, answers)
 
 
-def _log_defect(name: str, task: asyncio.Task[None]) -> None:
-    if task.done() and not task.cancelled() and task.exception() is not None:
-        logger.error("%s failed and is started again", name, exc_info=task.exception())
+def _log_defect(name: str, task: asyncio.Task[None]) -> bool:
+    """True if the task ended by a defect, which is logged."""
+    if not task.done() or task.cancelled() or task.exception() is None:
+        return False
+    logger.error("%s failed and is started again", name, exc_info=task.exception())
+    return True

@@ -63,9 +63,9 @@ def ingest(
                 _wait_until_visible(connection, name, token, timeout_s, display)
         click.echo(display.summary(name), err=True)
         if wait and (count := connection.status().quarantined(name)):
+            records = "1 record of {} is" if count == 1 else f"{count:,} records of {{}} are"
             click.echo(
-                f"{count:,} records of {name} are in quarantine: alder quarantine {name} list",
-                err=True,
+                f"{records.format(name)} in quarantine: alder quarantine {name} list", err=True
             )
     if damages:
         raise CommandError("; ".join(damages))

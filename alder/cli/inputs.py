@@ -241,8 +241,8 @@ class LineSplitter:
 
 
 def _typed(name: str, table_function: str) -> Iterator[Batch]:
-    try:
-        with output.text_engine() as engine:
+    with output.text_engine() as engine:
+        try:
             rows = f"SELECT * FROM {table_function}"
             schema = engine.sql(f"{rows} LIMIT 0", params=[name]).to_arrow_table().schema
             columns = output.column_names(schema)
@@ -250,5 +250,7 @@ def _typed(name: str, table_function: str) -> Iterator[Batch]:
             query = f"SELECT {document} FROM ({rows}) AS t({', '.join(columns)})"
             for batch in engine.sql(query, params=[name]).to_arrow_reader(BATCH_ROWS):
                 yield Batch(batch.column(0).to_pylist(), 0)
-    except duckdb.Error as error:
-        raise DamagedInputError(f"{name} can't be read: {one_line(str(error))}") from error
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error as error:
+            raise DamagedInputError(f"{name} can't be read: {one_line(str(error))}") from error

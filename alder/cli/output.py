@@ -36,8 +36,6 @@ def write(form: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], sink:
         _WRITERS[form](schema, batches, sink)
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
         raise CommandError(f"the result can't be written as {form}: {error}") from error
-    except duckdb.Error as error:
-        raise CommandError(f"the result can't be written as {form}: {error}") from error
 
 
 def json_object(schema: pa.Schema, columns: Iterable[str]) -> str:
@@ -87,7 +85,13 @@ def text_engine() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as engine:
         engine.execute("SET python_enable_replacements=false")
         engine.execute("SET TimeZone='UTC'")
-        yield engine
+        try:
+            yield engine
+        except duckdb.InterruptException as error:
+            # DuckDB's form of Ctrl-C.
+            raise KeyboardInterrupt from error
+        except duckdb.Error as error:
+            raise CommandError(f"a value can't be written as text: {error}") from error
 
 
 def column_names(schema: pa.Schema) -> list[str]:

@@ -12,6 +12,7 @@ import click
 import orjson
 
 from alder.cli import output
+from alder.cli.errors import CommandError
 from alder.cli.options import server_option
 from alder.client import Cursor, ResultInfo, connect
 from alder.client.parameters import Value
@@ -117,6 +118,8 @@ def _new_file(target: Path) -> Iterator[IO[bytes]]:
         with target.open("wb") as device:
             yield device
         return
+    if not target.parent.is_dir():
+        raise CommandError(f"there is no folder {target.parent}")
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -152,8 +155,9 @@ def _read_stdin() -> str:
 
 def _print_stats(info: ResultInfo) -> None:
     total_s = info.plan_s + info.scatter_s + info.finish_s
+    rows = "1 row" if info.rows == 1 else f"{info.rows:,} rows"
     click.echo(
-        f"{info.rows:,} rows in {total_s * 1000:.1f} ms (plan {info.plan_s * 1000:.1f}, leaves "
+        f"{rows} in {total_s * 1000:.1f} ms (plan {info.plan_s * 1000:.1f}, leaves "
         f"{info.scatter_s * 1000:.1f}, finish {info.finish_s * 1000:.1f}), class "
         f"{info.plan_class or '-'}, query {info.query_id}",
         err=True,

@@ -89,8 +89,9 @@ class Channel:
         except grpc.FutureCancelledError as error:
             raise OperationalError(Reason.UNAVAILABLE, "the connection was closed") from error
         finally:
-            feed.abandon()
+            # In this order, or what was sent so far would look like all of it.
             call.cancel()
+            feed.abandon()
 
     def _upload_one(self, method: str, request: Message, timeout_s: float | None) -> Any:
         """Spares a single request, the usual case, the change of threads."""

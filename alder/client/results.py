@@ -19,6 +19,8 @@ from alder.positions import PositionVector
 from alder.v1 import leaf_pb2, query_pb2
 
 _SECONDS_PER_US: Final = 1e-6
+_SQL_TYPE_KEY: Final = b"alder.type"
+"""Metadata of a field: its SQL type, which Arrow's own type does not always tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ class ResultStream:
             self._reader = pa.ipc.open_stream(self._source)
         except (pa.ArrowException, OSError) as error:
             raise self._broken() from error
-        self.schema: pa.Schema = self._reader.schema
+        self.schema: pa.Schema = pa.schema([_marked(field) for field in self._reader.schema])
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return self._batches
@@ -110,7 +112,8 @@ class ResultStream:
 
     def _read(self) -> Iterator[pa.RecordBatch]:
         try:
-            yield from self._reader
+            for batch in self._reader:
+                yield batch.cast(self.schema)
         except (pa.ArrowException, OSError) as error:
             raise self._broken() from error
         trailer = self._source.drain()
@@ -161,6 +164,20 @@ class _ArrowSource(io.RawIOBase):
             else:
                 self._piece = memoryview(response.arrow)
         return True
+
+
+def _marked(field: pa.Field) -> pa.Field:
+    """The field, with Arrow's JSON type if that is what its text is."""
+    sql_type = (field.metadata or {}).get(_SQL_TYPE_KEY, b"").decode()
+    return field.with_type(_json_type(field.type, sql_type))
+
+
+def _json_type(data_type: pa.DataType, sql_type: str) -> pa.DataType:
+    if sql_type == "JSON" and pa.types.is_string(data_type):
+        return pa.json_()
+    if sql_type.endswith("[]") and pa.types.is_list(data_type):
+        return pa.list_(_json_type(data_type.value_type, sql_type.removesuffix("[]")))
+    return data_type
 
 
 def _lag(cut: PositionVector, scans: Iterable[leaf_pb2.ShardScan]) -> int:

@@ -22,7 +22,7 @@ _META: Final = "meta"
 _BLOCKS: Final = "blocks"
 _FAMILIES: Final = {
     _META: FamilyOptions(),
-    _BLOCKS: FamilyOptions(blobs=True, blobs_compressed=True, write_buffer_bytes=64 << 20),
+    _BLOCKS: FamilyOptions(blobs=True, blobs_compressed=True, write_buffer_bytes=32 << 20),
 }
 _TOPIC: Final = b"topic/"
 _BEGIN: Final = b"begin/"

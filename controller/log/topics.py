@@ -8,6 +8,8 @@ import json
 import uuid
 from dataclasses import dataclass
 
+from alder.errors import AlderError, Reason
+
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
@@ -36,10 +38,17 @@ class TopicSpec:
 
     @classmethod
     def from_json(cls, data: bytes) -> "TopicSpec":
-        """The inverse of :meth:`to_json`."""
-        fields = json.loads(data)
-        topic_id = uuid.UUID(fields["topic_id"])
-        return cls(fields["name"], topic_id, fields["partitions"], fields["retention_ms"])
+        """The inverse of :meth:`to_json`. Raises AlderError(CORRUPT) for anything else."""
+        try:
+            fields = json.loads(data)
+            topic_id = uuid.UUID(fields["topic_id"])
+            return cls(fields["name"], topic_id, fields["partitions"], fields["retention_ms"])
+        except (ValueError, KeyError) as error:
+            raise AlderError(
+                Reason.CORRUPT,
+                f"the log is damaged: the entry of a topic can't be read ({error}); restore the "
+                "log's directory from a copy",
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

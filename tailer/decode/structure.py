@@ -116,12 +116,10 @@ def make_plan(node: Node) -> Plan:
             if _insert(layer, chain):
                 break
         else:
-            layers.append({})
-            _insert(layers[-1], chain)
-    for layer in layers[_LAYERS_MAX:]:
-        for slot in _leaves(layer):
-            slot.node.plan = None
-    return Plan(layers[:_LAYERS_MAX])
+            if len(layers) < _LAYERS_MAX:
+                layers.append({})
+                _insert(layers[-1], chain)
+    return Plan(layers)
 
 
 def _hot_chains(top: Node) -> Iterator[list[Node]]:
@@ -150,14 +148,6 @@ def _insert(layer: dict[str, Slot], chain: list[Node]) -> bool:
     for node in chain:
         level = level.setdefault(node.key.casefold(), Slot(node, {})).inner
     return True
-
-
-def _leaves(level: dict[str, Slot]) -> Iterator[Slot]:
-    for slot in level.values():
-        if slot.inner:
-            yield from _leaves(slot.inner)
-        else:
-            yield slot
 
 
 def _extractable(key: str) -> bool:

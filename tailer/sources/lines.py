@@ -28,7 +28,8 @@ class JsonLines:
         """Consecutive batches that cover the file; some may lie before ``offset``."""
         with ByteStream(self._path) as stream:
             splitter = _Splitter(self._limits)
-            block = stream.read(self._limits.size_bytes_max).removeprefix(_BYTE_ORDER_MARK)
+            block = stream.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
+            block += stream.read(self._limits.size_bytes_max)
             while block:
                 begin = splitter.next_line
                 lines, refused = splitter.split(block)

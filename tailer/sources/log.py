@@ -53,7 +53,7 @@ class LogSource:
         try:
             response = await self._log.read(request, wait_ms / 1_000 + self._timeout_s)
         except AlderError as error:
-            begin = int(error.metadata.get("begin", -1))
+            begin = int(error.metadata.get("begin_offset", -1))
             if error.reason is Reason.OUT_OF_RANGE and begin > offset:
                 return _truncated(offset, begin)
             raise

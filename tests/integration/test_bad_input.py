@@ -149,13 +149,13 @@ def test_files_that_are_empty_or_cut(connection: Connection, tmp_path: Path) -> 
     readable = connection.execute("SELECT count(*), max(n) FROM cut").fetchall()[0]
     assert 0 < readable[0] < 5_000
     assert readable[0] == readable[1] + 1 == record.offset
-    assert "gzip" in record.reason or "truncated" in record.reason
+    assert "Truncated compressed stream" in record.reason
 
 
 SQL_ERRORS = {
     "SELEC 1": "",
     "SELECT * FROM nope": "collection",
-    "SELECT nn FROM sqlbad": "'n'",
+    "SELECT nn FROM sqlbad": "did you mean n?",
     "SELECT n + 'x' FROM sqlbad": "",
     "SELECT * FROM read_csv('/etc/passwd')": "read_csv",
     "SELECT * FROM '/etc/passwd'": "",
@@ -164,7 +164,7 @@ SQL_ERRORS = {
     "COPY (SELECT 1) TO '/tmp/x'": "COPY",
     "INSERT INTO sqlbad VALUES (1)": "INSERT",
     "ATTACH '/tmp/x.db'": "ATTACH",
-    "SELECT 1; SELECT 2": "one statement",
+    "SELECT 1; SELECT 2": "one SELECT at a time",
     "SELECT sum(name) FROM sqlbad": "",
 }
 

@@ -92,22 +92,20 @@ class Tailer:
         random = self._schedule.random
 
         def look() -> None:
-            if not self._alive or self._state.reading != (effect.number, effect.offset):
-                return
             end = effect.offset + random.randint(1, 12)
             records = self._log.partitions[self._partition][effect.offset : end]
-            if not records:
+            if records:
+                read = core.Range(effect.offset, records[-1].offset + 1)
+                self._schedule.after(random.randint(1, 6), lambda: self._take(effect, read))
+            elif self._alive and self._state.reading == (effect.number, effect.offset):
                 self._schedule.after(5, look)
-                return
-            read = core.Range(effect.offset, records[-1].offset + 1)
-            self._held[read] = records
-            self._handle_read(effect.number, read)
 
         self._schedule.after(random.randint(1, 6), look)
 
-    def _handle_read(self, number: int, read: core.Range) -> None:
-        self._state, effects = core.step(self._state, core.RangeRead(number, read))
-        self._perform(effects)
+    def _take(self, effect: core.Read, read: core.Range) -> None:
+        """Records arrive, maybe of a read that was replaced meanwhile."""
+        self._held[read] = self._log.partitions[self._partition][read.begin : read.end]
+        self._handle(core.RangeRead(effect.number, read))
 
     def _push(self, effect: core.Push) -> None:
         rows = self._held[effect.range]

@@ -84,7 +84,7 @@ class World:
             (self._crash_some_leaf, 6),
             (self._move_some_shards, 3),
             (self._sync_some_leaf, 20),
-            (lambda: self._query(self._map), 10),
+            (lambda: self._query(self._map), 25),
             (self._query_again, 10),
         ):
             for _ in range(random.randint(0, most)):

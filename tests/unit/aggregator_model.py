@@ -19,7 +19,7 @@ from alder import paths
 from alder.arrow import join_chunks, to_bytes
 from alder.catalog import LOG_SOURCE, Collection, Node, Shard, Snapshot, Source, SourcePartition
 from alder.errors import AlderError, Reason
-from alder.fieldtypes import EMPTY_LIST, arrow_type, column_name, value_expression
+from alder.fieldtypes import EMPTY_LIST, arrow_type, column_name, quote, value_expression
 from alder.interfaces import LeafClient, TailerClient
 from alder.membership import CatalogFollower
 from alder.positions import PositionVector
@@ -29,11 +29,6 @@ from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, query_pb2
 
 T = TypeVar("T")
 Document = Mapping[str, object]
-
-
-def run(call: Coroutine[object, object, T]) -> T:
-    """The result of a coroutine, in a loop of its own."""
-    return asyncio.run(call)
 
 
 def flattened(document: Document) -> dict[tuple[str, str], object]:
@@ -95,6 +90,8 @@ class LeafModel:
         self.overflow = False
         self.hidden: frozenset[str] = frozenset()
         self.delay_s = 0.0
+        self._flattened: dict[int, dict[tuple[str, str], object]] = {}
+        self.engine = duckdb.connect(":memory:", config={"threads": 1})
 
     def schema(self) -> Schema:
         """The schema of all rows here."""
@@ -102,7 +99,7 @@ class LeafModel:
             column_name(*key)
             for shard in self.shards.values()
             for _, document in shard.rows
-            for key in flattened(document)
+            for key in self._physical(document)
             if key[1] not in self.hidden
         ]
         return Schema(sum(len(s.rows) for s in self.shards.values()), {}, False).with_columns(
@@ -151,9 +148,7 @@ class LeafModel:
         yield leaf_pb2.FragmentResponse(arrow=data[:half])
         yield leaf_pb2.FragmentResponse(arrow=data[half:])
         scans = [
-            leaf_pb2.ShardScan(
-                shard=number, positions=self._vector(self.shards[number]).to_proto()
-            )
+            leaf_pb2.ShardScan(shard=number, positions=self._vector(self.shards[number]).to_proto())
             for number in request.shards
         ]
         yield leaf_pb2.FragmentResponse(trailer=leaf_pb2.FragmentTrailer(shards=scans))
@@ -183,11 +178,16 @@ class LeafModel:
             ]
         )
 
+    def _physical(self, document: Document) -> dict[tuple[str, str], object]:
+        if id(document) not in self._flattened:
+            self._flattened[id(document)] = flattened(document)
+        return self._flattened[id(document)]
+
     def _vector(self, shard: ShardModel) -> PositionVector:
         return PositionVector({(LOG_SOURCE, 0): shard.next_offset})
 
     def _run(self, fragment: leaf_pb2.Fragment, rows: list[tuple[int, Document]]) -> pa.Table:
-        physical = [flattened(document) for _, document in rows]
+        physical = [self._physical(document) for _, document in rows]
         columns: dict[str, pa.Array] = {
             "_doc": pa.array([json.dumps(document) for _, document in rows], pa.string()),
             "_offset": pa.array([offset for offset, _ in rows], pa.int64()),
@@ -199,15 +199,21 @@ class LeafModel:
             ]
             for tag in present:
                 values = [row.get((tag, binding.path)) for row in physical]
-                columns[column_name(tag, binding.path)] = pa.array(values, arrow_type(tag))
-            expressions.append(f"{_expression(binding, present)} AS {binding.name}")
-        with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+                columns[f"p{len(columns)}"] = pa.array(values, arrow_type(tag))
+            expression = _expression(binding, present)
+            for tag, name in zip(reversed(present), reversed(list(columns)), strict=False):
+                expression = expression.replace(quote(column_name(tag, binding.path)), name)
+            expressions.append(f"{expression} AS {binding.name}")
+        with self.engine.cursor() as connection:
             connection.register("physical", pa.table(columns))
             connection.execute(
                 f"CREATE TEMP VIEW rows AS SELECT {', '.join(expressions) or '1 AS n'} "
                 "FROM physical"
             )
-            table: pa.Table = connection.sql(fragment.sql).to_arrow_table()
+            try:
+                table: pa.Table = connection.sql(fragment.sql).to_arrow_table()
+            except duckdb.Error as error:
+                raise AlderError(Reason.WRONG_TYPE, str(error).splitlines()[0]) from error
             return table
 
 
@@ -227,7 +233,7 @@ def _expression(binding: leaf_pb2.ColumnBinding, present: list[str]) -> str:
             return "TIMESTAMP '2020-01-01' + to_seconds(\"_offset\")"
     if not binding.types:
         pointer = paths.json_pointer(paths.split(binding.path)).replace("'", "''")
-        return f"json_extract(\"_doc\"::JSON, '{pointer}')"
+        return f"nullif(json_extract(\"_doc\"::JSON, '{pointer}'), 'null'::JSON)"
     return value_expression(binding.path, present, binding.sql_type)
 
 
@@ -263,9 +269,7 @@ class LogModel:
     ) -> log_pb2.OffsetsResponse:
         """One partition per topic."""
         return log_pb2.OffsetsResponse(
-            partitions=[
-                log_pb2.PartitionOffsets(partition=0, end_offset=self.ends[request.topic])
-            ]
+            partitions=[log_pb2.PartitionOffsets(partition=0, end_offset=self.ends[request.topic])]
         )
 
 
@@ -278,6 +282,7 @@ class Cluster:
         shards: int = 3,
         settings: AggregatorSettings | None = None,
     ) -> None:
+        self._runner = asyncio.Runner()
         self.leaves: dict[str, LeafModel] = {}
         known = {}
         ends = {}
@@ -302,9 +307,7 @@ class Cluster:
                     for number, (begin, end) in enumerate(split_evenly(shards))
                 ),
             )
-        nodes = {
-            leaf: Node(leaf, catalog_pb2.NODE_ROLE_LEAF, "", True) for leaf in self.leaves
-        }
+        nodes = {leaf: Node(leaf, catalog_pb2.NODE_ROLE_LEAF, "", True) for leaf in self.leaves}
         self.follower = CatalogFollower(CatalogModel())  # type: ignore[arg-type]
         self.follower.snapshot = Snapshot(1, known, nodes)
         self.directory = DirectoryModel(self.leaves)
@@ -334,7 +337,11 @@ class Cluster:
                     trailer = response.trailer
             return join_chunks(parts), trailer
 
-        return run(collect())
+        return self.run(collect())
+
+    def run(self, call: Coroutine[object, object, T]) -> T:
+        """The result of a coroutine, in this cluster's loop."""
+        return self._runner.run(call)
 
     def rows(self, sql: str, plan_class: str = "", **request: object) -> list[tuple[object, ...]]:
         """The rows of a query."""
@@ -343,4 +350,5 @@ class Cluster:
 
     def close(self) -> None:
         """Closes the aggregator."""
-        run(self.aggregator.close())
+        self.run(self.aggregator.close())
+        self._runner.close()

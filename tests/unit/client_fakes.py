@@ -35,6 +35,7 @@ class Model:
     query_error: AlderError | Exception | None = None
     break_answer: bool = False
     append_error_after: int | None = None
+    append_goes_on: threading.Event = field(default_factory=threading.Event)
     invisible_answers: int = 0
     quarantined: list[common_pb2.QuarantinedRecord] = field(default_factory=list)
     hang: bool = False
@@ -62,6 +63,8 @@ class FakeLog:
     ) -> log_pb2.AppendResponse:
         topic, count = "", 0
         async for request in requests:
+            if count == 0 and not self.model.append_goes_on.is_set():
+                await asyncio.to_thread(self.model.append_goes_on.wait, 20)
             topic = topic or request.topic
             if topic not in self.model.collections:
                 raise AlderError(Reason.UNKNOWN_COLLECTION, f"there is no collection {topic!r}")
@@ -262,6 +265,7 @@ def documents_of(model: Model, name: str) -> list[object]:
 def fake_server() -> Iterator[tuple[str, Model]]:
     """Serves a new model; gives its address."""
     model = Model()
+    model.append_goes_on.set()
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

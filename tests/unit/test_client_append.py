@@ -3,6 +3,7 @@
 import datetime
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -17,7 +18,7 @@ from alder.client import Connection, Token, TruncatedDocument, connect
 from alder.client import documents as wire
 from alder.errors import Reason
 from alder.positions import PositionVector
-from alder.v1 import common_pb2
+from alder.v1 import catalog_pb2, common_pb2, query_pb2
 
 
 @pytest.fixture
@@ -157,8 +158,36 @@ def test_an_error_of_the_callers_iterator_is_the_callers(connection: Connection)
             yield b"{}"
         raise KeyError("mine")
 
+    connection.append("gh", [b"{}"] * 5000)
+    threads = threading.active_count()
     with pytest.raises(KeyError, match="mine"):
         connection.append("gh", documents())
+    deadline = time.monotonic() + 10
+    while threading.active_count() > threads and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= threads
+
+
+def test_a_slow_server_slows_the_drawing(connection: Connection, model: Model) -> None:
+    drawn = 0
+
+    def documents() -> Iterator[bytes]:
+        nonlocal drawn
+        for _ in range(200):
+            drawn += 1
+            yield b"x" * 1_000_000
+
+    model.append_goes_on.clear()
+    appending = threading.Thread(target=lambda: connection.append("gh", documents()))
+    appending.start()
+    seen = -1
+    while seen != drawn:
+        seen = drawn
+        time.sleep(0.5)
+    model.append_goes_on.set()
+    appending.join(20)
+    assert seen < 50
+    assert len(model.documents("gh")) == drawn == 200
 
 
 def test_an_error_of_the_server_ends_an_endless_append(
@@ -176,20 +205,16 @@ def test_an_error_of_the_server_ends_an_endless_append(
         connection.append("nothing", [b"{}"])
 
 
-@given(
-    st.dictionaries(
-        st.text(),
-        st.recursive(
-            st.none()
-            | st.booleans()
-            | st.integers()
-            | st.text()
-            | st.floats(allow_nan=False)
-            | st.just(float("nan")),
-            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-        ),
-    )
+_TEXTS = st.text(max_size=5)
+_NUMBERS = st.integers() | st.floats() | st.sampled_from([float("nan"), float("inf")])
+_VALUES = st.recursive(
+    st.none() | st.booleans() | _TEXTS | _NUMBERS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3),
+    max_leaves=6,
 )
+
+
+@given(st.dictionaries(_TEXTS, _VALUES, max_size=4))
 def test_encoding_is_exact_or_refused(document: dict[str, object]) -> None:
     text = json.dumps(document)
     finite = "NaN" not in _numbers(document) and "Infinity" not in _numbers(document)
@@ -253,9 +278,14 @@ def test_catalog_calls(connection: Connection, model: Model) -> None:
     )
     assert made.name == "new"
     (request,) = model.requests
-    assert str(request) == (
-        'name: "new"\nkey_path: "id"\ntime_path: "at"\nshard_by_path: "user"\nshards: 3\n'
-        'source_urls: "file:///a/*.csv"\nlog_partitions: 2\n'
+    assert request == catalog_pb2.CreateCollectionRequest(
+        name="new",
+        key_path="id",
+        time_path="at",
+        shard_by_path="user",
+        shards=3,
+        source_urls=["file:///a/*.csv"],
+        log_partitions=2,
     )
     assert [collection.name for collection in connection.collections()] == ["gh", "new"]
     with pytest.raises(dbapi.ProgrammingError) as caught:
@@ -282,4 +312,4 @@ def test_status_and_quarantine(connection: Connection, model: Model) -> None:
     assert state.tailers[0].partitions[0].error == "the topic changed"
     (record,) = connection.quarantine("gh", records_max=7)
     assert (record.partition, record.offset, record.reason, record.value) == (1, 5, "bad", b"{")
-    assert "records_max: 7" in str(model.requests[-1])
+    assert model.requests[-1] == query_pb2.QuarantineRequest(collection="gh", records_max=7)

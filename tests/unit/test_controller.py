@@ -27,13 +27,21 @@ class Clock:
         return self.now_s
 
 
-def use(path: Path, scenario: Scenario, clock: Clock | None = None, lease_s: float = 3.0) -> None:
+def use(
+    path: Path,
+    scenario: Scenario,
+    clock: Clock | None = None,
+    lease_s: float = 3.0,
+    **limits: int,
+) -> None:
     """Runs a scenario on a controller with a log; nothing expires but on demand."""
 
     async def run() -> None:
         log = EmbeddedLog(path / "log", lambda: 1)
         await log.start()
-        settings = ControllerSettings(lease_s=lease_s, shards_default=2, log_partitions_default=3)
+        settings = ControllerSettings(
+            lease_s=lease_s, shards_default=2, log_partitions_default=3, **limits
+        )
         controller = Controller(path / "catalog.db", log, clock or Clock(), settings)
         await controller.start()
         try:
@@ -159,6 +167,62 @@ def test_a_dropped_collection_is_gone_with_its_records(tmp_path: Path) -> None:
     use(tmp_path, scenario)
 
 
+def test_of_two_drops_only_one_touches_the_topic(tmp_path: Path) -> None:
+    """The other could hit the topic of a collection created since."""
+    deleted: list[str] = []
+
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        await beat(controller, "leaf1")
+        await create(controller, "x")
+        delete_topic = log.delete_topic
+
+        async def slow(
+            request: log_pb2.DeleteTopicRequest, timeout_s: float | None = None
+        ) -> log_pb2.DeleteTopicResponse:
+            deleted.append(request.topic)
+            await asyncio.sleep(0.02)
+            return await delete_topic(request, timeout_s)
+
+        log.delete_topic = slow  # the seam, slowed down
+        answers = await asyncio.gather(
+            drop(controller, "x"), drop(controller, "x"), return_exceptions=True
+        )
+        assert deleted == ["x"]
+        errors = [answer for answer in answers if isinstance(answer, AlderError)]
+        assert [error.reason for error in errors] == [Reason.UNKNOWN_COLLECTION]
+
+    use(tmp_path, scenario)
+
+
+def test_a_slow_creation_never_names_a_topic_dropped_meanwhile(tmp_path: Path) -> None:
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        await beat(controller, "leaf1")
+        create_topic, gate = log.create_topic, asyncio.Event()
+
+        async def slow(
+            request: log_pb2.CreateTopicRequest, timeout_s: float | None = None
+        ) -> log_pb2.CreateTopicResponse:
+            log.create_topic = create_topic
+            response = await create_topic(request, timeout_s)
+            await gate.wait()
+            return response
+
+        async def create_and_drop() -> None:
+            await create(controller, "x")
+            await drop(controller, "x")
+
+        log.create_topic = slow  # the seam, slowed down once
+        calls = [asyncio.create_task(create(controller, "x"))]
+        await asyncio.sleep(0.02)
+        others = asyncio.create_task(create_and_drop())
+        await asyncio.sleep(0.05)
+        gate.set()
+        await asyncio.gather(*calls, others, return_exceptions=True)
+        assert ("x" in controller.snapshot.collections) == await topic_exists(log, "x")
+
+    use(tmp_path, scenario)
+
+
 def test_a_topic_left_by_a_failed_creation_is_taken_with_its_records(tmp_path: Path) -> None:
     async def scenario(controller: Controller, log: EmbeddedLog) -> None:
         await beat(controller, "leaf1")
@@ -192,6 +256,22 @@ def test_files_keep_their_numbers(tmp_path: Path) -> None:
         await refused(controller.register_partitions(request), Reason.INVALID_ARGUMENT)
 
     use(tmp_path, scenario)
+
+
+def test_the_catalog_has_limits(tmp_path: Path) -> None:
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        await beat(controller, "leaf1")
+        await refused(beat(controller, "leaf2"), Reason.LIMIT)
+        await refused(beat(controller, "leaf1", "h" * 5_000), Reason.LIMIT)
+        await create(controller, "x", source_urls=["file:///a"])
+        await refused(register(controller, **{"f" * 2_000: "1"}), Reason.LIMIT)
+        await refused(register(controller, a="1", b="1", c="1"), Reason.LIMIT)
+        assert await register(controller, a="1", b="1") == {"a": 0, "b": 1}
+        await create(controller, "y")
+        await refused(create(controller, "z"), Reason.LIMIT)
+
+    limits = {"nodes_max": 1, "files_max": 2, "collections_max": 2, "snapshot_bytes_max": 2_000}
+    use(tmp_path, scenario, **limits)
 
 
 def test_a_node_lives_as_long_as_its_lease(tmp_path: Path) -> None:
@@ -330,6 +410,8 @@ def test_two_controllers_on_one_file_lose_no_change(tmp_path: Path) -> None:
             *(beat(other, f"b{n}") for n in range(5)),
         )
         await create(controller, "x")
+        assert "x" not in other.snapshot.collections
+        await refused(create(other, "x"), Reason.ALREADY_EXISTS)
         await create(other, "y")
         assert other.snapshot.collections.keys() == {"x", "y"}
         assert len(other.snapshot.nodes) == 10
@@ -348,14 +430,15 @@ def test_a_cancelled_change_is_whole_or_not_there(tmp_path: Path) -> None:
             creating.cancel()
             await asyncio.gather(creating, return_exceptions=True)
         await create(controller, "last")
-
-    seen: list[Snapshot] = []
+        for number, name in enumerate(list(controller.snapshot.collections)):
+            dropping = asyncio.create_task(drop(controller, name))
+            await asyncio.sleep(0.001 * (number % 3))
+            dropping.cancel()
+            await asyncio.gather(dropping, return_exceptions=True)
 
     async def check(controller: Controller, log: EmbeddedLog) -> None:
-        seen.append(controller.snapshot)
-        for name in controller.snapshot.collections:
-            assert await topic_exists(log, name)
-        assert "last" in controller.snapshot.collections
+        for name in (f"c{number}" for number in range(20)):
+            assert (name in controller.snapshot.collections) == await topic_exists(log, name)
 
     use(tmp_path, scenario)
     use(tmp_path, check)

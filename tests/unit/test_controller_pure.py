@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alder.catalog import Collection, Node, Shard, Snapshot, Source, SourcePartition
@@ -20,6 +20,7 @@ from controller.settings import ControllerSettings
 LEAVES = st.lists(st.sampled_from([f"leaf{n}" for n in range(9)]), min_size=1, unique=True)
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 300), LEAVES, st.dictionaries(st.sampled_from(["leaf0", "leaf3"]), st.just(7))
 )
@@ -54,6 +55,7 @@ FILES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(FILES, max_size=5))
 def test_numbers_ascend_and_stay(rounds: list[list[SourcePartition]]) -> None:
     source = Source("file1", "file:///x")

@@ -1,5 +1,6 @@
 """The catalog's file: what was committed is there, and only from the state it was made for."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,19 @@ def test_a_file_that_is_no_catalog_is_reported(tmp_path: Path) -> None:
     path.write_bytes(b"not a database at all" * 100)
     with pytest.raises(AlderError) as caught:
         CatalogStore(path)
+    assert caught.value.reason is Reason.CORRUPT
+
+
+def test_a_damaged_row_is_reported(tmp_path: Path) -> None:
+    store = CatalogStore(tmp_path / "c.db")
+    store.commit(store.load(), [PutCollection(FULL)])
+    store.close()
+    connection = sqlite3.connect(tmp_path / "c.db")
+    connection.execute("UPDATE collections SET message = X'FFFFFF'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(AlderError) as caught:
+        CatalogStore(tmp_path / "c.db").load()
     assert caught.value.reason is Reason.CORRUPT
 
 

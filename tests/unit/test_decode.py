@@ -11,6 +11,7 @@ from decode_model import decode_model, decoded_rows
 
 from tailer.decode import Decoded, DecodeLimits, JsonDecoder
 from tailer.decode.engine import Engine
+from tailer.decode.strict import Members, StrictParser
 
 EVENTS = Path(__file__).parents[3] / "shared" / "data" / "github-events.jsonl"
 
@@ -234,6 +235,32 @@ def test_keys_that_differ_in_case_take_the_vectorised_path() -> None:
     }
 
 
+def test_known_shapes_are_not_parsed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = [
+        '{"a":1,"n":null,"o":{"p":"x\\n"}}',
+        '{"a":null,"n":{"q":null},"o":{"p":[{"x":null,"y":[{"z":1}]}]}}',
+        '{"a":[],"n":{},"A":1, "o" : {"p":"\\ud83d\\ude00"}}',
+        "{}",
+    ]
+    decoder = warm(*shapes, '{"":1}', '{"\\u0000":1}')
+    parse = StrictParser.parse
+    parsed: list[str] = []
+
+    def counted(self: StrictParser, text: str) -> Members:
+        parsed.append(text)
+        return parse(self, text)
+
+    monkeypatch.setattr(StrictParser, "parse", counted)
+    documents = [*shapes * 50, '{"a":tru}', '{"new":1}', '{"a":1,"a":1}']
+    decoded = decode(*documents, decoder=decoder)
+    assert parsed == documents[-3:]
+    assert decoded_rows(decoded) == {
+        row: decode_model(document.encode())
+        for row, document in enumerate(documents)
+        if row not in (200, 202)
+    }
+
+
 def test_a_number_where_an_object_was() -> None:
     decoder = warm('{"v":{"x":1}}', '{"v":{"x":2}}')
     documents = ['{"v":{"x":1}}', '{"v":5}', '{"v":null}', '{"v":{}}', '{"v":{"x":{"y":2}}}'] * 100
@@ -266,7 +293,7 @@ def test_paths_beyond_the_limit_have_no_column_and_their_documents_are_kept() ->
     assert decode('{"new":1}', decoder=decoder).overflow
 
 
-@pytest.mark.parametrize("size", [1, 7, 500])
+@pytest.mark.parametrize("size", [3, 500])
 def test_the_fields_admitted_depend_on_the_order_of_documents_only(size: int) -> None:
     documents = [f'{{"k{i * 7 % 90}":{i},"o":{{"k{i % 50}":1}}}}' for i in range(500)]
     decoder = JsonDecoder(DecodeLimits(collection_fields_max=60))

@@ -1,7 +1,7 @@
 """One shard on a real store: exactly once, recovery, sealing, damage."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def test_rows_that_break_the_contract_are_refused_whole(tmp_path: Path) -> None:
     with opened(tmp_path) as shard:
         for broken, begin, end in [
             (rows_bytes(documents(0, 5)), 0, 3),
-            (rows_bytes(documents(0, 5), {n: "k" for n in range(5)})[:-20], 0, 5),
+            (rows_bytes(documents(0, 5), dict.fromkeys(range(5), "k"))[:-20], 0, 5),
             (rows_bytes({0: None}), 0, 1),
             (b"rubbish", 0, 1),
         ]:
@@ -187,7 +187,7 @@ def test_the_digest_depends_on_rows_alone(tmp_path: Path) -> None:
         assert shard.view.counters.digest not in digests
 
 
-def damage(path: Path, change: "Damage") -> None:
+def damage(path: Path, change: Callable[[Store, Batch], None]) -> None:
     store = Store(path / "1-c" / "0", layout.FAMILIES)
     batch = store.batch()
     change(store, batch)
@@ -234,7 +234,7 @@ def test_a_flipped_bit_in_the_tail_is_noticed(tmp_path: Path) -> None:
         value[len(value) // 2] ^= 4
         batch.put(layout.TAIL, layout.number_key(0), bytes(value))
 
-    damage(tmp_path, flip)  # type: ignore[arg-type]
+    damage(tmp_path, flip)
     with opened(tmp_path) as shard:
         assert shard.view.positions["log", 0] == 0
 
@@ -251,7 +251,7 @@ def test_a_damaged_page_is_never_served(tmp_path: Path) -> None:
                 changed[-1] ^= 1
                 batch.put(layout.COLUMNS, key, bytes(changed))
 
-    damage(tmp_path, flip)  # type: ignore[arg-type]
+    damage(tmp_path, flip)
     with opened(tmp_path) as shard:
         with pytest.raises(AlderError) as raised:
             content(shard)
@@ -265,7 +265,7 @@ def test_blocks_of_an_unfinished_seal_are_removed(tmp_path: Path) -> None:
     def orphan(store: Store, batch: Batch) -> None:
         batch.put(layout.COLUMNS, layout.number_key(0) + b"left", b"over")
 
-    damage(tmp_path, orphan)  # type: ignore[arg-type]
+    damage(tmp_path, orphan)
     with opened(tmp_path) as shard:
         assert len(content(shard)) == 9
         seal_now(shard)

@@ -1,7 +1,7 @@
 """Blocks of the log: what was written comes back, and nothing else does."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alder.errors import AlderError, Reason
@@ -17,12 +17,14 @@ BLOCKS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(BLOCKS, st.integers(0, 1023))
 def test_round_trip(block: Block, partition: int) -> None:
     key = block_key(TOPIC, partition, block.first_offset)
     assert decode("t", key, encode(key, block)) == block
 
 
+@settings(deadline=None)
 @given(BLOCKS, st.data())
 def test_any_changed_byte_is_found(block: Block, data: st.DataObject) -> None:
     key = block_key(TOPIC, 3, block.first_offset)
@@ -39,6 +41,7 @@ def test_any_changed_byte_is_found(block: Block, data: st.DataObject) -> None:
     assert "topic clicks, partition 3" in caught.value.message
 
 
+@settings(deadline=None)
 @given(BLOCKS, st.data())
 def test_a_cut_value_is_found(block: Block, data: st.DataObject) -> None:
     key = block_key(TOPIC, 0, block.first_offset)
@@ -55,6 +58,7 @@ def test_a_block_under_another_key_is_found() -> None:
             decode("t", wrong, value)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1023), st.integers(0, 2**62)), min_size=2, max_size=20))
 def test_keys_sort_by_partition_and_offset(places: list[tuple[int, int]]) -> None:
     keys = [block_key(TOPIC, partition, offset) for partition, offset in places]

@@ -149,6 +149,18 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     use(path, check)
 
 
+def test_nothing_of_a_deleted_topic_stays_on_disk(tmp_path: Path) -> None:
+    async def scenario(log: EmbeddedLog) -> None:
+        await fill(log)
+        await log.delete_topic(log_pb2.DeleteTopicRequest(topic="t"))
+
+    use(tmp_path, scenario)
+    store = Store(tmp_path, FAMILIES)
+    assert list(store.scan("blocks")) == []
+    assert [key for key, _ in store.scan("meta")] == [b"timestamp"]
+    store.close()
+
+
 def test_a_damaged_block_is_reported_and_never_served(tmp_path: Path) -> None:
     use(tmp_path, fill)
     damage(tmp_path, flipped_at(2))

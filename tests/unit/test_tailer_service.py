@@ -19,8 +19,10 @@ from alder.positions import PositionVector
 from alder.slots import shard_indexes, slots_of_keys, slots_of_offsets, split_evenly
 from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, tailer_pb2
 from leaf.core import PushHeader, ShardState, applied, decide
+from tailer.batch import RowBuilder, Rows
 from tailer.service import Tailer
 from tailer.settings import TailerSettings
+from tailer.sources.model import RawBatch
 
 FAST = TailerSettings(
     audit_interval_s=0.05,
@@ -55,7 +57,7 @@ class FakeLog:
         if request.topic_id != self.topic_id:
             raise AlderError(Reason.IDENTITY_CHANGED, "another topic")
         if request.offset < self.begin:
-            raise AlderError(Reason.OUT_OF_RANGE, "truncated", begin=str(self.begin))
+            raise AlderError(Reason.OUT_OF_RANGE, "truncated", begin_offset=str(self.begin))
         records = self.records[request.partition]
         if request.offset >= len(records):
             try:
@@ -440,6 +442,36 @@ def test_truncated_offsets_are_stated_not_passed_over() -> None:
         (entry,) = world.quarantine()
         assert entry["offset"] == 0
         assert "offsets 0 to 3" in str(entry["reason"])
+
+    run(main)
+
+
+def test_a_defect_stops_one_partition_only_and_is_visible(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = RowBuilder.build
+
+    def broken(self: RowBuilder, raw: RawBatch) -> list[Rows]:
+        if b"poison" in raw.records.to_pylist():
+            raise ZeroDivisionError
+        return whole(self, raw)
+
+    async def main() -> None:
+        world = World(partitions=2)
+        monkeypatch.setattr(RowBuilder, "build", broken)
+        async with world.running() as tailers:
+            world.log.add(b"poison")
+            world.log.add(*documents(0, 10), partition=1)
+
+            async def error() -> str:
+                found = (await progress(tailers)).get(("log", 0))
+                return "" if found is None else found.error
+
+            await eventually(lambda: world.reached("log", 1, 10))
+            await eventually(lambda: contains(error(), "unexpected failure"))
+            monkeypatch.setattr(RowBuilder, "build", whole)
+            await eventually(lambda: world.reached("log", 0, 1))
+            await eventually(lambda: equals(error(), ""))
 
     run(main)
 

@@ -1,0 +1,138 @@
+"""Names of functions, by what the aggregator may do with them."""
+
+from typing import Final
+
+NUMERIC: Final = frozenset(
+    {
+        "corr",
+        "covar_pop",
+        "covar_samp",
+        "favg",
+        "fsum",
+        "kahan_sum",
+        "kurtosis",
+        "kurtosis_pop",
+        "product",
+        "regr_avgx",
+        "regr_avgy",
+        "regr_count",
+        "regr_intercept",
+        "regr_r2",
+        "regr_slope",
+        "regr_sxx",
+        "regr_sxy",
+        "regr_syy",
+        "sem",
+        "skewness",
+        "stddev",
+        "stddev_pop",
+        "stddev_samp",
+        "sumkahan",
+        "var_pop",
+        "var_samp",
+        "variance",
+    }
+)
+"""Aggregates over DOUBLE only: their arguments are cast before the state is made."""
+
+EXPORTED: Final = NUMERIC | frozenset(
+    {
+        "any_value",
+        "approx_count_distinct",
+        "arbitrary",
+        "arg_max",
+        "arg_min",
+        "argmax",
+        "argmin",
+        "array_agg",
+        "avg",
+        "bit_and",
+        "bit_or",
+        "bit_xor",
+        "bool_and",
+        "bool_or",
+        "count",
+        "count_if",
+        "count_star",
+        "countif",
+        "first",
+        "last",
+        "list",
+        "max",
+        "max_by",
+        "mean",
+        "median",
+        "min",
+        "min_by",
+        "sum",
+    }
+)
+"""Aggregates whose state travels from a leaf and combines to the direct answer."""
+
+DISTINCT: Final = frozenset(
+    {
+        "avg",
+        "count",
+        "max",
+        "mean",
+        "min",
+        "sum",
+    }
+)
+"""Aggregates that may be asked for distinct values and ignore NULL."""
+
+COUNTS: Final = frozenset(
+    {
+        "count",
+        "count_if",
+        "count_star",
+        "countif",
+        "regr_count",
+    }
+)
+"""Aggregates that are 0, not NULL, where there are no rows."""
+
+REFUSED: Final = frozenset(
+    {
+        "ago",
+        "cast_to_type",
+        "combine",
+        "combine_aggr",
+        "create_sort_key",
+        "current_catalog",
+        "current_connection_id",
+        "current_database",
+        "current_query",
+        "current_query_id",
+        "current_role",
+        "current_schema",
+        "current_schemas",
+        "current_setting",
+        "current_transaction_id",
+        "current_user",
+        "currval",
+        "finalize",
+        "format_pg_type",
+        "get_block_size",
+        "getvariable",
+        "glob",
+        "in_search_path",
+        "index_key",
+        "invoke",
+        "map_to_pg_oid",
+        "nextval",
+        "parse_duckdb_log_message",
+        "session_user",
+        "setseed",
+        "setval",
+        "sleep_ms",
+        "stats",
+        "to_aggregate_state",
+        "txid_current",
+        "user",
+        "vector_type",
+        "which_secret",
+        "write_log",
+    }
+)
+"""Functions that tell about the server, change something or handle raw states."""

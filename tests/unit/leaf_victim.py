@@ -1,0 +1,36 @@
+"""A leaf that takes pushes and seals until it is killed; says which position each push reached."""
+
+import asyncio
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from leaf_model import NODE, StillCatalog, collection_of, push, rows_bytes, snapshot_of
+
+from alder.positions import PositionVector
+from alder.v1 import leaf_pb2
+from leaf.service import Leaf
+from leaf.settings import LeafSettings
+
+ROWS_PER_PUSH = 37
+
+
+async def main(directory: Path) -> None:
+    catalog = StillCatalog(snapshot_of(collection_of(key_path="k")))
+    settings = LeafSettings(seal_rows=200, sync_interval_s=0.02)
+    leaf = Leaf(NODE, directory, catalog, settings, ThreadPoolExecutor(1))
+    await leaf.start()
+    known = await leaf.positions(leaf_pb2.PositionsRequest(collection="c", collection_id=1))
+    position = PositionVector.from_proto(known.shards[0].positions)["log", 0]
+    while True:
+        end = position + ROWS_PER_PUSH
+        rows = {offset: {"a": offset, "s": f"s{offset % 5}"} for offset in range(position, end)}
+        keys = {offset: f"k{offset // 2}" for offset in rows}
+        response = await leaf.apply(push({0: rows_bytes(rows, keys)}, position, end))
+        position = response.shards[0].next_offset
+        sys.stdout.write(f"{position}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

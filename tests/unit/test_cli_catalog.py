@@ -1,0 +1,123 @@
+"""`alder collection`, `alder status` and `alder quarantine`."""
+
+import base64
+import json
+from collections.abc import Iterator
+
+import pytest
+from click.testing import CliRunner, Result
+from client_fakes import Model, fake_server
+
+from alder.cli.main import cli
+from alder.v1 import catalog_pb2, common_pb2, query_pb2
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, Model]]:
+    with fake_server() as started:
+        started[1].create("gh")
+        yield started
+
+
+@pytest.fixture
+def model(server: tuple[str, Model]) -> Model:
+    return server[1]
+
+
+def run(server: tuple[str, Model], *arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(cli, [*arguments, "--server", server[0]], input=stdin)
+
+
+def test_create_with_every_option(server: tuple[str, Model], model: Model) -> None:
+    options = ["--key", "id", "--time", "at", "--shard-by", "user"]
+    options += ["--shards", "3", "--partitions", "2"]
+    sources = ["--source", "file:///a/*.csv", "--source", "file:///b"]
+    result = run(server, "collection", "create", "new", *options, *sources)
+    assert (result.exit_code, result.stdout) == (0, "created new with 1 shard\n")
+    assert model.requests == [
+        catalog_pb2.CreateCollectionRequest(
+            name="new",
+            key_path="id",
+            time_path="at",
+            shard_by_path="user",
+            shards=3,
+            source_urls=["file:///a/*.csv", "file:///b"],
+            log_partitions=2,
+        )
+    ]
+    again = run(server, "collection", "create", "new")
+    assert (again.exit_code, again.stderr) == (1, "alder: there is a collection 'new'\n")
+    assert run(server, "collection", "create", "x", "--shards", "0").exit_code == 2
+
+
+def test_list_and_show(server: tuple[str, Model]) -> None:
+    listed = run(server, "collection", "list").stdout.splitlines()
+    assert [line.split() for line in listed] == [
+        ["name", "key", "time", "shards", "sources"],
+        ["gh", "1", "log"],
+    ]
+    (entry,) = json.loads(run(server, "collection", "list", "--format", "json").stdout)
+    assert (entry["name"], entry["key"], len(entry["shards"])) == ("gh", None, 1)
+    shown = run(server, "collection", "show", "gh").stdout
+    assert ["actor.login", "VARCHAR"] in [line.split() for line in shown.splitlines()]
+    assert "_doc" in shown
+    described = json.loads(run(server, "collection", "show", "gh", "--format", "json").stdout)
+    assert described["columns"] == [
+        {"path": "actor.login", "sql_type": "VARCHAR", "types": ["string"]}
+    ]
+    unknown = run(server, "collection", "show", "nope")
+    assert (unknown.exit_code, unknown.stderr) == (1, "alder: there is no collection 'nope'\n")
+
+
+def test_drop_asks_first(server: tuple[str, Model], model: Model) -> None:
+    for answer in ("n\n", ""):
+        assert run(server, "collection", "drop", "gh", stdin=answer).exit_code == 1
+        assert "gh" in model.collections
+    assert run(server, "collection", "drop", "gh", stdin="y\n").stdout == "dropped gh\n"
+    assert model.collections == {}
+    model.create("gh")
+    assert run(server, "collection", "drop", "gh", "--yes").exit_code == 0
+    assert model.collections == {}
+
+
+def test_status(server: tuple[str, Model], model: Model) -> None:
+    model.records["gh"] = []
+    result = run(server, "status")
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["leaf-1", "leaf", "(in", "process)", "live"] in lines
+    assert ["tailer-1", "tailer", "(in", "process)", "no", "answer"] in lines
+    assert ["gh", "1", "0", "5", "0", "0", "2.0"] in lines
+    assert "gh/log/0 stands still at 3: the topic changed" in result.stdout
+    assert result.stderr == "no answer from: tailer-1\n"
+    state = json.loads(run(server, "status", "--format", "json").stdout)
+    assert state["collections"][0]["lag_records"] == 5
+    assert state["nodes"][0]["role"] == "leaf"
+    assert state["leaves"][0]["shards"][0]["disk_bytes"] == 2_000_000
+    assert state["unreachable"] == ["tailer-1"]
+
+
+def test_quarantine(server: tuple[str, Model], model: Model) -> None:
+    model.quarantined = [
+        common_pb2.QuarantinedRecord(
+            source="log", partition=1, offset=7, reason="not valid JSON", value=b"{\x1b[2J\n"
+        ),
+        common_pb2.QuarantinedRecord(
+            source="log", offset=9, reason="invalid UTF-8", value=b"\xff" * 200, size_bytes=200
+        ),
+    ]
+    listed = run(server, "quarantine", "gh", "list", "--format", "jsonl", "--limit", "5").stdout
+    first, second = map(json.loads, listed.splitlines())
+    assert first == {
+        "source": "log",
+        "partition": 1,
+        "offset": 7,
+        "reason": "not valid JSON",
+        "size_bytes": 0,
+        "value": "{\x1b[2J\n",
+    }
+    assert base64.b64decode(second["value_base64"]) == b"\xff" * 200
+    assert model.requests == [query_pb2.QuarantineRequest(collection="gh", records_max=5)]
+    table = run(server, "quarantine", "gh", "list").stdout
+    assert "\x1b" not in table
+    assert "{\\x1b[2J\\n" in table
+    assert "\\xff\\xff" in table
