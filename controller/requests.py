@@ -31,6 +31,12 @@ def check_create(
         ("shard-by", request.shard_by_path),
     ):
         _check_path(what, path, settings.text_characters_max)
+    if request.key_path and request.shard_by_path not in {"", request.key_path}:
+        raise AlderError(
+            Reason.INVALID_ARGUMENT,
+            "a collection with a key spreads by its key, so that all documents of a key meet in "
+            "one shard; leave --shard-by out",
+        )
     _check_urls(request.source_urls, settings)
 
 

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from aggregator.service import Aggregator
-from aggregator.service import AggregatorSettings
 from google.protobuf.descriptor import ServiceDescriptor
 
+from aggregator.service import Aggregator, AggregatorSettings
 from alder.catalog import Node
 from alder.config import NodeConfig, settings_from
 from alder.errors import AlderError, Reason
@@ -58,7 +57,8 @@ async def standalone(
     stack: AsyncExitStack, data: Path, listen: str, leaves: int, settings: StandaloneSettings
 ) -> str:
     """Starts every tier in this process; returns what the ready line says."""
-    catalog, log = await _control_plane(stack, data, settings.controller, settings.log)
+    controller, log = await _control_plane(stack, data, settings.controller, settings.log)
+    catalog: CatalogClient = controller
     follower = await _follow(stack, catalog)
     directory = Directory(follower)
     stack.push_async_callback(directory.close)
@@ -77,6 +77,7 @@ async def standalone(
     await _start(stack, aggregator.start, aggregator.close)
     services = {QUERY: aggregator, LOG: log, CATALOG: catalog}
     address = await _serve(stack, listen, services)
+    _end_watches_first(stack, controller)
     return f"alder ready on {address} (data in {data}, {leaves} leaves)"
 
 
@@ -84,13 +85,14 @@ async def controller_node(stack: AsyncExitStack, config: NodeConfig) -> str:
     """Starts a controller with the embedded log."""
     log_table = config.settings.get("log", {})
     own = {name: value for name, value in config.settings.items() if name != "log"}
-    catalog, log = await _control_plane(
+    controller, log = await _control_plane(
         stack,
         _data(config),
         settings_from(ControllerSettings, own, "settings"),
         settings_from(LogSettings, _table(log_table), "settings.log"),
     )
-    address = await _serve(stack, config.listen, {LOG: log, CATALOG: catalog})
+    address = await _serve(stack, config.listen, {LOG: log, CATALOG: controller})
+    _end_watches_first(stack, controller)
     return f"alder controller {config.node_id} ready on {address}"
 
 
@@ -144,6 +146,11 @@ async def _control_plane(
     controller = Controller(data / "catalog.sqlite", log, time.monotonic, settings)
     await _start(stack, controller.start, controller.close)
     return controller, log
+
+
+def _end_watches_first(stack: AsyncExitStack, controller: Controller) -> None:
+    """Watches never end by themselves: a drain begun with the server would sit out its grace."""
+    stack.push_async_callback(controller.close)
 
 
 def _controller_clients(

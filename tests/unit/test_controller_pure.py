@@ -135,6 +135,7 @@ def test_an_unknown_name_brings_the_nearest() -> None:
         ({"shards": 4097}, Reason.INVALID_ARGUMENT),
         ({"log_partitions": -1}, Reason.INVALID_ARGUMENT),
         ({"key_path": "a\\x"}, Reason.INVALID_ARGUMENT),
+        ({"key_path": "a", "shard_by_path": "b"}, Reason.INVALID_ARGUMENT),
         ({"time_path": "x" * 5_000}, Reason.LIMIT),
         ({"source_urls": ["http://x/y"]}, Reason.INVALID_ARGUMENT),
         ({"source_urls": ["file://relative/x"]}, Reason.INVALID_ARGUMENT),
