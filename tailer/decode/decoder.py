@@ -23,19 +23,27 @@ from tailer.decode.structure import Structure
 _ROUND_BYTES_MAX: Final = 16 * 1024 * 1024
 _ROUND_ROWS_MAX: Final = 16_384
 _ROUND_ROWS_MIN: Final = 1_024
+# Fewer rows are parsed strictly in less time than the vectorised path takes to begin.
+_FAST_ROWS_MIN: Final = 64
 
 
 class JsonDecoder:
     """Decodes the documents of one collection from one partition, in order.
 
     ``known_paths`` are dotted paths that have columns already, so that a decoder that takes over
-    from another admits the same fields. Not for use from two threads at once.
+    from another admits the same fields. Fewer than ``fast_rows_min`` rows at once are parsed one by
+    one. Not for use from two threads at once.
     """
 
-    def __init__(self, limits: DecodeLimits | None = None, known_paths: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        limits: DecodeLimits | None = None,
+        known_paths: Iterable[str] = (),
+        fast_rows_min: int = _FAST_ROWS_MIN,
+    ) -> None:
         limits = limits or DecodeLimits()
         self._structure = Structure(limits.collection_fields_max, known_paths)
-        self._round = Round(limits, self._structure)
+        self._round = Round(limits, self._structure, fast_rows_min)
         self._round_rows = _ROUND_ROWS_MIN
 
     def decode(self, values: pa.Array | pa.ChunkedArray) -> Decoded:

@@ -70,8 +70,9 @@ class _Texts:
 class Round:
     """Decodes rounds for one decoder."""
 
-    def __init__(self, limits: DecodeLimits, structure: Structure) -> None:
+    def __init__(self, limits: DecodeLimits, structure: Structure, fast_rows_min: int) -> None:
         self._limits = limits
+        self._fast_rows_min = max(1, fast_rows_min)
         self._structure = structure
         self._parser = StrictParser(limits)
         self._engine = Engine()
@@ -115,7 +116,7 @@ class Round:
     def _fast(self, texts: _Texts, rows: RowIndices) -> Part:
         """Columns for those of the rows that the plan accounts for."""
         plan = self._structure.root.plan
-        if plan is None or not plan.layers or not len(rows):
+        if plan is None or not plan.layers or len(rows) < self._fast_rows_min:
             return _NOTHING
         try:
             documents = texts.marked if len(rows) == len(texts.keys) else texts.marked.take(rows)

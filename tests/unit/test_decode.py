@@ -18,12 +18,12 @@ EVENTS = Path(__file__).parents[3] / "shared" / "data" / "github-events.jsonl"
 
 def decode(*documents: bytes | str | None, decoder: JsonDecoder | None = None) -> Decoded:
     encoded = [text.encode() if isinstance(text, str) else text for text in documents]
-    return (decoder or JsonDecoder()).decode(pa.array(encoded, pa.binary()))
+    return (decoder or JsonDecoder(fast_rows_min=1)).decode(pa.array(encoded, pa.binary()))
 
 
 def warm(*documents: str, limits: DecodeLimits | None = None) -> JsonDecoder:
     """A decoder whose plan was made from these documents."""
-    decoder = JsonDecoder(limits)
+    decoder = JsonDecoder(limits, fast_rows_min=1)
     rejected = decode(*documents, decoder=decoder).rejected
     assert not rejected.reasons
     return decoder
@@ -117,7 +117,7 @@ def test_a_line_beyond_the_size_limit_is_rejected_unread() -> None:
         f"document of {len(document)} bytes exceeds the limit of {limit} bytes"
     )
     limits = DecodeLimits(document_size_bytes_max=9)
-    assert reason('{"a": 123}', JsonDecoder(limits)) == (
+    assert reason('{"a": 123}', JsonDecoder(limits, fast_rows_min=1)) == (
         "document of 10 bytes exceeds the limit of 9 bytes"
     )
 
@@ -141,7 +141,7 @@ def test_a_document_with_too_many_fields_is_rejected(inner: str) -> None:
     most = inner % ("{" + keys + ',"last":1}')
     excess = inner % ("{" + keys + ',"last":1,"more":1}')
     spaced = excess.replace(":", ":" + " " * 100)
-    for decoder in (JsonDecoder(limits), warm('{"a":1}', most, limits=limits)):
+    for decoder in (JsonDecoder(limits, fast_rows_min=1), warm('{"a":1}', most, limits=limits)):
         assert decode(most, decoder=decoder).kept.tolist() == [0]
         assert reason(excess, decoder) == "more than 50 fields in one document"
         assert reason(spaced, decoder) == "more than 50 fields in one document"
@@ -158,7 +158,7 @@ def test_no_value_is_coerced_into_the_type_of_its_neighbours() -> None:
         "list<null>:v": [None] * 7 + ["[]", None, None],
         "json:v": [None] * 8 + ["{}", None],
     }
-    decoder = JsonDecoder()
+    decoder = JsonDecoder(fast_rows_min=1)
     for _ in range(3):
         assert columns(decode(*documents, decoder=decoder)) == expected
 
@@ -177,7 +177,7 @@ def test_numbers_keep_every_digit() -> None:
         "1e2": ("float", 100.0),
         "0.1000000000000000055511": ("float", 0.1),
     }
-    decoder = JsonDecoder()
+    decoder = JsonDecoder(fast_rows_min=1)
     for _ in range(2):
         for text, (tag, value) in values.items():
             assert columns(decode(f'{{"n":{text}}}', decoder=decoder)) == {f"{tag}:n": [value]}
@@ -200,7 +200,7 @@ def test_lists() -> None:
         '[{"x":null,"x":1.50}]': ("json", '[{"x":null,"x":1.5}]'),
         '[{"a":"\\u007f\\u007f"}]': ("json", '[{"a":"\x7f\x7f"}]'),
     }
-    decoder = JsonDecoder()
+    decoder = JsonDecoder(fast_rows_min=1)
     for _ in range(2):
         for text, (tag, value) in values.items():
             assert columns(decode(f'{{"l":{text}}}', decoder=decoder)) == {f"{tag}:l": [value]}
@@ -221,7 +221,7 @@ def test_odd_keys_have_each_their_own_path() -> None:
         "int:\0": [8],
         "int:select": [9],
     }
-    decoder = JsonDecoder()
+    decoder = JsonDecoder(fast_rows_min=1)
     for _ in range(2):
         assert columns(decode(document, decoder=decoder)) == expected
 
@@ -282,7 +282,7 @@ def test_a_string_that_looks_like_the_mark_for_null_is_kept() -> None:
 
 def test_paths_beyond_the_limit_have_no_column_and_their_documents_are_kept() -> None:
     documents = [f'{{"k{i}":{i},"t":"x"}}' for i in range(500)]
-    decoder = JsonDecoder(DecodeLimits(collection_fields_max=5))
+    decoder = JsonDecoder(DecodeLimits(collection_fields_max=5), fast_rows_min=1)
     decoded = decode(*documents, decoder=decoder)
     assert decoded.overflow
     assert decoded.kept.tolist() == list(range(500))
@@ -296,7 +296,7 @@ def test_paths_beyond_the_limit_have_no_column_and_their_documents_are_kept() ->
 @pytest.mark.parametrize("size", [3, 500])
 def test_the_fields_admitted_depend_on_the_order_of_documents_only(size: int) -> None:
     documents = [f'{{"k{i * 7 % 90}":{i},"o":{{"k{i % 50}":1}}}}' for i in range(500)]
-    decoder = JsonDecoder(DecodeLimits(collection_fields_max=60))
+    decoder = JsonDecoder(DecodeLimits(collection_fields_max=60), fast_rows_min=1)
     names: set[str] = set()
     for start in range(0, 500, size):
         names |= set(decode(*documents[start : start + size], decoder=decoder).batch.column_names)
@@ -308,7 +308,7 @@ def test_the_fields_admitted_depend_on_the_order_of_documents_only(size: int) ->
 
 def test_known_paths_are_admitted_first() -> None:
     limits = DecodeLimits(collection_fields_max=2)
-    decoder = JsonDecoder(limits, known_paths=["o.x\\.y", "z"])
+    decoder = JsonDecoder(limits, known_paths=["o.x\\.y", "z"], fast_rows_min=1)
     decoded = decode('{"a":1,"o":{"x.y":2},"z":3}', decoder=decoder)
     assert columns(decoded) == {"int:o.x\\.y": [2], "int:z": [3]}
     assert decoded.overflow
@@ -329,16 +329,19 @@ def test_every_arrow_form_of_text_gives_the_same() -> None:
         values = pa.array(["skipped", *texts], pa.string()).cast(kind).slice(1)
         chunked = pa.chunked_array([values.slice(0, 1), values.slice(1)])
         for form in (values, chunked):
-            decoded = JsonDecoder().decode(form)
+            decoded = JsonDecoder(fast_rows_min=1).decode(form)
             assert columns(decoded) == expected
             assert decoded.kept.tolist() == [0, 2]
             assert decoded.rejected.reasons == ["empty record"]
     with pytest.raises(TypeError, match="int64"):
-        JsonDecoder().decode(pa.array([1]))
+        JsonDecoder(fast_rows_min=1).decode(pa.array([1]))
 
 
 def test_the_shape_of_the_result() -> None:
-    for decoded in (JsonDecoder().decode(pa.array([], pa.binary())), decode("{}", "x")):
+    for decoded in (
+        JsonDecoder(fast_rows_min=1).decode(pa.array([], pa.binary())),
+        decode("{}", "x"),
+    ):
         assert decoded.batch.num_columns == 0
         assert decoded.kept.dtype == np.int64
         assert decoded.rejected.rows.dtype == np.int32
@@ -367,7 +370,7 @@ def test_duckdb_failing_on_a_row_rejects_that_row_only(monkeypatch: pytest.Monke
 def test_github_events_equal_the_model() -> None:
     documents = EVENTS.read_bytes().splitlines()
     expected = {row: decode_model(document) for row, document in enumerate(documents)}
-    decoder = JsonDecoder()
+    decoder = JsonDecoder(fast_rows_min=1)
     for _ in range(2):
         decoded = decoder.decode(pa.array(documents, pa.binary()))
         assert not decoded.rejected.reasons

@@ -229,12 +229,12 @@ def binary(batch: list[bytes]) -> pa.Array:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(ANY, min_size=1, max_size=12))
 def test_cold_and_warm_decoders_agree_with_the_model(batch: list[bytes]) -> None:
-    decoder = JsonDecoder()
+    decoder = JsonDecoder(fast_rows_min=1)
     check(decoder.decode(binary(batch)), batch)
     check(decoder.decode(binary(batch)), batch)
 
 
-_SHARED = JsonDecoder()
+_SHARED = JsonDecoder(fast_rows_min=1)
 
 
 @settings(max_examples=50, deadline=None)
@@ -247,11 +247,11 @@ def test_a_decoder_that_saw_other_documents_agrees_with_the_model(batch: list[by
 @settings(max_examples=20, deadline=None)
 @given(st.lists(ANY, min_size=2, max_size=12), st.data())
 def test_batch_boundaries_change_nothing(batch: list[bytes], data: st.DataObject) -> None:
-    whole = JsonDecoder()
+    whole = JsonDecoder(fast_rows_min=1)
     whole.decode(binary(batch))
     expected = _texts(whole.decode(binary(batch)))
     at = data.draw(st.integers(1, len(batch) - 1))
-    parts = JsonDecoder()
+    parts = JsonDecoder(fast_rows_min=1)
     first = _texts(parts.decode(binary(batch[:at])))
     second = _texts(parts.decode(binary(batch).slice(at)))
     assert first | {row + at: cells for row, cells in second.items()} == expected
