@@ -7,6 +7,7 @@ doesn't fit exactly (an aggregate whose state can't travel, a type that would co
 makes no split, and the statement is gathered whole instead.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,12 +19,13 @@ from aggregator import pushdown, tree
 from aggregator.aliases import explicit, unaliased
 from aggregator.bind import Bound
 from aggregator.engine import Input, register
-from aggregator.functions import COUNTS, DISTINCT, EXPORTED, NUMERIC
+from aggregator.functions import DISTINCT, EXPORTED, NUMERIC
 from aggregator.scope import Reference
 from aggregator.syntax import Parser
 from alder.fieldtypes import quote
 
 PARTIALS: Final = "__partials"
+_ARRIVES_CHANGED = re.compile(r"\b(BIT|UNION|GEOMETRY|BIGNUM|TIME WITH TIME ZONE)\b")
 _GROUPS: Final = "__groups"
 
 
@@ -303,6 +305,8 @@ def _finished(
     ).fetchall()
     probed = cursor.sql(split.probe_sql)
     types = dict(zip(probed.columns, (str(entry) for entry in probed.types), strict=True))
+    if any(_ARRIVES_CHANGED.search(sql_type) for sql_type in types.values()):
+        return None
     keys = [*split.keys, *split.distinct_keys]
     states = [aggregate.column for aggregate in split.aggregates if not aggregate.key]
     restored = tuple([(key, types[key]) for key in keys] + [(state, "") for state in states])
@@ -310,10 +314,7 @@ def _finished(
     register(cursor, Input(split.table, restored, empty.slice(0, 0)))
     finals = [quote(key) for key in split.keys]
     for aggregate in split.aggregates:
-        final = _final(aggregate, types)
-        if aggregate.function in COUNTS and not split.keys:
-            final = f"coalesce({final}, 0)"
-        finals.append(f"{final} AS {quote(aggregate.column)}")
+        finals.append(f"{_final(aggregate, types)} AS {quote(aggregate.column)}")
     groups = f" GROUP BY {', '.join(quote(key) for key in split.keys)}" if split.keys else ""
     inner = f"SELECT {', '.join(finals)} FROM {quote(split.table)}{groups}"
     sql = f"WITH {_GROUPS} AS ({inner}) {split.outer_sql}"

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
 
+import duckdb
 import pyarrow as pa
 
 from aggregator.engine import Engine, Input, run
 from aggregator.plan import Plan
+
+_INTERRUPT_EVERY_S = 0.02
 
 
 async def finish(
@@ -15,23 +18,28 @@ async def finish(
 ) -> pa.Table:
     """The result of a plan over what its reads gathered.
 
-    A cancelled call interrupts the engine and returns only when its thread is free again.
+    A cancelled call leaves the queue, or interrupts the engine and returns once its thread is free.
     """
     inputs = [
         Input(read.table, read.columns, table)
         for read, table in zip(plan.reads, tables, strict=True)
     ]
     cursor = engine.cursor()
-    loop = asyncio.get_running_loop()
-    work = loop.run_in_executor(executor, run, cursor, plan.sql, inputs, plan.user_names)
+    job = executor.submit(_run_and_close, cursor, plan, inputs)
     try:
-        return await asyncio.shield(work)
+        return await asyncio.wrap_future(job)
     except asyncio.CancelledError:
-        while not work.done():
+        # An interrupt that comes before the engine has begun is lost, hence again and again.
+        while not job.done():
             cursor.interrupt()
-            await asyncio.wait([work], timeout=0.05)
-        if not work.cancelled():
-            work.exception()
+            await asyncio.sleep(_INTERRUPT_EVERY_S)
         raise
+
+
+def _run_and_close(
+    cursor: duckdb.DuckDBPyConnection, plan: Plan, inputs: Sequence[Input]
+) -> pa.Table:
+    try:
+        return run(cursor, plan.sql, inputs, plan.user_names)
     finally:
         cursor.close()

@@ -81,17 +81,6 @@ DISTINCT: Final = frozenset(
 )
 """Aggregates that may be asked for distinct values and ignore NULL."""
 
-COUNTS: Final = frozenset(
-    {
-        "count",
-        "count_if",
-        "count_star",
-        "countif",
-        "regr_count",
-    }
-)
-"""Aggregates that are 0, not NULL, where there are no rows."""
-
 REFUSED: Final = frozenset(
     {
         "ago",

@@ -84,6 +84,7 @@ class Aggregator:
         self._wall_clock_us = wall_clock_us
         self._new_query_id = new_query_id
         self._scatter = Scatter(directory)
+        self._revision = 0
         self._planning = ThreadPoolExecutor(1, "alder-plan")
         self._finishing = ThreadPoolExecutor(self._settings.query_threads, "alder-finish")
         self._parser = Parser()
@@ -171,6 +172,8 @@ class Aggregator:
                 if not core.retries(error, attempt):
                     raise
                 logger.info("query %s is planned again: %s", run.query_id, error)
+                self._scatter.schemas.keep([])
+                await loop.run_in_executor(self._planning, self._plans.clear)
                 await self._newer_catalog(0.02 * attempt)
                 attempt += 1
 
@@ -321,6 +324,10 @@ class Aggregator:
         return plan
 
     async def _collections(self, names: list[str]) -> dict[str, Collection]:
+        snapshot = self._follower.snapshot
+        if snapshot.revision != self._revision:
+            self._revision = snapshot.revision
+            self._scatter.schemas.keep(one.collection_id for one in snapshot.collections.values())
         try:
             return tables.collections_of(names, self._follower.snapshot.collections)
         except AlderError:

@@ -80,14 +80,12 @@ class _Resolver:
         self._streams = streams
         self._tombstones = tombstones
         self._deaths: list[tuple[int, int, int]] = []
-        self._fresh: dict[int, Version] = {}
 
     def add(self, lasts: dict[int, Version], version: Version) -> None:
         """One more version of a key, whose last versions per stream are ``lasts``."""
         previous = lasts.get(version.stream)
         if previous is not None:
             self._die(previous, version)
-            self._fresh[version.birth] = previous
         for stream, last in lasts.items():
             if stream != version.stream and (
                 previous is None or self._order(last) > self._order(previous)
@@ -122,9 +120,7 @@ class _Resolver:
         return version.time_us, self._streams[version.stream], version.birth
 
     def _predecessor(self, version: Version) -> Version | None:
-        """The version of the same key and stream before this one."""
-        if version.birth in self._fresh:
-            return self._fresh[version.birth]
+        """The version of the same key and stream before this one, both from earlier pushes."""
         for block in self._tombstones.blocks:
             killers = block.killers_ascending
             place = int(np.searchsorted(killers, version.birth))

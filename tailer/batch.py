@@ -1,9 +1,9 @@
 """Raw records to prepared ranges: decoded, timed, keyed, routed, and cut to a size that can be
 sent.
 
-Each record of a raw batch becomes exactly one row or one quarantined record, of one shard (a delete
-marker whose shard is not known goes to all); nothing is dropped (I7). What a row becomes depends on
-the record and the collection alone, never on its neighbours in the batch (I1).
+Each record of a raw batch becomes exactly one row or one quarantined record, of one shard; nothing
+is dropped (I7). What a row becomes depends on the record and the collection alone, never on its
+neighbours in the batch (I1).
 """
 
 from collections.abc import Sequence
@@ -33,12 +33,14 @@ QUARANTINE_SCHEMA: Final = pa.schema(
         ("size_bytes", pa.int64()),
     ]
 )
-_EVERY_SHARD: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
 class RowSpec:
-    """What a collection says about its rows, and the partition that they come from."""
+    """What a collection says about its rows, and the partition that they come from.
+
+    With a key, ``shard_by_path`` counts for nothing: all versions of a key must meet on one shard.
+    """
 
     source: str
     partition: int
@@ -49,7 +51,7 @@ class RowSpec:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of a range, ascending by ``_offset``; ``slots`` (int32) is -1 for every shard."""
+    """Rows and quarantined records of a range, ascending by offset, with their slots (int32)."""
 
     range: Range
     table: pa.Table
@@ -105,16 +107,17 @@ class RowBuilder:
         is_empty = pc.equal(pc.binary_length(raw.records), 0).to_numpy(zero_copy_only=False)
         if not is_empty.any():
             return None, [], raw
-        is_delete = np.asarray([bool(key) for key in raw.keys]) & is_empty
+        has_key = pc.greater(pc.binary_length(raw.keys), 0).fill_null(False)
+        is_delete = has_key.to_numpy(zero_copy_only=False) & is_empty
         keys: dict[int, str] = {}
         refused: list[Quarantined] = []
         for index in np.flatnonzero(is_delete).tolist():
+            key = raw.keys[index].as_py()
             try:
-                keys[index] = raw.keys[index].decode()
+                keys[index] = key.decode()
             except UnicodeDecodeError:
                 reason = "the key of a delete is not valid UTF-8"
-                offset, key = int(raw.offsets[index]), raw.keys[index]
-                refused.append(Quarantined(offset, reason, key, len(key)))
+                refused.append(Quarantined(int(raw.offsets[index]), reason, key, len(key)))
         where = np.fromiter(keys, np.int64, len(keys))
         times = _timestamps(raw.log_times_us[where])
         deletes = pa.table(
@@ -159,7 +162,7 @@ class RowBuilder:
         }
         shard_by = (
             json_texts(spec.shard_by_path, columns, docs, self._evaluator)
-            if spec.shard_by_path
+            if spec.shard_by_path and not spec.key_path
             else None
         )
         if spec.key_path:
@@ -180,7 +183,7 @@ class RowBuilder:
                 strict=True,
             )
         ]
-        return table.filter(has_key), shard_by and shard_by.filter(has_key), refused
+        return table.filter(has_key), None, refused
 
     def _rejected(self, raw: RawBatch, decoded: Decoded) -> list[Quarantined]:
         refused: list[Quarantined] = []
@@ -206,10 +209,7 @@ class RowBuilder:
     def _with_deletes(
         self, table: pa.Table, slots: Slots, deletes: pa.Table
     ) -> tuple[pa.Table, Slots]:
-        if self._spec.shard_by_path:
-            delete_slots = np.full(deletes.num_rows, _EVERY_SHARD, np.int32)
-        else:
-            delete_slots = self._slots(deletes, None)
+        delete_slots = self._slots(deletes, None)
         joined = pa.concat_tables([table, deletes], promote_options="default")
         order = np.argsort(joined.column("_offset").to_numpy(), kind="stable")
         return joined.take(pa.array(order)), np.concatenate([slots, delete_slots])[order]

@@ -66,9 +66,10 @@ class PartitionTask:
                 self._perform(tasks, self._first_effects)
                 while True:
                     event = await self._events.get()
+                    before = self._state.error
                     self._state, effects = core.step(self._state, event)
-                    if isinstance(event, core.PushFailed | core.AskFailed):
-                        logger.warning("%s stands still: %s", self.name, event.error)
+                    if self._state.error not in {"", before}:
+                        logger.warning("%s stands still: %s", self.name, self._state.error)
                     held = self._state.ranges
                     self._prepared = {r: p for r, p in self._prepared.items() if r in held}
                     self._perform(tasks, effects)
@@ -133,10 +134,10 @@ class PartitionTask:
                 break
             except AlderError as error:
                 if error.reason is Reason.IDENTITY_CHANGED:
-                    logger.error("%s can't be read any more: %s", self.name, error)
                     self._events.put_nowait(core.Refused(error.message))
                     return
-                logger.warning("%s can't be read, trying again: %s", self.name, error)
+                if error.message != self._read_error:
+                    logger.warning("%s can't be read, trying again: %s", self.name, error)
                 self._read_error = error.message
                 failures += 1
                 await asyncio.sleep(self._settings.delay_s(failures))

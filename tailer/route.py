@@ -32,14 +32,13 @@ def slots_of_rows(
     keys: pa.Array | None,
     shard_by: pa.Array | None,
 ) -> Slots:
-    """int32 slots, one per row: by the ``shard_by`` value, else by key, else by offset.
+    """int32 slots, one per row: by key, else by the ``shard_by`` value, else by offset.
 
     A row without a ``shard_by`` value goes where it would go without the setting.
     """
     if keys is not None:
-        slots = slots_of_texts(keys)
-    else:
-        slots = slots_of_offsets(source, partition, offsets)
+        return slots_of_texts(keys)
+    slots = slots_of_offsets(source, partition, offsets)
     if shard_by is None or shard_by.null_count == len(shard_by):
         return slots
     has_value = pc.is_valid(shard_by)

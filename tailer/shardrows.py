@@ -59,13 +59,10 @@ class PreparedRange:
 def prepare(rows: Rows, shards: tuple[Shard, ...]) -> PreparedRange:
     """Splits rows by shard and encodes them; ``shards`` ascend by slot and cover all slots."""
     slot_ends = [shard.slot_end for shard in shards]
-    everywhere = np.flatnonzero(rows.slots < 0)
-    row_groups = rows_by_shard(np.maximum(rows.slots, 0), slot_ends)
+    row_groups = rows_by_shard(rows.slots, slot_ends)
     refused_groups = rows_by_shard(rows.quarantine_slots, slot_ends)
     parts = {}
     for shard, indices, refused in zip(shards, row_groups, refused_groups, strict=True):
-        if len(everywhere):
-            indices = np.union1d(indices, everywhere)
         table = without_empty_columns(take_rows(rows.table, indices))
         quarantine = take_rows(rows.quarantine, refused)
         parts[shard.shard] = ShardPart(table, quarantine, _encoded(table), _encoded(quarantine))

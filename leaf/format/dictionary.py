@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from alder.arrow import from_bytes, to_bytes
 from leaf.format.frame import framed, unframed
@@ -26,11 +25,6 @@ class Encoded:
 
     terms: pa.Array
     codes: pa.Array
-
-    @property
-    def present_codes(self) -> NDArray[np.int32]:
-        """The codes of the values that are not null."""
-        return np.asarray(self.codes.drop_null())
 
 
 def encode(values: pa.Array) -> Encoded:

@@ -7,8 +7,10 @@ retention removed them, the gap is one entry in quarantine: it is never passed o
 import numpy as np
 import pyarrow as pa
 
+from alder.arrow import from_bytes
 from alder.errors import AlderError, Reason
 from alder.interfaces import LogClient
+from alder.records import KEY, ORIGINAL_SIZE_BYTES, TIMESTAMP_US, VALUE
 from alder.v1 import log_pb2
 from tailer.sources.model import (
     Quarantined,
@@ -67,33 +69,40 @@ class LogSource:
 
 def to_batch(offset: int, response: log_pb2.ReadResponse, limits: ReadLimits) -> RawBatch:
     """The records of an answer to a read from ``offset``."""
-    records = response.records[: limits.rows_max]
-    count = len(records)
-    sizes = np.fromiter((record.original_size_bytes for record in records), np.int64, count)
-    offsets = response.offset + np.arange(count, dtype=np.int64)
-    whole = sizes == 0
-    refused = tuple(
-        Quarantined(
-            int(offsets[index]),
-            oversize_reason(int(sizes[index]), limits.record_size_bytes_max),
-            records[index].value[: limits.prefix_bytes_max],
-            int(sizes[index]),
+    table = from_bytes(response.records).slice(0, limits.rows_max)
+    values, keys = (_whole(table.column(name)) for name in (VALUE, KEY))
+    offsets = response.offset + np.arange(table.num_rows, dtype=np.int64)
+    times = table.column(TIMESTAMP_US).to_numpy()
+    sizes = table.column(ORIGINAL_SIZE_BYTES).fill_null(0).to_numpy()
+    is_cut = sizes != 0
+    refused: tuple[Quarantined, ...] = ()
+    if is_cut.any():
+        refused = tuple(
+            Quarantined(
+                int(offsets[index]),
+                oversize_reason(int(sizes[index]), limits.record_size_bytes_max),
+                values[index].as_py()[: limits.prefix_bytes_max],
+                int(sizes[index]),
+            )
+            for index in np.flatnonzero(is_cut).tolist()
         )
-        for index in np.flatnonzero(~whole)
-    )
-    if refused:
-        records = [record for record in records if not record.original_size_bytes]
-    times = (record.timestamp_us for record in records)
+        is_whole = pa.array(~is_cut)
+        values, keys = values.filter(is_whole), keys.filter(is_whole)
+        offsets, times = offsets[~is_cut], times[~is_cut]
     return RawBatch(
         begin=offset,
-        end=response.offset + count,
-        records=pa.array([record.value for record in records], pa.binary()),
-        offsets=offsets[whole],
-        log_times_us=np.fromiter(times, np.int64, len(records)),
-        keys=[record.key for record in records],
+        end=response.offset + table.num_rows,
+        records=values,
+        offsets=offsets,
+        log_times_us=times,
+        keys=keys if keys.null_count < len(keys) else None,
         quarantined=refused,
         source_end=response.end_offset,
     )
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _truncated(offset: int, begin: int) -> RawBatch:

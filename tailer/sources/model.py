@@ -5,7 +5,6 @@ a refused record in ``quarantined``, or one that does not exist in the source (a
 offset that the log has truncated).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,7 +32,8 @@ class RawBatch:
 
     ``records`` is a binary array of JSON texts, or a table of typed columns. ``offsets`` (int64,
     ascending) and ``log_times_us`` (int64, since 1970 UTC) have one entry per record. ``keys`` are
-    the log's own record keys, empty where there is none; None where the source knows no keys.
+    the log's own record keys (binary), null or empty where there is none; None where no record has
+    one.
     ``source_end`` is the end of the partition as the source knows it, -1 if it does not.
     """
 
@@ -42,7 +42,7 @@ class RawBatch:
     records: pa.Array | pa.Table
     offsets: Offsets
     log_times_us: TimesUs
-    keys: Sequence[bytes] | None = None
+    keys: pa.Array | None = None
     quarantined: tuple[Quarantined, ...] = ()
     source_end: int = -1
 

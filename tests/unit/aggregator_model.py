@@ -90,6 +90,8 @@ class LeafModel:
         self.overflow = False
         self.hidden: frozenset[str] = frozenset()
         self.delay_s = 0.0
+        self.silent_shards: frozenset[int] = frozenset()
+        self.breaks_off = False
         self._flattened: dict[int, dict[tuple[str, str], object]] = {}
         self.engine = duckdb.connect(":memory:", config={"threads": 1})
 
@@ -117,12 +119,14 @@ class LeafModel:
         """Positions at once; never waits."""
         wanted = PositionVector.from_proto(request.min_positions)
         vectors = {n: self._vector(self.shards[n]) for n in request.shards}
+        schema = self.schema()
+        known = request.known_schema_version == schema.version
         return leaf_pb2.PositionsResponse(
             shards=[
                 leaf_pb2.ShardPositions(shard=n, positions=vector.to_proto())
                 for n, vector in vectors.items()
             ],
-            schema=self.schema().to_proto(),
+            schema=None if known else schema.to_proto(),
             reached=all(vector.reaches(wanted) for vector in vectors.values()),
         )
 
@@ -150,7 +154,10 @@ class LeafModel:
         scans = [
             leaf_pb2.ShardScan(shard=number, positions=self._vector(self.shards[number]).to_proto())
             for number in request.shards
+            if number not in self.silent_shards
         ]
+        if self.breaks_off:
+            return
         yield leaf_pb2.FragmentResponse(trailer=leaf_pb2.FragmentTrailer(shards=scans))
 
     async def list_quarantine(
@@ -308,14 +315,14 @@ class Cluster:
                 ),
             )
         nodes = {leaf: Node(leaf, catalog_pb2.NODE_ROLE_LEAF, "", True) for leaf in self.leaves}
-        self.follower = CatalogFollower(CatalogModel())  # type: ignore[arg-type]
+        self.follower = CatalogFollower(CatalogModel())
         self.follower.snapshot = Snapshot(1, known, nodes)
         self.directory = DirectoryModel(self.leaves)
         self.settings = settings or AggregatorSettings(catalog_wait_s=0.0)
         self.aggregator = Aggregator(
             self.follower,
             self.directory,
-            LogModel(ends),  # type: ignore[arg-type]
+            LogModel(ends),
             self.settings,
             wall_clock_us=lambda: 1_600_000_000_000_000,
             new_query_id=lambda: "q1",
@@ -352,3 +359,5 @@ class Cluster:
         """Closes the aggregator."""
         self.run(self.aggregator.close())
         self._runner.close()
+        for leaf in self.leaves.values():
+            leaf.engine.close()

@@ -87,6 +87,8 @@ select type from ev group by type having count(*) > 3 order by count(*) desc, ty
 select length(type) as l, max(length(type)) from ev group by length(type) order by l
 select sum(n) as __c0, count(*) as __c1 from ev group by type having __c1 > 3 order by __c0
 select max(distinct n), min(distinct type) from ev
+select count_if(n > 3), count(n), count(distinct type) from ev where n < 0
+select bit_or(n), count(distinct n::hugeint), max(day::timestamp) from ev
 select sum(n + "order"), sum(-n), avg(n * 1.5) from ev where actor.id in (1, 2, 3)
 """.strip().splitlines()
 
@@ -154,6 +156,8 @@ select type, grouping(type), count(*) from ev group by cube(type) order by all
 select string_agg(type, '|' order by n) from ev where n < 5
 select list(n order by n desc) from ev where n < 5
 select quantile_cont(n, 0.5), mode(type) from ev where type = 'push'
+select bit_or(n::bit) from ev
+select n::bit as b, count(*) from ev where n < 5 group by b order by b
 select distinct on (type) type, n from ev order by type, n
 select n, unnest(tags) as t from ev where n < 6 order by all
 select n, t from ev, unnest(tags) as u(t) where n < 4 order by all
@@ -179,7 +183,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def direct(tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnection:
+def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
     folder: Path = tmp_path_factory.mktemp("direct")
     connection = duckdb.connect(":memory:")
     known = {"ev": (EVENTS, EVENT_COLUMNS), "pe": (PEOPLE, PEOPLE_COLUMNS)}
@@ -187,7 +191,8 @@ def direct(tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnectio
         file = folder / f"{name}.jsonl"
         file.write_text("\n".join(json.dumps(document) for document in documents))
         connection.read_json(str(file), columns=columns).create(name)
-    return connection
+    yield connection
+    connection.close()
 
 
 def expected(direct: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from aggregator_model import Cluster
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator import core
+from aggregator.aggregate import Aggregate, Split, Types
 from aggregator.service import AggregatorSettings
 from alder.arrow import join_chunks
 from alder.catalog import LOG_SOURCE, Snapshot
@@ -90,6 +92,21 @@ def test_a_leaf_that_fails_during_the_scan_fails_the_query(cluster: Cluster) -> 
     assert "ev-leaf-0 (shards 0, 2 of ev): page 3 is damaged" in caught.value.message
 
 
+def test_an_answer_without_every_shard_is_no_answer(cluster: Cluster) -> None:
+    leaf = cluster.leaves["ev-leaf-0"]
+    leaf.silent_shards = frozenset({2})
+    with pytest.raises(AlderError) as caught:
+        cluster.ask("select count(*) from ev")
+    assert caught.value.reason is Reason.UNAVAILABLE
+    assert "no answer from shards [2]" in caught.value.message
+    leaf.silent_shards = frozenset()
+    leaf.breaks_off = True
+    with pytest.raises(AlderError) as caught:
+        cluster.ask("select count(*) from ev")
+    assert caught.value.reason is Reason.UNAVAILABLE
+    assert "broke off" in caught.value.message
+
+
 @pytest.mark.parametrize("reason", [Reason.SCHEMA_CHANGED, Reason.NOT_OWNER])
 def test_newer_metadata_is_tried_a_bounded_number_of_times(
     cluster: Cluster, reason: Reason
@@ -103,6 +120,15 @@ def test_newer_metadata_is_tried_a_bounded_number_of_times(
         cluster.ask("select count(*) from ev")
     assert caught.value.reason is reason
     assert len(leaf.requests) == core.ATTEMPTS_MAX
+
+
+def test_a_plan_that_is_refused_asks_for_the_whole_schema_again(cluster: Cluster) -> None:
+    leaf = cluster.leaves["ev-leaf-0"]
+    cluster.ask("select count(*) from ev")
+    leaf.shards[0].rows[0] = (0, {"n": "zero", "type": "a"})
+    leaf.failures = [AlderError(Reason.SCHEMA_CHANGED, "plan again")]
+    rows = cluster.rows("select n::varchar from ev where _offset = 0")
+    assert rows == [("zero",)]
 
 
 def test_a_slow_leaf_meets_the_deadline(cluster: Cluster) -> None:
@@ -138,6 +164,10 @@ def test_only_what_is_needed_travels(cluster: Cluster) -> None:
     assert moved("select e.n from ev e join pe on e.n = pe.k where e.n < 2") == 2
     assert moved("select e.n from pe left join ev e on e.n = pe.k where e.n < 2") == 30
     assert moved("select n from ev where n = 4 and random() < 2") == 1
+    assert moved("select n from ev where n + random() * 0 = 4") == 30
+    assert moved("select n from ev where n < 2 using sample 100%") == 30
+    leaves[0].requests.clear()
+    moved("select n from ev where n = 4 and random() < 2")
     terms = leaves[0].requests[-1].fragment.terms
     assert [(t.path, t.operator, list(t.values_json)) for t in terms] == [("n", "=", ["4"])]
     moved("select n from ev where type in ('a', 'b\"') and 5 > n and n between 1 and 9")
@@ -196,6 +226,30 @@ def test_a_collection_that_is_new_is_waited_for() -> None:
     cluster.close()
 
 
+def test_queries_that_end_at_their_deadline_free_their_threads() -> None:
+    settings = AggregatorSettings(query_threads=1, catalog_wait_s=0)
+    cluster = Cluster({"ev": DOCUMENTS}, settings=settings)
+    endless = (
+        "select count(*) from range(1000000000000000) a, range(1000) b where a.range % 7 = b.range"
+    )
+
+    async def ask(sql: str, timeout_s: float) -> int:
+        request = query_pb2.ExecuteRequest(sql=sql)
+        parts = [r async for r in cluster.aggregator.execute(request, timeout_s=timeout_s)]
+        return parts[-1].trailer.rows
+
+    async def together() -> list[object]:
+        calls = [ask(endless, 0.3), ask(endless, 0.4), ask("select n from ev", 30)]
+        return list(await asyncio.gather(*calls, return_exceptions=True))
+
+    first, second, third = cluster.run(together())
+    for error in (first, second):
+        assert isinstance(error, AlderError)
+        assert error.reason is Reason.DEADLINE
+    assert third == 30
+    cluster.close()
+
+
 def test_describe_names_every_path_and_type(cluster: Cluster) -> None:
     request = query_pb2.DescribeCollectionRequest(name="EV")
     answer = cluster.run(cluster.aggregator.describe_collection(request))
@@ -238,6 +292,34 @@ def test_the_cut_is_the_latest_that_all_have_reached(positions: dict[int, Positi
     for key in {key for vector in positions.values() for key in vector}:
         further = chosen.advanced(key, chosen[key] + 1)
         assert not all(vector.reaches(further) for vector in positions.values())
+
+
+def test_a_shard_without_position_has_no_cut() -> None:
+    with pytest.raises(AlderError) as caught:
+        core.choose_cut([1, 2], {1: PositionVector()})
+    assert caught.value.reason is Reason.UNAVAILABLE
+    assert "shards [2]" in caught.value.message
+
+
+def test_parts_that_would_change_a_type_make_no_plan() -> None:
+    split = Split(
+        table="partials",
+        leaf_sql="SELECT sum(n) EXPORT_STATE AS a0 FROM rows",
+        probe_sql="SELECT n AS p0 FROM rows",
+        direct_sql="SELECT sum(n) AS s FROM rows",
+        outer_sql="SELECT __groups.a0 AS s FROM __groups",
+        keys=(),
+        distinct_keys=(),
+        aggregates=(Aggregate("sum", "a0", ("p0",)),),
+        conditions=[],
+    )
+    types = Types()
+    assert types.finished(split, [("n", "BIGINT")]) is not None
+    other = replace(split, direct_sql="SELECT sum(n)::BIGINT AS s FROM rows")
+    assert types.finished(other, [("n", "BIGINT")]) is None
+    unbound = replace(split, outer_sql="SELECT __groups.nothing AS s FROM __groups")
+    assert types.finished(unbound, [("n", "BIGINT")]) is None
+    types.close()
 
 
 @given(st.lists(st.integers(0, 5)), st.lists(st.integers(0, 5)))

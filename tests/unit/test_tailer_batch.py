@@ -35,7 +35,7 @@ def raw(*values: bytes, begin: int = 0, keys: list[bytes] | None = None) -> RawB
         pa.array(values, pa.binary()),
         offsets,
         LOG_TIME_US + offsets,
-        keys or [b""] * len(values),
+        pa.array(keys or [None] * len(values), pa.binary()),
     )
 
 
@@ -174,20 +174,16 @@ def test_rows_with_one_key_go_to_one_shard_whatever_path_decides() -> None:
         assert slot == expected
 
 
-def test_deletes_keep_their_place_and_reach_every_shard_where_it_is_not_known() -> None:
+def test_deletes_keep_their_place_and_go_where_their_key_goes() -> None:
     batch = raw(
         b'{"id":"a","t":1}', b"", b'{"id":"b","t":2}', b"", keys=[b"", b"a", b"", b""], begin=10
     )
-    rows = build(batch, key="id")
+    rows = build(batch, key="id", shard_by="t")
     assert rows.table.column("_offset").to_pylist() == [10, 11, 12]
     assert rows.table.column("_key").to_pylist() == ["a", "a", "b"]
     assert rows.table.column("_doc").null_count == 1
     assert rows.quarantine.column("offset").to_pylist() == [13]
-    prepared = prepare(build(batch, key="id", shard_by="t"), shards(4))
-    holders = [n for n, p in prepared.parts.items() if 11 in p.table.column("_offset").to_pylist()]
-    assert holders == [0, 1, 2, 3]
-    everything = [o for p in prepared.parts.values() for o in p.table.column("_offset").to_pylist()]
-    assert sorted(everything) == [10, 11, 11, 11, 11, 12]
+    assert rows.slots.tolist() == [slot_of_key(b"a"), slot_of_key(b"a"), slot_of_key(b"b")]
 
 
 def test_rejected_records_keep_offset_reason_value_and_size() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from log_records import Record, read
 
 from alder.arrow import from_bytes
 from alder.catalog import Collection, Node, Shard, Snapshot, Source, SourcePartition
@@ -38,22 +39,24 @@ class FakeLog:
     """Records in memory; reads wait for them."""
 
     def __init__(self, partitions: int = 1) -> None:
-        self.records: list[list[log_pb2.Record]] = [[] for _ in range(partitions)]
+        self.records: list[list[Record]] = [[] for _ in range(partitions)]
         self.begin = 0
+        self.reads = 0
         self.topic_id = "topic-1"
         self._grown = asyncio.Event()
 
-    def add(self, *values: bytes | log_pb2.Record, partition: int = 0) -> None:
+    def add(self, *values: bytes | Record, partition: int = 0) -> None:
         for value in values:
-            record = value if isinstance(value, log_pb2.Record) else log_pb2.Record(value=value)
-            record.timestamp_us = 1_000_000 + len(self.records[partition])
-            self.records[partition].append(record)
+            record = value if isinstance(value, Record) else Record(value)
+            timestamp_us = 1_000_000 + len(self.records[partition])
+            self.records[partition].append(replace(record, timestamp_us=timestamp_us))
         self._grown.set()
         self._grown = asyncio.Event()
 
     async def read(
         self, request: log_pb2.ReadRequest, timeout_s: float | None = None
     ) -> log_pb2.ReadResponse:
+        self.reads += 1
         if request.topic_id != self.topic_id:
             raise AlderError(Reason.IDENTITY_CHANGED, "another topic")
         if request.offset < self.begin:
@@ -65,14 +68,16 @@ class FakeLog:
                     await self._grown.wait()
             except TimeoutError:
                 pass
-        found: list[log_pb2.Record] = []
+        found: list[Record] = []
         size = 0
         for record in records[request.offset :]:
             size += len(record.value)
             if found and size > request.size_bytes_max:
                 break
             found.append(record)
-        return log_pb2.ReadResponse(offset=request.offset, records=found, end_offset=len(records))
+        return log_pb2.ReadResponse(
+            offset=request.offset, records=read(found), end_offset=len(records)
+        )
 
 
 @dataclass
@@ -102,7 +107,11 @@ class FakeLeaf:
         self.calls += 1
         response = leaf_pb2.ApplyResponse()
         for entry in request.shards:
-            shard = self.shards[entry.shard]
+            shard = self.shards.get(entry.shard)
+            if shard is None:
+                status = leaf_pb2.APPLY_STATUS_NOT_OWNER
+                response.shards.add(shard=entry.shard, status=status)
+                continue
             shard.state = replace(shard.state, epoch=self.epoch)
             header = PushHeader(
                 request.collection_id,
@@ -288,8 +297,8 @@ async def contains(text: Awaitable[str], part: str) -> bool:
     return part in await text
 
 
-async def equals(text: Awaitable[str], other: str) -> bool:
-    return await text == other
+async def equals(value: Awaitable[object], expected: object) -> bool:
+    return await value == expected
 
 
 def run(main: Callable[[], object]) -> None:
@@ -326,8 +335,13 @@ def test_single_appends_arrive_one_by_one() -> None:
             for n in range(20):
                 world.log.add(*documents(n, n + 1))
                 await eventually(lambda n=n: world.reached("log", 0, n + 1))
-            entry = (await progress(tailers))["log", 0]
-        assert (entry.next_offset, entry.end_offset, entry.records) == (20, 20, 20)
+
+            async def numbers() -> tuple[int, int, int]:
+                entry = (await progress(tailers))["log", 0]
+                return entry.next_offset, entry.end_offset, entry.records
+
+            # The leaves are there a moment before the tailer has heard of it.
+            await eventually(lambda: equals(numbers(), (20, 20, 20)))
         assert len(world.rows()) == 20
 
     run(main)
@@ -416,7 +430,7 @@ def test_a_new_epoch_moves_shards_to_another_leaf() -> None:
 def test_bad_records_are_in_quarantine_with_their_offset() -> None:
     async def main() -> None:
         world = World()
-        cut = log_pb2.Record(value=b'{"a": "xxxx', original_size_bytes=100_000_000)
+        cut = Record(b'{"a": "xxxx', original_size_bytes=100_000_000)
         world.log.add(b'{"n":0}', b"{oops", b"[1]", cut, b"", b'{"n":5}')
         async with world.running():
             await eventually(lambda: world.reached("log", 0, 6))
@@ -488,6 +502,9 @@ def test_a_recreated_topic_is_refused() -> None:
                 return found is not None and "another topic" in found.error
 
             await eventually(is_refused)
+            reads = world.log.reads
+            await asyncio.sleep(5 * FAST.retry_delay_s_max)
+            assert world.log.reads == reads
         assert world.rows() == []
 
     run(main)
@@ -501,9 +518,9 @@ def test_a_keyed_collection_routes_by_key_and_deletes_by_record_key() -> None:
             b'{"user":{"id":5},"v":2}',
             b'{"user":{"id":null},"v":3}',
             b'{"v":4}',
-            log_pb2.Record(key=b"ann"),
+            Record(key=b"ann"),
             b'{"user":{"id":[1, 2]},"v":6}',
-            log_pb2.Record(key=b"\xff"),
+            Record(key=b"\xff"),
         )
         async with world.running():
             await eventually(lambda: world.reached("log", 0, 7))
@@ -548,7 +565,11 @@ def test_files_are_found_and_read_once(tmp_path: Path) -> None:
                 return (await progress(tailers))["file1", 3].error
 
             await eventually(lambda: contains(error(), "changed"))
-            assert (await progress(tailers))["file1", 0].end_offset == 1_000
+
+            async def end() -> int:
+                return (await progress(tailers))["file1", 0].end_offset
+
+            await eventually(lambda: equals(end(), 1_000))
         rows = world.rows()
         assert len(rows) == 2_003
         by_file = [row for row in rows if row["born"] == "file1/2"]

@@ -105,6 +105,12 @@ def test_reading_goes_back_when_asked(tmp_path: Path, executor: ThreadPoolExecut
     assert read_all(subject, 300)[0] == everything[0][300:]
     assert read_all(subject, 0) == everything
 
+    async def read_again() -> list[RawBatch]:
+        return [await subject.read(at, 10) for at in (0, 0, 700, 10)]
+
+    batches = asyncio.run(read_again())
+    assert [(b.begin, rows_of(b)[0][0]) for b in batches] == [(n, n) for n in (0, 0, 700, 10)]
+
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.jsonl.gz"])
 def test_an_empty_file_has_no_rows(tmp_path: Path, executor: ThreadPoolExecutor, name: str) -> None:

@@ -1,0 +1,33 @@
+"""Decoded blocks stay while they fit."""
+
+from leaf.cache import PageCache
+
+
+def test_the_least_recently_used_block_goes_first() -> None:
+    cache = PageCache(30)
+    loaded: list[str] = []
+
+    def get(key: str, size: int = 10) -> str:
+        def load() -> str:
+            loaded.append(key)
+            return key * size
+
+        assert cache.get(key, load, len) == key * size
+        return key
+
+    for key in "abcaad":
+        get(key)
+    assert loaded == ["a", "b", "c", "d"]
+    assert cache.size_bytes == 30
+    get("a")
+    get("c")
+    assert loaded == ["a", "b", "c", "d"]
+    get("b")
+    assert loaded[-1] == "b", "it made room for d"
+    get("e", 31)
+    assert cache.size_bytes == 30, "a block larger than the budget is not kept"
+
+
+def test_scopes_differ() -> None:
+    cache = PageCache(1)
+    assert cache.scope() != cache.scope()

@@ -1,0 +1,57 @@
+"""The log as a source: the columns of an answer become a batch, cut records go to quarantine."""
+
+from log_records import Record, read
+
+from alder.v1 import log_pb2
+from tailer.sources.log import to_batch
+from tailer.sources.model import RawBatch, ReadLimits
+
+
+def batch_of(*records: Record, offset: int = 7, rows_max: int = 100) -> RawBatch:
+    response = log_pb2.ReadResponse(offset=offset, records=read(records), end_offset=99)
+    limits = ReadLimits(
+        size_bytes_max=1 << 20, rows_max=rows_max, record_size_bytes_max=1_000, prefix_bytes_max=4
+    )
+    return to_batch(offset, response, limits)
+
+
+def test_columns_come_through() -> None:
+    batch = batch_of(Record(b"one", timestamp_us=5), Record(b"", b"k", timestamp_us=6))
+    assert (batch.begin, batch.end, batch.source_end) == (7, 9, 99)
+    assert batch.records.to_pylist() == [b"one", b""]
+    assert batch.offsets.tolist() == [7, 8]
+    assert batch.log_times_us.tolist() == [5, 6]
+    assert batch.keys is not None
+    assert batch.keys.to_pylist() == [None, b"k"]
+    assert batch.quarantined == ()
+
+
+def test_there_are_no_keys_where_no_record_has_one() -> None:
+    assert batch_of(Record(b"a"), Record(b"b")).keys is None
+
+
+def test_cut_records_are_in_quarantine_and_nowhere_else() -> None:
+    batch = batch_of(
+        Record(b"a", timestamp_us=1),
+        Record(b"beginning", b"k", original_size_bytes=5_000, timestamp_us=2),
+        Record(b"c", b"c", timestamp_us=3),
+        Record(b"x", original_size_bytes=6_000, timestamp_us=4),
+    )
+    assert (batch.begin, batch.end) == (7, 11)
+    assert batch.records.to_pylist() == [b"a", b"c"]
+    assert batch.offsets.tolist() == [7, 9]
+    assert batch.log_times_us.tolist() == [1, 3]
+    assert batch.keys is not None
+    assert batch.keys.to_pylist() == [None, b"c"]
+    assert [(q.offset, q.value, q.size_bytes) for q in batch.quarantined] == [
+        (8, b"begi", 5_000),
+        (10, b"x", 6_000),
+    ]
+    assert "5000 bytes exceeds the limit of 1000" in batch.quarantined[0].reason
+
+
+def test_no_more_rows_than_the_limit() -> None:
+    batch = batch_of(*(Record(b"%d" % n, timestamp_us=n) for n in range(10)), rows_max=4)
+    assert (batch.begin, batch.end) == (7, 11)
+    assert batch.records.to_pylist() == [b"0", b"1", b"2", b"3"]
+    assert batch.offsets.tolist() == [7, 8, 9, 10]
