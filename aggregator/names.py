@@ -28,11 +28,15 @@ _NEAREST_MAX: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """What a name stands for: a path, its SQL type and its physical types (none: from _doc)."""
+    """What a name stands for: a path, its SQL type and its physical types (none: from _doc).
+
+    ``overflow``: some rows may have their value in the document only.
+    """
 
     path: str
     sql_type: str
     types: tuple[str, ...] = ()
+    overflow: bool = False
 
 
 @dataclass(slots=True)
@@ -148,7 +152,7 @@ class Names:
         path = _path(keys)
         if key.inside or not key.types:
             return Field(path, "JSON")
-        return Field(path, sql_type(key.types), tuple(sorted(key.types)))
+        return Field(path, sql_type(key.types), tuple(sorted(key.types)), self.overflow)
 
 
 def nearest_of(name: str, known: Iterable[str]) -> list[str]:

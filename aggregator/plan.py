@@ -142,7 +142,11 @@ class Planner:
             sql=sql,
             columns=[
                 leaf_pb2.ColumnBinding(
-                    name=name, path=entry.path, sql_type=entry.sql_type, types=entry.types
+                    name=name,
+                    path=entry.path,
+                    sql_type=entry.sql_type,
+                    types=entry.types,
+                    overflow=entry.overflow,
                 )
                 for entry, name in reference.columns.items()
             ],

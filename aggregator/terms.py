@@ -58,7 +58,7 @@ def _term(
     if column.get("type") != "COLUMN_REF":
         return None
     entry = field_of(column["column_names"][-1])
-    if entry is None:
+    if entry is None or entry.overflow:
         return None
     texts = [_json_value(value, entry.sql_type) for value in values]
     known = [text for text in texts if text is not None]

@@ -20,7 +20,7 @@ def to_bytes(table: pa.Table | pa.RecordBatch, compression: str | None = None) -
     return bytes(sink.getvalue())
 
 
-def from_bytes(data: bytes) -> pa.Table:
+def from_bytes(data: bytes | memoryview) -> pa.Table:
     """The table of one Arrow IPC stream. Raises AlderError(CORRUPT) where it is not one."""
     try:
         with pa.ipc.open_stream(pa.py_buffer(data)) as reader:

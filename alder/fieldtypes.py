@@ -13,7 +13,7 @@ these.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import pyarrow as pa
@@ -100,13 +100,13 @@ def quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 
 
-def value_expression(path: str, tags: Iterable[str], target: str) -> str:
+def value_expression(columns: Mapping[str, str], target: str) -> str:
     """The SQL that joins a path's physical columns into one value of type ``target``.
 
-    ``tags`` are the physical columns that the input has; ``target`` comes from :func:`sql_type`
-    over the tags of the whole collection, so that every shard gives the same type.
+    ``columns`` has the SQL of the column for each tag that the input has; ``target`` comes from
+    :func:`sql_type` over the tags of the whole collection, so that every shard gives the same type.
     """
-    terms = [_one_value(tag, quote(column_name(tag, path)), target) for tag in sorted(tags)]
+    terms = [_one_value(tag, columns[tag], target) for tag in sorted(columns)]
     if not terms:
         return f"NULL::{target}"
     return terms[0] if len(terms) == 1 else f"coalesce({', '.join(terms)})"

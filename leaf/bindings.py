@@ -8,6 +8,7 @@ aggregator plan again.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import column_name, quote, value_expression
@@ -23,12 +24,19 @@ TABLE = "physical"
 class Projection:
     """How ``rows`` is made of stored columns.
 
-    ``watched`` are stored columns of bound paths that the bindings do not list.
+    The engine knows the columns of ``needs.schema()`` by :func:`engine_names`, because it takes
+    names that differ in case for one. ``watched`` are stored columns of bound paths that the
+    bindings do not list.
     """
 
     sql: str
     needs: ColumnNeeds
     watched: tuple[str, ...]
+
+
+def engine_names(count: int) -> list[str]:
+    """The names under which the engine knows that many physical columns."""
+    return [f"p{number}" for number in range(count)]
 
 
 def projection(
@@ -40,56 +48,111 @@ def projection(
 
     Raises AlderError(INVALID_ARGUMENT) for a binding that is none.
     """
-    stored: dict[str, None] = {}
-    watched: dict[str, None] = {}
-    computed: set[str] = set()
-    terms = []
-    for binding in columns:
-        if binding.path in SYSTEM_FIELDS and not binding.types:
-            expression, names, births = _system(binding.path, keyed)
-            stored.update(dict.fromkeys(names))
-            computed |= births
-        elif not binding.types:
-            stored["_doc"] = None
-            expression = _from_document(binding)
-        else:
-            tags = set(fields.get(binding.path, ()))
-            present = sorted(tags & set(binding.types))
-            names = [column_name(tag, binding.path) for tag in present]
-            stored.update(dict.fromkeys(names))
-            unknown = sorted(tags - set(binding.types))
-            watched.update((column_name(tag, binding.path), None) for tag in unknown)
-            expression = value_expression(binding.path, present, binding.sql_type)
-        terms.append(f"{expression} AS {quote(binding.name)}")
+    present = {
+        binding.path: sorted(set(fields.get(binding.path, ())) & set(binding.types))
+        for binding in columns
+        if binding.types
+    }
+    watched = tuple(
+        column_name(tag, binding.path)
+        for binding in columns
+        if binding.types
+        for tag in sorted(set(fields.get(binding.path, ())) - set(binding.types))
+    )
+    needed = dict.fromkeys(name for binding in columns for name in _needed(binding, present, keyed))
+    stored = [name for name in needed if name not in _FROM_BIRTHS]
     needs = ColumnNeeds(
         tuple(dict.fromkeys([*stored, *watched])),
-        source="_source" in computed,
-        partition="_partition" in computed,
-        offset="_offset" in computed,
+        source="_source" in needed,
+        partition="_partition" in needed,
+        offset="_offset" in needed,
     )
+    names = needs.schema().names
+    known_as = dict(zip(names, engine_names(len(names)), strict=True))
+    terms = [
+        f"{_expression(binding, present, keyed, known_as)} AS {quote(binding.name)}"
+        for binding in columns
+    ]
     sql = f"SELECT {', '.join(terms) or '1 AS one'} FROM {TABLE}"
-    return Projection(sql, needs, tuple(watched))
+    return Projection(sql, needs, watched)
 
 
-def _system(path: str, keyed: bool) -> tuple[str, list[str], set[str]]:
-    """The expression, the stored columns and the columns computed from births that it needs."""
-    if path == "_id" and keyed:
-        return '"_key"', ["_key"], set()
-    if path == "_id":
-        parts = """ || '/' || """.join(['"_source"', '"_partition"', '"_offset"'])
-        return f"({parts})", [], {"_source", "_partition", "_offset"}
-    if path == "_doc":
-        return '"_doc"::JSON', ["_doc"], set()
-    if path == "_time":
-        return '"_time"', ["_time"], set()
-    return quote(path), [], {path}
+def _needed(
+    binding: leaf_pb2.ColumnBinding, present: Mapping[str, Sequence[str]], keyed: bool
+) -> list[str]:
+    """The stored columns and the columns computed from births that a binding reads."""
+    if binding.types:
+        names = [column_name(tag, binding.path) for tag in present[binding.path]]
+        return [*names, "_doc"] if binding.overflow else names
+    if binding.path not in SYSTEM_FIELDS:
+        return ["_doc"]
+    if binding.path == "_id":
+        return ["_key"] if keyed else ["_source", "_partition", "_offset"]
+    return [binding.path]
 
 
-def _from_document(binding: leaf_pb2.ColumnBinding) -> str:
-    """The value at a path that has no column of its own; JSON null is NULL, as in columns."""
+def _expression(
+    binding: leaf_pb2.ColumnBinding,
+    present: Mapping[str, Sequence[str]],
+    keyed: bool,
+    known_as: Mapping[str, str],
+) -> str:
+    if binding.types:
+        columns = {tag: known_as[column_name(tag, binding.path)] for tag in present[binding.path]}
+        value = value_expression(columns, binding.sql_type)
+        if not binding.overflow:
+            return value
+        return f"coalesce({value}, {_overflowed(binding, known_as['_doc'])})"
+    if binding.path not in SYSTEM_FIELDS:
+        value = _document_value(binding.path, known_as["_doc"])
+        value = f"nullif({value}, 'null'::JSON)"
+        return value if binding.sql_type == "JSON" else f"{value}::{binding.sql_type}"
+    if binding.path == "_id" and not keyed:
+        parts = (known_as[name] for name in ("_source", "_partition", "_offset"))
+        return "(" + " || '/' || ".join(parts) + ")"
+    if binding.path == "_doc":
+        return f"{known_as['_doc']}::JSON"
+    return known_as["_key" if binding.path == "_id" else binding.path]
+
+
+def _document_value(path: str, document: str) -> str:
+    """The JSON at a path of the document. Raises AlderError(INVALID_ARGUMENT) for no path."""
     try:
-        pointer = json_pointer(split(binding.path)).replace("'", "''")
+        pointer = json_pointer(split(path)).replace("'", "''")
     except ValueError as error:
         raise AlderError(Reason.INVALID_ARGUMENT, str(error)) from error
-    value = f"nullif(json_extract(\"_doc\", '{pointer}'), 'null'::JSON)"
-    return value if binding.sql_type == "JSON" else f"{value}::{binding.sql_type}"
+    return f"json_extract({document}, '{pointer}')"
+
+
+def _overflowed(binding: leaf_pb2.ColumnBinding, document: str) -> str:
+    """The value of a row whose value is in the document only.
+
+    A value of a type that the column does not have is an error, never a silent NULL: the column's
+    type was decided without it.
+    """
+    value = _document_value(binding.path, document)
+    fits, read = _OVERFLOWED.get(binding.sql_type, (None, "{value}::{type}"))
+    if binding.sql_type.endswith("[]"):
+        fits = "'ARRAY'"
+    absent = "'NULL', 'OBJECT'" if binding.sql_type not in {"JSON", "VARIANT"} else "'NULL'"
+    condition = f"json_type({value}) IN ({fits})" if fits else "true"
+    path = binding.path.replace("'", "''")
+    message = (
+        f"the field {path} has a value of another type in some documents, and no column for it, "
+        "because the collection has more fields than its limit; read it from _doc"
+    )
+    return (
+        f"CASE WHEN {value} IS NULL OR json_type({value}) IN ({absent}) THEN NULL "
+        f"WHEN {condition} THEN {read.format(value=value, type=binding.sql_type)} "
+        f"ELSE error('{message}') END"
+    )
+
+
+_FROM_BIRTHS: Final = frozenset({"_source", "_partition", "_offset"})
+_OVERFLOWED: Final[Mapping[str, tuple[str | None, str]]] = {
+    "VARCHAR": ("'VARCHAR'", "({value} ->> '$')"),
+    "BIGINT": ("'BIGINT', 'UBIGINT'", "{value}::{type}"),
+    "DOUBLE": ("'BIGINT', 'UBIGINT', 'DOUBLE'", "{value}::{type}"),
+    "BOOLEAN": ("'BOOLEAN'", "{value}::{type}"),
+}
+"""By SQL type: the JSON types whose values the column can take, and how they are read."""

@@ -14,7 +14,7 @@ from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
 from leaf import births
 from leaf.access import Condition, Scope, candidates, conditions
-from leaf.bindings import Projection, projection
+from leaf.bindings import Projection, engine_names, projection
 from leaf.engine import Cancellation, Engine
 from leaf.pieces import ColumnNeeds, alive_piece, holders, piece_table
 from leaf.segment import Segment
@@ -55,6 +55,7 @@ def run_fragment(
     for view in views.values():
         for path, tags in view.schema.fields.items():
             fields.setdefault(path, set()).update(tags)
+    _check_overflow(views, fragment)
     plan = projection(fragment.columns, fields, keyed)
     tables = [plan.needs.schema().empty_table()]
     scans = []
@@ -71,6 +72,7 @@ def run_fragment(
             )
     physical = pa.concat_tables(tables)
     _check_watched(plan, physical)
+    physical = physical.rename_columns(engine_names(physical.num_columns))
     result = engine.run(physical, plan.sql, fragment.sql, cancellation)
     return FragmentResult(result, tuple(scans))
 
@@ -117,6 +119,15 @@ def horizon_of(view: ShardView, cut: PositionVector | None) -> Horizon:
     """A cut as this shard sees it; None for the shard's newest."""
     at = view.positions if cut is None else cut
     return horizon(births.cut_births(view.streams, at), view.tombstones)
+
+
+def _check_overflow(views: Mapping[int, ShardView], fragment: leaf_pb2.Fragment) -> None:
+    unaware = any(binding.types and not binding.overflow for binding in fragment.columns)
+    if unaware and any(view.schema.overflow for view in views.values()):
+        raise AlderError(
+            Reason.SCHEMA_CHANGED,
+            "the leaf has values without a column, which the plan does not know; plan again",
+        )
 
 
 def _check_watched(plan: Projection, physical: pa.Table) -> None:

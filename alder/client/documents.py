@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from alder import records
 from alder.client.errors import DataError, ProgrammingError
 from alder.errors import Reason
 from alder.v1 import log_pb2
@@ -22,7 +23,7 @@ DOCUMENT_BYTES_MAX: Final = 16 << 20
 PREFIX_BYTES: Final = 4 << 10
 """How much of a too long document is sent."""
 MESSAGE_BYTES_MAX: Final = 1 << 20
-MESSAGE_RECORDS_MAX: Final = 1000
+MESSAGE_RECORDS_MAX: Final = 10_000
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY
 _ANY_PARTITION: Final = -1
 _HARMLESS: Final = frozenset({str, int, bool, type(None)})
@@ -56,18 +57,20 @@ def messages(
             Reason.INVALID_ARGUMENT, f"there is no partition {partition}; they count from 0"
         )
     target = _ANY_PARTITION if partition is None else partition
-    records: list[log_pb2.Record] = []
+    values: list[bytes] = []
+    original_sizes: list[int] = []
     size_bytes = 0
     for index, document in enumerate(documents):
-        record = _record(document, index)
-        full = len(records) == MESSAGE_RECORDS_MAX
-        if records and (full or size_bytes + len(record.value) > MESSAGE_BYTES_MAX):
-            yield log_pb2.AppendRequest(topic=topic, partition=target, records=records)
-            records, size_bytes = [], 0
-        records.append(record)
-        size_bytes += len(record.value)
-    if records:
-        yield log_pb2.AppendRequest(topic=topic, partition=target, records=records)
+        value, original_size = _record(document, index)
+        full = len(values) == MESSAGE_RECORDS_MAX
+        if values and (full or size_bytes + len(value) > MESSAGE_BYTES_MAX):
+            yield _message(topic, target, values, original_sizes)
+            values, original_sizes, size_bytes = [], [], 0
+        values.append(value)
+        original_sizes.append(original_size)
+        size_bytes += len(value)
+    if values:
+        yield _message(topic, target, values, original_sizes)
 
 
 def encode(document: Mapping[str, object]) -> bytes:
@@ -86,9 +89,17 @@ def encode(document: Mapping[str, object]) -> bytes:
     return text
 
 
-def _record(document: Document, index: int) -> log_pb2.Record:
+def _message(
+    topic: str, partition: int, values: list[bytes], original_sizes: list[int]
+) -> log_pb2.AppendRequest:
+    data = records.encode(values, original_sizes if any(original_sizes) else ())
+    return log_pb2.AppendRequest(topic=topic, partition=partition, records=data)
+
+
+def _record(document: Document, index: int) -> tuple[bytes, int]:
+    """The value, and the original size of one that is cut, else 0."""
     if isinstance(document, TruncatedDocument):
-        return log_pb2.Record(value=document.prefix, original_size_bytes=document.size_bytes)
+        return document.prefix, document.size_bytes
     if isinstance(document, bytes):
         value = document
     elif isinstance(document, str):
@@ -106,8 +117,8 @@ def _record(document: Document, index: int) -> log_pb2.Record:
             "str or bytes",
         )
     if len(value) > DOCUMENT_BYTES_MAX:
-        return log_pb2.Record(value=value[:PREFIX_BYTES], original_size_bytes=len(value))
-    return log_pb2.Record(value=value)
+        return value[:PREFIX_BYTES], len(value)
+    return value, 0
 
 
 def _encode_exactly(document: Mapping[str, object]) -> bytes:

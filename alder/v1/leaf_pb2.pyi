@@ -108,16 +108,18 @@ class PositionsResponse(_message.Message):
     def __init__(self, shards: _Optional[_Iterable[_Union[ShardPositions, _Mapping]]] = ..., schema: _Optional[_Union[_common_pb2.Schema, _Mapping]] = ..., reached: _Optional[bool] = ...) -> None: ...
 
 class ColumnBinding(_message.Message):
-    __slots__ = ("name", "path", "sql_type", "types")
+    __slots__ = ("name", "path", "sql_type", "types", "overflow")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     SQL_TYPE_FIELD_NUMBER: _ClassVar[int]
     TYPES_FIELD_NUMBER: _ClassVar[int]
+    OVERFLOW_FIELD_NUMBER: _ClassVar[int]
     name: str
     path: str
     sql_type: str
     types: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., path: _Optional[str] = ..., sql_type: _Optional[str] = ..., types: _Optional[_Iterable[str]] = ...) -> None: ...
+    overflow: bool
+    def __init__(self, name: _Optional[str] = ..., path: _Optional[str] = ..., sql_type: _Optional[str] = ..., types: _Optional[_Iterable[str]] = ..., overflow: _Optional[bool] = ...) -> None: ...
 
 class Term(_message.Message):
     __slots__ = ("path", "operator", "values_json")

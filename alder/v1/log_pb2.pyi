@@ -35,18 +35,6 @@ class DeleteTopicResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
-class Record(_message.Message):
-    __slots__ = ("key", "value", "timestamp_us", "original_size_bytes")
-    KEY_FIELD_NUMBER: _ClassVar[int]
-    VALUE_FIELD_NUMBER: _ClassVar[int]
-    TIMESTAMP_US_FIELD_NUMBER: _ClassVar[int]
-    ORIGINAL_SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
-    key: bytes
-    value: bytes
-    timestamp_us: int
-    original_size_bytes: int
-    def __init__(self, key: _Optional[bytes] = ..., value: _Optional[bytes] = ..., timestamp_us: _Optional[int] = ..., original_size_bytes: _Optional[int] = ...) -> None: ...
-
 class AppendRequest(_message.Message):
     __slots__ = ("topic", "partition", "records")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
@@ -54,8 +42,8 @@ class AppendRequest(_message.Message):
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     topic: str
     partition: int
-    records: _containers.RepeatedCompositeFieldContainer[Record]
-    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ...) -> None: ...
+    records: bytes
+    def __init__(self, topic: _Optional[str] = ..., partition: _Optional[int] = ..., records: _Optional[bytes] = ...) -> None: ...
 
 class AppendResponse(_message.Message):
     __slots__ = ("token", "records")
@@ -87,9 +75,9 @@ class ReadResponse(_message.Message):
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     END_OFFSET_FIELD_NUMBER: _ClassVar[int]
     offset: int
-    records: _containers.RepeatedCompositeFieldContainer[Record]
+    records: bytes
     end_offset: int
-    def __init__(self, offset: _Optional[int] = ..., records: _Optional[_Iterable[_Union[Record, _Mapping]]] = ..., end_offset: _Optional[int] = ...) -> None: ...
+    def __init__(self, offset: _Optional[int] = ..., records: _Optional[bytes] = ..., end_offset: _Optional[int] = ...) -> None: ...
 
 class OffsetsRequest(_message.Message):
     __slots__ = ("topic",)

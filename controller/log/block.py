@@ -1,9 +1,9 @@
 """Blocks: how records lie on disk.
 
 A block holds consecutive records of one partition. Its key is (topic id, partition, first offset),
-so a partition is one ascending range of keys. Its value is a header and the records as one
-serialised ``AppendRequest``: of that form messages concatenate to a message, so that blocks are
-joined and read without a loop over records.
+so a partition is one ascending range of keys. Its value is a header and the records as one Arrow
+IPC stream with ``alder.records.SCHEMA``, compressed: blocks are joined, cut and read without a
+loop over records.
 
 The checksum covers key, header and records: a block that was damaged, or that lies under a key that
 is not its own, is never served.
@@ -20,7 +20,7 @@ _PARTITION: Final = struct.Struct(">16sI")
 _KEY: Final = struct.Struct(">16sIQ")
 _HEADER: Final = struct.Struct("<BIq")
 _CHECKSUM: Final = struct.Struct("<I")
-_VERSION: Final = 1
+_VERSION: Final = 2
 PAYLOAD_BEGIN: Final = _HEADER.size + _CHECKSUM.size
 
 
@@ -31,7 +31,7 @@ class Block:
     first_offset: int
     records: int
     first_timestamp_us: int
-    payload: bytes
+    payload: bytes | memoryview
 
     @property
     def end_offset(self) -> int:
@@ -69,7 +69,7 @@ def decode(topic: str, key: bytes, value: bytes) -> Block:
     _, partition, first_offset = _KEY.unpack(key)
     if len(value) < PAYLOAD_BEGIN:
         raise corrupt(topic, partition, first_offset, "its header is cut off")
-    header, payload = value[: _HEADER.size], value[PAYLOAD_BEGIN:]
+    header, payload = value[: _HEADER.size], memoryview(value)[PAYLOAD_BEGIN:]
     (checksum,) = _CHECKSUM.unpack_from(value, _HEADER.size)
     if checksum != _checksum(key, header, payload):
         raise corrupt(topic, partition, first_offset, "its checksum does not match")
@@ -91,5 +91,5 @@ def corrupt(topic: str, partition: int, offset: int, why: str) -> AlderError:
     )
 
 
-def _checksum(key: bytes, header: bytes, payload: bytes) -> int:
+def _checksum(key: bytes, header: bytes, payload: bytes | memoryview) -> int:
     return zlib.crc32(payload, zlib.crc32(header, zlib.crc32(key)))

@@ -16,8 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from alder.errors import AlderError, Reason
-from controller.log.appending import Submission
-from controller.log.block import Block
+from controller.log.appending import Payload, Submission
 from controller.log.storage import PlacedBlock
 from controller.log.topics import Bounds, Partition
 
@@ -129,27 +128,30 @@ class GroupCommitter:
             by_partition.setdefault(entry.partition, []).append(entry)
             ends.append(next_offsets[entry.partition])
         blocks = [
-            PlacedBlock(partition.topic.spec, partition.number, block)
+            block
             for partition, entries in by_partition.items()
-            for block in self._joined(partition.bounds.end, entries)
+            for block in self._joined(partition, [entry.payload for entry in entries])
         ]
         return ends, blocks
 
-    def _joined(self, first_offset: int, entries: list[Submission]) -> list[Block]:
+    def _joined(self, partition: Partition, payloads: list[Payload]) -> list[PlacedBlock]:
         """Blocks of consecutive payloads; small ones share a block."""
-        joined: list[Block] = []
-        parts: list[bytes] = []
-        records = size_bytes = 0
-        for index, entry in enumerate(entries):
-            parts.append(entry.payload.data)
-            records += entry.payload.records
-            size_bytes += entry.payload.size_bytes
-            last = index == len(entries) - 1
-            if last or size_bytes + entries[index + 1].payload.size_bytes > _JOINED_BYTES_MAX:
+        spec, number, first_offset = partition.topic.spec, partition.number, partition.bounds.end
+        joined: list[PlacedBlock] = []
+        parts: list[Payload] = []
+        size_bytes = 0
+        for index, payload in enumerate(payloads):
+            parts.append(payload)
+            size_bytes += payload.size_bytes
+            last = index == len(payloads) - 1
+            if last or size_bytes + payloads[index + 1].size_bytes > _JOINED_BYTES_MAX:
+                records = sum(part.records for part in parts)
                 first_us = self._timestamps.take(records)
-                joined.append(Block(first_offset, records, first_us, b"".join(parts)))
+                joined.append(
+                    PlacedBlock(spec, number, first_offset, records, first_us, tuple(parts))
+                )
                 first_offset += records
-                parts, records, size_bytes = [], 0, 0
+                parts, size_bytes = [], 0
         return joined
 
     def _acknowledge(self, entry: Submission, end: int) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """Sizes in bytes, of serialised messages; times in seconds."""
+    """Sizes in bytes, of a record its value and key, of a message its Arrow stream; times in s."""
 
     record_bytes_max: int = 16 << 20
     message_bytes_max: int = 40 << 20

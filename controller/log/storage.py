@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import pyarrow as pa
+
+from alder import arrow, records
 from alder.errors import AlderError
 from alder.rocks import FamilyOptions, Store, prefix_end
-from alder.v1 import log_pb2
 from controller.log import block as blocks
+from controller.log.appending import Payload, block_payload
 from controller.log.block import Block, block_key, corrupt, partition_prefix
 from controller.log.topics import Bounds, TopicSpec
 
@@ -22,7 +26,7 @@ _META: Final = "meta"
 _BLOCKS: Final = "blocks"
 _FAMILIES: Final = {
     _META: FamilyOptions(),
-    _BLOCKS: FamilyOptions(blobs=True, blobs_compressed=True, write_buffer_bytes=32 << 20),
+    _BLOCKS: FamilyOptions(blobs=True, write_buffer_bytes=32 << 20),
 }
 _TOPIC: Final = b"topic/"
 _BEGIN: Final = b"begin/"
@@ -32,11 +36,14 @@ _INT64: Final = struct.Struct(">q")
 
 @dataclass(frozen=True, slots=True)
 class PlacedBlock:
-    """A block and where it belongs."""
+    """A block that is to be written, and where it belongs."""
 
     topic: TopicSpec
     partition: int
-    block: Block
+    first_offset: int
+    records: int
+    first_timestamp_us: int
+    payloads: tuple[Payload, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,37 +91,49 @@ class LogStorage:
         """Writes blocks together. They are on disk when this returns."""
         batch = self._store.batch()
         for placed in group:
-            key = block_key(placed.topic.key, placed.partition, placed.block.first_offset)
-            batch.put(_BLOCKS, key, blocks.encode(key, placed.block))
+            block = Block(
+                placed.first_offset,
+                placed.records,
+                placed.first_timestamp_us,
+                block_payload(placed.payloads),
+            )
+            key = block_key(placed.topic.key, placed.partition, placed.first_offset)
+            batch.put(_BLOCKS, key, blocks.encode(key, block))
         self._store.write(batch, sync=True)
 
     def read(
         self, topic: TopicSpec, partition: int, offset: int, end: int, size_bytes_max: int
-    ) -> list[log_pb2.Record]:
-        """Records from ``offset`` on, before ``end``: ``size_bytes_max`` at most, but at least one.
+    ) -> bytes:
+        """Records from ``offset`` on, before ``end``, as the Arrow stream of a ``ReadResponse``.
 
-        Raises AlderError(CORRUPT) where a block is damaged or missing; where sound records come
-        before it, those are returned.
+        They have ``size_bytes_max`` at most, but there is at least one. Raises AlderError(CORRUPT)
+        where a block is damaged or missing; where sound records come before it, those are returned.
         """
-        found: list[log_pb2.Record] = []
+        found: list[pa.Table] = []
+        next_offset = offset
         room = size_bytes_max
         with closing(self._blocks(topic, partition, offset, end)) as following:
             for key, value in following:
-                if found and len(value) - blocks.PAYLOAD_BEGIN > room:
-                    break
                 try:
-                    records = _records(topic.name, partition, key, value, offset + len(found))
+                    table = _records(topic.name, partition, key, value, next_offset)
                 except AlderError:
                     if found:
                         break
                     raise
-                fitting, room = _fitting(records, room, at_least_one=not found)
-                found += fitting
-                if len(fitting) < len(records):
+                ends = np.cumsum(records.sizes_bytes(table) + records.FIXED_BYTES)
+                count = int(np.searchsorted(ends, room, side="right"))
+                if not found:
+                    count = max(count, 1)
+                if count:
+                    found.append(table.slice(0, count))
+                    room -= int(ends[count - 1])
+                    next_offset += count
+                # A block that is loaded to find that it does not fit costs as much as one served.
+                if count < table.num_rows or room < int(ends[-1]):
                     break
         if not found:
             raise corrupt(topic.name, partition, offset, "it is missing")
-        return found
+        return arrow.to_bytes(pa.concat_tables(found).combine_chunks())
 
     def expired_until(
         self, topic: TopicSpec, partition: int, bounds: Bounds, horizon_us: int
@@ -171,36 +190,25 @@ class LogStorage:
     ) -> Generator[tuple[bytes, bytes], None, None]:
         """The blocks that hold ``[offset, end)``, as stored."""
         prefix = partition_prefix(topic.key, partition)
-        first = self._store.floor(_BLOCKS, block_key(topic.key, partition, offset), prefix)
-        begin = first[0] if first is not None else block_key(topic.key, partition, offset)
-        return self._store.scan(_BLOCKS, begin, block_key(topic.key, partition, end))
+        begin = block_key(topic.key, partition, offset)
+        first = self._store.floor(_BLOCKS, begin, prefix)
+        if first is not None:
+            yield first
+            begin = first[0] + b"\0"
+        yield from self._store.scan(_BLOCKS, begin, block_key(topic.key, partition, end))
 
 
-def _records(
-    topic: str, partition: int, key: bytes, value: bytes, offset: int
-) -> list[log_pb2.Record]:
+def _records(topic: str, partition: int, key: bytes, value: bytes, offset: int) -> pa.Table:
     """The records of a stored block from ``offset`` on, with their timestamps."""
     block = blocks.decode(topic, key, value)
     if not block.first_offset <= offset < block.end_offset:
         raise corrupt(topic, partition, offset, "it is missing")
-    message = log_pb2.AppendRequest.FromString(block.payload)
-    if len(message.records) != block.records:
+    try:
+        table = arrow.from_bytes(block.payload)
+    except AlderError as error:
+        raise corrupt(topic, partition, block.first_offset, error.message) from error
+    if table.num_rows != block.records or table.schema != records.SCHEMA:
         raise corrupt(topic, partition, block.first_offset, "its records don't add up")
     skipped = offset - block.first_offset
-    records = message.records[skipped:]
-    times = range(block.first_timestamp_us + skipped, block.end_timestamp_us)
-    for record, timestamp_us in zip(records, times, strict=True):
-        record.timestamp_us = timestamp_us
-    return records
-
-
-def _fitting(
-    records: list[log_pb2.Record], room: int, at_least_one: bool
-) -> tuple[list[log_pb2.Record], int]:
-    """The first records that fit in ``room`` bytes, and the room left."""
-    for index, record in enumerate(records):
-        size = record.ByteSize()
-        if size > room and not (at_least_one and index == 0):
-            return records[:index], room
-        room -= size
-    return records, room
+    times = np.arange(block.first_timestamp_us + skipped, block.end_timestamp_us, dtype=np.int64)
+    return table.slice(skipped).append_column(records.TIMESTAMP, pa.array(times))

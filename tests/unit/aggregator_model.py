@@ -241,7 +241,8 @@ def _expression(binding: leaf_pb2.ColumnBinding, present: list[str]) -> str:
     if not binding.types:
         pointer = paths.json_pointer(paths.split(binding.path)).replace("'", "''")
         return f"nullif(json_extract(\"_doc\"::JSON, '{pointer}'), 'null'::JSON)"
-    return value_expression(binding.path, present, binding.sql_type)
+    columns = {tag: quote(column_name(tag, binding.path)) for tag in present}
+    return value_expression(columns, binding.sql_type)
 
 
 class DirectoryModel:

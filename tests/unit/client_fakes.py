@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import duckdb
 import orjson
 import pyarrow as pa
+from log_records import Record, records_of
 
 from alder import arrow
 from alder.errors import AlderError, Reason
@@ -25,7 +26,7 @@ class Model:
     """The state of the fake server, and the errors that a test plants."""
 
     collections: dict[str, catalog_pb2.Collection] = field(default_factory=dict)
-    records: dict[str, list[log_pb2.Record]] = field(default_factory=dict)
+    records: dict[str, list[Record]] = field(default_factory=dict)
     appends: list[log_pb2.AppendRequest] = field(default_factory=list)
     queries: list[query_pb2.ExecuteRequest] = field(default_factory=list)
     timeouts_s: list[float | None] = field(default_factory=list)
@@ -72,8 +73,9 @@ class FakeLog:
             limit = self.model.append_error_after
             if limit is not None and len(self.model.appends) > limit:
                 raise AlderError(Reason.LIMIT, "the disk is full; make room")
-            self.model.records.setdefault(topic, []).extend(request.records)
-            count += len(request.records)
+            found = records_of(request)
+            self.model.records.setdefault(topic, []).extend(found)
+            count += len(found)
         end = len(self.model.records.get(topic, []))
         position = common_pb2.Position(source="log", partition=0, next_offset=end)
         return log_pb2.AppendResponse(

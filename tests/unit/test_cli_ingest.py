@@ -301,7 +301,7 @@ def test_an_error_says_how_much_was_stored(
 ) -> None:
     path = tmp_path / "big.jsonl"
     path.write_bytes(LINES * 10)
-    model.append_error_after = 150
+    model.append_error_after = 15
     result = run(server, "gh", str(path))
     assert result.exit_code == 1
     stored, _, rest = result.stderr.rpartition("(")[2].partition(" events were stored before)")

@@ -12,6 +12,7 @@ import pytest
 from client_fakes import Model, fake_server
 from hypothesis import given
 from hypothesis import strategies as st
+from log_records import records_of
 
 import alder.client as dbapi
 from alder.client import Connection, Token, TruncatedDocument, connect
@@ -52,11 +53,11 @@ def test_documents_arrive_in_order_and_the_token_names_the_end(
 
 def test_messages_are_bounded(connection: Connection, model: Model) -> None:
     large, small = b"x" * 400_000, b"{}"
-    connection.append("gh", [large] * 5 + [small] * 2500)
-    counts = [len(request.records) for request in model.appends]
-    assert counts == [2, 2, 1000, 1000, 501]
+    connection.append("gh", [large] * 5 + [small] * 20_500)
+    counts = [len(records_of(request)) for request in model.appends]
+    assert counts == [2, 2, 10_000, 10_000, 501]
     assert all(request.ByteSize() < 1_100_000 for request in model.appends)
-    assert model.documents("gh") == [large] * 5 + [small] * 2500
+    assert model.documents("gh") == [large] * 5 + [small] * 20_500
 
 
 def test_a_stream_of_documents_is_drawn_as_it_is_sent(connection: Connection) -> None:

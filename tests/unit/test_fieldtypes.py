@@ -62,7 +62,7 @@ def test_mixed_tags(tags: list[str], sql: str) -> None:
 def test_a_path_without_types_has_no_column() -> None:
     with pytest.raises(ValueError, match="no column"):
         fieldtypes.sql_type([])
-    assert fieldtypes.value_expression("p", [], "BIGINT") == "NULL::BIGINT"
+    assert fieldtypes.value_expression({}, "BIGINT") == "NULL::BIGINT"
 
 
 def _joined(columns: dict[str, list[object]]) -> list[object]:
@@ -71,7 +71,8 @@ def _joined(columns: dict[str, list[object]]) -> list[object]:
         name: pa.array(values, fieldtypes.arrow_type(tag))
         for tag, (name, values) in zip(tags, columns.items(), strict=True)
     }
-    expression = fieldtypes.value_expression('a"b', tags, fieldtypes.sql_type(tags))
+    by_tag = {tag: fieldtypes.quote(name) for tag, name in zip(tags, columns, strict=True)}
+    expression = fieldtypes.value_expression(by_tag, fieldtypes.sql_type(tags))
     with duckdb.connect() as connection:
         connection.register("rows", pa.table(arrays))
         return [

@@ -1,128 +1,14 @@
 """The embedded log: what is acknowledged is there, in order, bounded, and under one identity."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-import pytest
+from log_records import records_of
+from log_scenario import Clock, append, bounds, create, message, read, read_all, refused, use
 
-from alder.errors import AlderError, Reason
+from alder.errors import Reason
 from alder.v1 import log_pb2
-from controller.log import EmbeddedLog, LogSettings
-
-Scenario = Callable[[EmbeddedLog], Awaitable[None]]
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self, now_us: int = 1_000_000) -> None:
-        self.now_us = now_us
-
-    def __call__(self) -> int:
-        return self.now_us
-
-
-def use(path: Path, scenario: Scenario, clock: Clock | None = None, **limits: int) -> None:
-    """Runs a scenario on a log that is opened before and closed after."""
-
-    async def run() -> None:
-        log = EmbeddedLog(path / "log", clock or Clock(), LogSettings(**limits))
-        await log.start()
-        try:
-            await scenario(log)
-        finally:
-            await log.close()
-
-    asyncio.run(run())
-
-
-def message(*values: str, topic: str = "t", partition: int = 0) -> log_pb2.AppendRequest:
-    records = [log_pb2.Record(value=value.encode()) for value in values]
-    return log_pb2.AppendRequest(topic=topic, partition=partition, records=records)
-
-
-async def stream(*messages: log_pb2.AppendRequest) -> AsyncIterator[log_pb2.AppendRequest]:
-    for entry in messages:
-        yield entry
-
-
-async def append(log: EmbeddedLog, *messages: log_pb2.AppendRequest) -> dict[int, int]:
-    response = await log.append(stream(*messages))
-    assert response.records == sum(len(entry.records) for entry in messages)
-    assert all(position.source == "log" for position in response.token.positions)
-    return {position.partition: position.next_offset for position in response.token.positions}
-
-
-async def create(log: EmbeddedLog, partitions: int = 1, retention_ms: int = 0) -> str:
-    request = log_pb2.CreateTopicRequest(
-        topic="t", partitions=partitions, retention_ms=retention_ms
-    )
-    return (await log.create_topic(request)).topic_id
-
-
-async def read(
-    log: EmbeddedLog,
-    offset: int,
-    partition: int = 0,
-    size_bytes_max: int = 1 << 20,
-    wait_ms: int = 0,
-    topic_id: str = "",
-) -> log_pb2.ReadResponse:
-    return await log.read(
-        log_pb2.ReadRequest(
-            topic="t",
-            partition=partition,
-            offset=offset,
-            size_bytes_max=size_bytes_max,
-            wait_ms=wait_ms,
-            topic_id=topic_id,
-        )
-    )
-
-
-async def read_all(log: EmbeddedLog, partition: int = 0) -> list[log_pb2.Record]:
-    records: list[log_pb2.Record] = []
-    while found := (await read(log, len(records), partition)).records:
-        records += found
-    return records
-
-
-async def bounds(log: EmbeddedLog) -> list[tuple[int, int]]:
-    response = await log.offsets(log_pb2.OffsetsRequest(topic="t"))
-    return [(entry.begin_offset, entry.end_offset) for entry in response.partitions]
-
-
-async def refused(call: Awaitable[object], reason: Reason) -> AlderError:
-    with pytest.raises(AlderError) as caught:
-        await call
-    assert caught.value.reason is reason
-    return caught.value
-
-
-def test_records_come_back_whole_and_in_order(tmp_path: Path) -> None:
-    async def scenario(log: EmbeddedLog) -> None:
-        await create(log, partitions=2)
-        records = [
-            log_pb2.Record(key=b"k", value=b"one"),
-            log_pb2.Record(value=b"", original_size_bytes=99),
-            log_pb2.Record(value=b"\x00\xff"),
-        ]
-        first = log_pb2.AppendRequest(topic="t", partition=1, records=records[:2])
-        second = log_pb2.AppendRequest(partition=1, records=records[2:])
-        assert await append(log, first, second) == {1: 3}
-        found = await read(log, 0, partition=1)
-        assert (found.offset, found.end_offset) == (0, 3)
-        assert [(r.key, r.value, r.original_size_bytes) for r in found.records] == [
-            (b"k", b"one", 0),
-            (b"", b"", 99),
-            (b"", b"\x00\xff", 0),
-        ]
-        assert [r.value for r in (await read(log, 2, partition=1)).records] == [b"\x00\xff"]
-        assert (await read(log, 0, partition=0)).end_offset == 0
-        assert [r.timestamp_us for r in records] == [0, 0, 0], "the caller's message is untouched"
-
-    use(tmp_path, scenario)
+from controller.log import EmbeddedLog
 
 
 def test_each_call_gets_the_token_of_its_own_records(tmp_path: Path) -> None:
@@ -136,7 +22,7 @@ def test_each_call_gets_the_token_of_its_own_records(tmp_path: Path) -> None:
         values = [[r.value.decode() for r in await read_all(log, p)] for p in range(2)]
         assert sum(len(found) for found in values) == sum(len(call) for call in calls)
         for call, token in zip(calls, tokens, strict=True):
-            last = {entry.partition: entry.records[0].value.decode() for entry in call}
+            last = {entry.partition: records_of(entry)[0].value.decode() for entry in call}
             assert {p: values[p][offset - 1] for p, offset in token.items()} == last
 
     use(tmp_path, scenario)
@@ -160,7 +46,8 @@ def test_timestamps_strictly_increase_over_partitions_deletion_and_restart(tmp_p
         for index in range(values):
             token = await append(log, message("a", "b", partition=index % 2))
             for partition, end in token.items():
-                seen.extend(r.timestamp_us for r in (await read(log, end - 2, partition)).records)
+                found = records_of(await read(log, end - 2, partition))
+                seen.extend(r.timestamp_us for r in found)
 
     async def first(log: EmbeddedLog) -> None:
         await create(log, partitions=2)
@@ -184,37 +71,6 @@ def test_timestamps_strictly_increase_over_partitions_deletion_and_restart(tmp_p
     assert seen[-2:] == [9_000_000, 9_000_001]
     assert seen == sorted(set(seen))
     assert len(seen) == 18
-
-
-def test_reads_are_bounded_but_never_empty(tmp_path: Path) -> None:
-    async def scenario(log: EmbeddedLog) -> None:
-        await create(log)
-        await append(log, message(*("x" * 100 for _ in range(50))), message("y" * 5_000))
-        size = log_pb2.Record(value=b"x" * 100, timestamp_us=1_000_000).ByteSize()
-        sizes = {1: 1, size: 1, size * 2 - 1: 1, size * 2: 2, size * 7 + 3: 7}
-        for size_bytes_max, count in sizes.items():
-            for offset in (0, 13):
-                found = await read(log, offset, size_bytes_max=size_bytes_max)
-                assert len(found.records) == count, size_bytes_max
-        assert len((await read(log, 50, size_bytes_max=10)).records) == 1
-        assert len((await read(log, 40, size_bytes_max=4_000)).records) == 10
-
-    use(tmp_path, scenario)
-
-
-def test_a_long_message_becomes_blocks_that_read_as_one(tmp_path: Path) -> None:
-    values = [f"{index:04}" * 25 for index in range(200)]
-
-    async def scenario(log: EmbeddedLog) -> None:
-        await create(log)
-        await append(log, message(*values))
-        found = (await read(log, 0)).records
-        assert [r.value.decode() for r in found] == values
-        times = [r.timestamp_us for r in found]
-        assert times == list(range(times[0], times[0] + 200))
-        assert [r.value.decode() for r in (await read(log, 77)).records] == values[77:]
-
-    use(tmp_path, scenario, block_bytes_max=1_000)
 
 
 def test_limits_say_what_to_do_and_leave_the_log_usable(tmp_path: Path) -> None:
@@ -276,7 +132,7 @@ def test_a_topic_created_again_is_another_one(tmp_path: Path) -> None:
         await refused(read(log, 0, topic_id=first), Reason.IDENTITY_CHANGED)
         assert await bounds(log) == [(0, 0)]
         await append(log, message("new"))
-        found = (await read(log, 0, topic_id=second)).records
+        found = records_of(await read(log, 0, topic_id=second))
         assert [r.value for r in found] == [b"new"]
         await log.delete_topic(log_pb2.DeleteTopicRequest(topic="never was"))
 
@@ -317,7 +173,7 @@ def test_a_reader_waits_for_the_next_record(tmp_path: Path) -> None:
         await asyncio.sleep(0.01)
         assert not waiting.done(), "offset 0 is not what it waits for"
         await append(log, message("b"))
-        assert [r.value for r in (await waiting).records] == [b"b"]
+        assert [r.value for r in records_of(await waiting)] == [b"b"]
 
     use(tmp_path, scenario)
 
@@ -352,7 +208,7 @@ def test_retention_removes_whole_expired_blocks_only(tmp_path: Path) -> None:
         assert await bounds(log) == [(6, 8), (0, 0)]
         gone = await refused(read(log, 5), Reason.OUT_OF_RANGE)
         assert gone.metadata == {"begin_offset": "6"}
-        assert len((await read(log, 6)).records) == 2
+        assert len(records_of(await read(log, 6))) == 2
         clock.now_us = 2**50
         await log.truncate_expired()
         assert await bounds(log) == [(8, 8), (0, 0)]
@@ -361,7 +217,7 @@ def test_retention_removes_whole_expired_blocks_only(tmp_path: Path) -> None:
         assert await bounds(log) == [(8, 8), (0, 0)]
         clock.now_us = 0
         assert await append(log, message("c")) == {0: 9}
-        assert (await read(log, 8)).records[0].timestamp_us > 3_000_001
+        assert records_of(await read(log, 8))[0].timestamp_us > 3_000_001
 
     use(tmp_path, scenario, clock)
     use(tmp_path, reopened, clock)

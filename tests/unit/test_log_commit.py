@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
+from log_records import Record, appended, records_of
 
 from alder.errors import AlderError, Reason
 from alder.rocks import Batch, Store
@@ -25,13 +26,14 @@ class GatedStorage(LogStorage):
         self.groups: list[int] = []
 
     def write(self, group: Sequence[PlacedBlock]) -> None:
-        self.groups.append(sum(placed.block.records for placed in group))
+        self.groups.append(sum(placed.records for placed in group))
         assert self.gate.wait(10)
         if self.failure is not None:
             raise self.failure
         super().write(group)
 
 
+PAYLOAD_BYTES = len(appended(Record(b"x" * 100)))
 Scenario = Callable[[EmbeddedLog, GatedStorage], Awaitable[None]]
 
 
@@ -60,7 +62,7 @@ def use(path: Path, scenario: Scenario, **limits: int) -> None:
 
 async def stream(*values: str) -> AsyncIterator[log_pb2.AppendRequest]:
     for value in values:
-        yield log_pb2.AppendRequest(topic="t", records=[log_pb2.Record(value=value.encode())])
+        yield log_pb2.AppendRequest(topic="t", records=appended(Record(value.encode())))
 
 
 async def end(log: EmbeddedLog) -> int:
@@ -70,7 +72,7 @@ async def end(log: EmbeddedLog) -> int:
 
 async def values(log: EmbeddedLog) -> list[str]:
     request = log_pb2.ReadRequest(topic="t", size_bytes_max=1 << 20)
-    return [record.value.decode() for record in (await log.read(request)).records]
+    return [record.value.decode() for record in records_of(await log.read(request))]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -150,7 +152,7 @@ def test_a_group_is_bounded(tmp_path: Path) -> None:
         assert max(storage.groups) <= 10
         assert len(await values(log)) == 40
 
-    use(tmp_path, scenario, group_bytes_max=1_100)
+    use(tmp_path, scenario, group_bytes_max=10 * PAYLOAD_BYTES)
 
 
 def test_a_call_is_not_read_while_too_much_of_it_waits(tmp_path: Path) -> None:
@@ -159,7 +161,7 @@ def test_a_call_is_not_read_while_too_much_of_it_waits(tmp_path: Path) -> None:
     async def many() -> AsyncIterator[log_pb2.AppendRequest]:
         for number in range(200):
             pulled.append(number)
-            yield log_pb2.AppendRequest(topic="t", records=[log_pb2.Record(value=b"x" * 100)])
+            yield log_pb2.AppendRequest(topic="t", records=appended(Record(b"x" * 100)))
 
     async def scenario(log: EmbeddedLog, storage: GatedStorage) -> None:
         storage.gate.clear()
@@ -171,7 +173,7 @@ def test_a_call_is_not_read_while_too_much_of_it_waits(tmp_path: Path) -> None:
         assert (response.records, len(pulled)) == (200, 200)
         assert response.token.positions[0].next_offset == 200
 
-    use(tmp_path, scenario, call_bytes_max=1_100)
+    use(tmp_path, scenario, call_bytes_max=10 * PAYLOAD_BYTES)
 
 
 def test_all_calls_together_are_bounded(tmp_path: Path) -> None:
@@ -180,7 +182,7 @@ def test_all_calls_together_are_bounded(tmp_path: Path) -> None:
     async def some() -> AsyncIterator[log_pb2.AppendRequest]:
         for number in range(5):
             pulled.append(number)
-            yield log_pb2.AppendRequest(topic="t", records=[log_pb2.Record(value=b"x" * 100)])
+            yield log_pb2.AppendRequest(topic="t", records=appended(Record(b"x" * 100)))
 
     async def scenario(log: EmbeddedLog, storage: GatedStorage) -> None:
         storage.gate.clear()
@@ -191,7 +193,7 @@ def test_all_calls_together_are_bounded(tmp_path: Path) -> None:
         await asyncio.gather(*calls)
         assert await end(log) == 100
 
-    use(tmp_path, scenario, pending_bytes_max=1_100)
+    use(tmp_path, scenario, pending_bytes_max=10 * PAYLOAD_BYTES)
 
 
 def test_after_a_failed_write_the_log_takes_no_more(tmp_path: Path) -> None:
@@ -302,5 +304,5 @@ def test_closing_commits_what_is_queued_and_refuses_the_rest(tmp_path: Path) -> 
         assert await end(log) == accepted[0]
 
     accepted: list[int] = []
-    use(tmp_path, scenario, pending_bytes_max=1_100)
+    use(tmp_path, scenario, pending_bytes_max=10 * PAYLOAD_BYTES)
     use(tmp_path, reopened)

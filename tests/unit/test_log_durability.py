@@ -7,20 +7,27 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from log_records import Record, appended, records_of
 
+from alder import records
+from alder.arrow import to_bytes
 from alder.errors import AlderError, Reason
 from alder.rocks import FamilyOptions, Store
 from alder.v1 import log_pb2
 from controller.log import EmbeddedLog
+from controller.log.block import decode, encode
 
-FAMILIES = {"meta": FamilyOptions(), "blocks": FamilyOptions(blobs=True, blobs_compressed=True)}
+FAMILIES = {"meta": FamilyOptions(), "blocks": FamilyOptions(blobs=True)}
 ROOT = Path(__file__).parents[2]
 APPENDER = """
 import asyncio, sys
 from pathlib import Path
+from alder import records as log_records
 from alder.v1 import log_pb2
 from controller.log import EmbeddedLog
 
@@ -33,7 +40,7 @@ async def main(path, run):
         for number in range(100_000):
             values = [f"{run}-{task}-{number}-{n}" for n in range(1 + number % 3)]
             partition = (task + number) % 2
-            records = [log_pb2.Record(value=value.encode()) for value in values]
+            records = log_records.encode([value.encode() for value in values])
             async def one():
                 yield log_pb2.AppendRequest(topic="t", partition=partition, records=records)
             answer = await log.append(one())
@@ -64,7 +71,7 @@ async def append(log: EmbeddedLog, *values: str) -> None:
     for value in values:
 
         async def one(value: str = value) -> AsyncIterator[log_pb2.AppendRequest]:
-            yield log_pb2.AppendRequest(topic="t", records=[log_pb2.Record(value=value.encode())])
+            yield log_pb2.AppendRequest(topic="t", records=appended(Record(value.encode())))
 
         await log.append(one())
 
@@ -73,7 +80,7 @@ async def read(log: EmbeddedLog, offset: int, partition: int = 0) -> list[str]:
     request = log_pb2.ReadRequest(
         topic="t", partition=partition, offset=offset, size_bytes_max=1 << 20
     )
-    return [record.value.decode() for record in (await log.read(request)).records]
+    return [record.value.decode() for record in records_of(await log.read(request))]
 
 
 async def fill(log: EmbeddedLog) -> None:
@@ -172,6 +179,36 @@ def test_a_damaged_block_is_reported_and_never_served(tmp_path: Path) -> None:
         assert caught.value.reason is Reason.CORRUPT
         assert caught.value.metadata == {"topic": "t", "partition": "0", "offset": "2"}
         assert await read(log, 3) == ["d"]
+
+    use(tmp_path, check)
+
+
+@pytest.mark.parametrize(
+    ("payload", "why"),
+    [
+        (b"no stream", "not a valid Arrow stream"),
+        (to_bytes(pa.table({"value": pa.array([b"c"], pa.binary())})), "don't add up"),
+        (to_bytes(records.decode(appended(Record(b"c"), Record(b"d")))), "don't add up"),
+    ],
+)
+def test_a_block_whose_records_are_not_what_was_written_is_reported(
+    tmp_path: Path, payload: bytes, why: str
+) -> None:
+    use(tmp_path, fill)
+
+    def change(key: bytes, value: bytes) -> tuple[bytes, bytes]:
+        block = decode("t", key, value)
+        changed = replace(block, payload=payload) if offset_of(key) == 2 else block
+        return key, encode(key, changed)
+
+    damage(tmp_path, change)
+
+    async def check(log: EmbeddedLog) -> None:
+        assert await read(log, 0) == ["a", "b"]
+        with pytest.raises(AlderError, match=why) as caught:
+            await read(log, 2)
+        assert caught.value.reason is Reason.CORRUPT
+        assert caught.value.metadata["offset"] == "2"
 
     use(tmp_path, check)
 

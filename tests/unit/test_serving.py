@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from log_records import Record, appended, records_of
 
 from alder.errors import DETAILS_KEY, AlderError, Reason, from_rpc_error
 from alder.remote import RemoteCatalog, RemoteLog, open_channel
@@ -44,7 +45,7 @@ class FakeLog:
         async for request in requests:
             if request.topic == "refused":
                 raise AlderError(Reason.LIMIT, "too much")
-            self.appended.append(len(request.records))
+            self.appended.append(len(records_of(request)))
         token = common_pb2.PositionVector(
             positions=[common_pb2.Position(source="log", next_offset=sum(self.appended))]
         )
@@ -122,7 +123,7 @@ async def refused(call: Awaitable[object]) -> AlderError:
 
 async def requests(*topics: str) -> AsyncIterator[log_pb2.AppendRequest]:
     for topic in topics:
-        yield log_pb2.AppendRequest(topic=topic, records=[log_pb2.Record(value=b"x")])
+        yield log_pb2.AppendRequest(topic=topic, records=appended(Record(b"x")))
 
 
 def test_methods_follow_the_contract() -> None:

@@ -1,6 +1,6 @@
 """The log as a source: the columns of an answer become a batch, cut records go to quarantine."""
 
-from log_records import Record, read
+from log_records import Record, answered
 
 from alder.v1 import log_pb2
 from tailer.sources.log import to_batch
@@ -8,7 +8,7 @@ from tailer.sources.model import RawBatch, ReadLimits
 
 
 def batch_of(*records: Record, offset: int = 7, rows_max: int = 100) -> RawBatch:
-    response = log_pb2.ReadResponse(offset=offset, records=read(records), end_offset=99)
+    response = log_pb2.ReadResponse(offset=offset, records=answered(records), end_offset=99)
     limits = ReadLimits(
         size_bytes_max=1 << 20, rows_max=rows_max, record_size_bytes_max=1_000, prefix_bytes_max=4
     )

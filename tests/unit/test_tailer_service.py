@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from log_records import Record, read
+from log_records import Record, answered
 
 from alder.arrow import from_bytes
 from alder.catalog import Collection, Node, Shard, Snapshot, Source, SourcePartition
@@ -76,7 +76,7 @@ class FakeLog:
                 break
             found.append(record)
         return log_pb2.ReadResponse(
-            offset=request.offset, records=read(found), end_offset=len(records)
+            offset=request.offset, records=answered(found), end_offset=len(records)
         )
 
 
