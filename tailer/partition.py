@@ -49,7 +49,7 @@ class PartitionTask:
         self._executor = executor
         self._paths: frozenset[str] = frozenset()
         self._prepared: dict[core.Range, PreparedRange] = {}
-        self._events: asyncio.Queue[core.Event] = asyncio.Queue()
+        self._events: asyncio.Queue[tuple[core.Event, PreparedRange | None]] = asyncio.Queue()
         self._state, self._first_effects = core.start(_shard_map(collection))
         self._reading: asyncio.Task[None] | None = None
         self._read_error = ""
@@ -65,7 +65,9 @@ class PartitionTask:
             async with asyncio.TaskGroup() as tasks:
                 self._perform(tasks, self._first_effects)
                 while True:
-                    event = await self._events.get()
+                    event, prepared = await self._events.get()
+                    if prepared is not None:
+                        self._prepared[prepared.range] = prepared
                     before = self._state.error
                     self._state, effects = core.step(self._state, event)
                     if self._state.error not in {"", before}:
@@ -90,11 +92,11 @@ class PartitionTask:
         """Goes on with another shard map of the same collection."""
         if _shard_map(collection) != _shard_map(self.collection):
             self.collection = collection
-            self._events.put_nowait(core.MapChanged(_shard_map(collection)))
+            self._tell(core.MapChanged(_shard_map(collection)))
 
     def observe(self, idle_at: int, answers: LeafAnswers) -> None:
         """Compares with the leaves; one that lost a suffix is sent it again."""
-        self._events.put_nowait(core.Observed(idle_at, self._positions(answers)))
+        self._tell(core.Observed(idle_at, self._positions(answers)))
 
     def progress(self) -> tailer_pb2.PartitionProgress:
         """How far it is, and what keeps it from going on."""
@@ -134,7 +136,7 @@ class PartitionTask:
                 break
             except AlderError as error:
                 if error.reason is Reason.IDENTITY_CHANGED:
-                    self._events.put_nowait(core.Refused(error.message))
+                    self._tell(core.Refused(error.message))
                     return
                 if error.message != self._read_error:
                     logger.warning("%s can't be read, trying again: %s", self.name, error)
@@ -144,8 +146,11 @@ class PartitionTask:
         self._read_error = self.defect = ""
         self._records += prepared.records
         self._quarantined += prepared.quarantined
-        self._prepared[prepared.range] = prepared
-        self._events.put_nowait(core.RangeRead(effect.number, prepared.range))
+        self._tell(core.RangeRead(effect.number, prepared.range), prepared)
+
+    def _tell(self, event: core.Event, prepared: PreparedRange | None = None) -> None:
+        """Queues an event, with the rows that it speaks of: they are held from its step on."""
+        self._events.put_nowait((event, prepared))
 
     def _request(
         self, effect: core.Push, prepared: PreparedRange
@@ -177,9 +182,9 @@ class PartitionTask:
             )
         except AlderError as error:
             message = f"leaf {effect.leaf} did not take a push: {error.message}"
-            self._events.put_nowait(core.PushFailed(effect.number, message))
+            self._tell(core.PushFailed(effect.number, message))
         else:
-            self._events.put_nowait(core.Pushed(effect.number, results))
+            self._tell(core.Pushed(effect.number, results))
 
     async def _ask(self, effect: core.Ask) -> None:
         try:
@@ -187,14 +192,14 @@ class PartitionTask:
                 self._directory, self.collection, self._settings.ask_timeout_s
             )
         except AlderError as error:
-            self._events.put_nowait(core.AskFailed(effect.number, error.message))
+            self._tell(core.AskFailed(effect.number, error.message))
         else:
             self._paths = answers.paths
-            self._events.put_nowait(core.Positions(effect.number, self._positions(answers)))
+            self._tell(core.Positions(effect.number, self._positions(answers)))
 
     async def _wait(self, effect: core.Wait) -> None:
         await asyncio.sleep(self._settings.delay_s(effect.failures))
-        self._events.put_nowait(core.WaitOver(effect.number))
+        self._tell(core.WaitOver(effect.number))
 
     def _positions(self, answers: LeafAnswers) -> dict[int, int]:
         return answers.of_partition(self._source.name, self._partition.partition)
