@@ -1,7 +1,7 @@
 """Golden transcripts: commands in a text file, and below each what it printed.
 
-A file holds blocks: a command line (``name key=value ...``), a line ``----``, the expected output, an
-empty line. ``pytest --rewrite`` writes what was printed into the files; commit that only if you
+A file holds blocks: a command line (``name key=value ...``), a line ``----``, the expected output,
+an empty line. ``pytest --rewrite`` writes what was printed into the files; commit that only if you
 understand every difference.
 """
 

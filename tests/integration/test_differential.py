@@ -17,6 +17,7 @@ from reference import QueryGenerator, Reference, for_alder, same_rows
 from alder.client import Connection, Error, Token
 
 QUERIES = 300
+QUERIES_LONG = 3_000
 SHARD_COUNTS = (1, 2, 5)
 SEAL_ROWS = {"sealed": 1, "unsealed": 10**6, "half": 700}
 WAIT_S_MAX = 60.0
@@ -124,12 +125,12 @@ def _literal(value: object) -> str:
 
 @pytest.mark.parametrize("shards", SHARD_COUNTS)
 def test_generated_queries_equal_the_reference(
-    loaded: Loaded, truth: Reference, shards: int
+    loaded: Loaded, truth: Reference, shards: int, pytestconfig: pytest.Config
 ) -> None:
     types = {entry.name: entry.sql_type for entry in FIELDS}
     generator = QueryGenerator(2026, types, _samples(truth))
     differing = []
-    for number in range(QUERIES):
+    for number in range(QUERIES_LONG if pytestconfig.getoption("--long") else QUERIES):
         template, ordered = generator.query()
         sql = for_alder(template, _name(shards))
         expected = truth.rows(template)

@@ -19,6 +19,7 @@ from alder.v1 import leaf_pb2
 from leaf.core import Decision, PushHeader, ShardState, decide
 
 SEEDS = 1_000
+SEEDS_LONG = 20_000
 SEEDS_BROKEN = 60
 
 
@@ -50,16 +51,18 @@ def failing(rules: Rules, seeds: range) -> list[int]:
     return found
 
 
-def test_every_seed_keeps_the_invariants() -> None:
+@pytest.mark.timeout(3_600)
+def test_every_seed_keeps_the_invariants(pytestconfig: pytest.Config) -> None:
     answered = 0
-    for seed in range(SEEDS):
+    seeds = SEEDS_LONG if pytestconfig.getoption("--long") else SEEDS
+    for seed in range(seeds):
         world = World(seed)
         try:
             world.run()
         except Violation as violation:
             pytest.fail(f"seed {seed}: {violation}")
         answered += world.queries_answered
-    assert answered > 2 * SEEDS
+    assert answered > 2 * seeds
 
 
 def test_a_seed_is_a_whole_run() -> None:

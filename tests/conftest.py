@@ -1,12 +1,8 @@
-"""The option that rewrites golden files."""
-
-import sys
-from pathlib import Path
+"""Options of the test run."""
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the longer forms of tests")
     parser.addoption("--rewrite", action="store_true", help="write golden files anew")
