@@ -9,7 +9,7 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,bench,demo,dataframes]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,demo,dataframes]'
 	touch $@
 
 demo: setup
@@ -37,7 +37,9 @@ protos: setup
 	$(BIN)/python protos/generate.py
 
 bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python -m bench.spine $(BENCH_ARGS)
+	$(BIN)/python -m bench.jsonbench $(BENCH_ARGS)
 
 fix: setup
 	$(BIN)/ruff check --fix .
