@@ -2,9 +2,10 @@
 
 The leaves group and export the states of the aggregates; here states of equal keys combine and
 finalise, and the select list, HAVING, QUALIFY, ORDER BY and LIMIT run over the finished groups. An
-argument of a DISTINCT aggregate becomes one more key on the leaves and is aggregated here. Whatever
-doesn't fit exactly (an aggregate whose state can't travel, a type that would come out differently)
-makes no split, and the statement is gathered whole instead.
+argument of a DISTINCT aggregate becomes one more key on the leaves and is aggregated here; where
+one leaf has the whole collection, it counts the distinct values itself. Whatever doesn't fit
+exactly (an aggregate whose state can't travel, a type that would come out differently) makes no
+split, and the statement is gathered whole instead.
 """
 
 import re
@@ -16,13 +17,16 @@ import duckdb
 import pyarrow as pa
 
 from aggregator import pushdown, tree
+from aggregator.aggregation import described
 from aggregator.aliases import explicit, unaliased
 from aggregator.bind import Bound
+from aggregator.direct import Direct, direct, ending, top
 from aggregator.engine import Input, register
 from aggregator.functions import DISTINCT, EXPORTED, NUMERIC
 from aggregator.scope import Reference
 from aggregator.syntax import Parser
 from alder.fieldtypes import quote
+from alder.v1 import leaf_pb2
 
 PARTIALS: Final = "__partials"
 _ARRIVES_CHANGED = re.compile(r"\b(BIT|UNION|GEOMETRY|BIGNUM|TIME WITH TIME ZONE)\b")
@@ -31,12 +35,16 @@ _GROUPS: Final = "__groups"
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """One aggregate: the argument types are told by ``types_of``; a distinct one has a ``key``."""
+    """One aggregate: the argument types are told by ``types_of``; a distinct one has a ``key``.
+
+    A ``final`` one comes finished from the only leaf, in one row per group.
+    """
 
     function: str
     column: str
     types_of: tuple[str, ...]
     key: str = ""
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +60,22 @@ class Split:
     distinct_keys: tuple[str, ...]
     aggregates: tuple[Aggregate, ...]
     conditions: list[tree.Node]
+    aggregation: leaf_pb2.Aggregation | None = None
+    direct: Direct | None = None
+
+    @property
+    def partial(self) -> bool:
+        """True if results over parts of the rows may be put together."""
+        return not any(aggregate.final for aggregate in self.aggregates)
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The finishing SQL and the types of the gathered table."""
+    """The finishing SQL, the types of the gathered table and those of the result."""
 
     sql: str
     columns: tuple[tuple[str, str], ...]
+    types: tuple[str, ...] = ()
 
 
 class _NoSplit(Exception):
@@ -73,6 +89,7 @@ class _Splitter:
     aliases: set[str]
     functions: frozenset[str]
     prefix: str
+    sole: bool
     keys: dict[str, tuple[str, tree.Node]] = field(default_factory=dict)
     states: dict[str, tuple[Aggregate, tree.Node]] = field(default_factory=dict)
     arguments: dict[str, tree.Node] = field(default_factory=dict)
@@ -155,6 +172,11 @@ class _Splitter:
         if name not in DISTINCT or len(arguments) != 1 or node["filter"] is not None:
             raise _NoSplit
         argument = arguments[0]
+        if self.sole:
+            if name != "count":
+                raise _NoSplit
+            call = pushdown.over_rows(tree.named(node, ""))
+            return Aggregate(name, column, (), final=True), call
         known = tree.identity(argument)
         if known not in self.distinct:
             if self.distinct:
@@ -164,20 +186,29 @@ class _Splitter:
 
 
 def split(
-    bound: Bound, reference: Reference, functions: Iterable[str], parser: Parser
+    bound: Bound,
+    reference: Reference,
+    functions: Iterable[str],
+    parser: Parser,
+    sole: bool = False,
 ) -> Split | None:
-    """The two parts of an aggregate; None where the statement is none or doesn't fit."""
-    try:
-        return _split(bound, reference, frozenset(functions), parser)
-    except _NoSplit:
-        return None
+    """The two parts of an aggregate; None where the statement is none or doesn't fit.
+
+    ``sole``: one leaf has all rows.
+    """
+    for whole in (True, False) if sole else (False,):
+        try:
+            return _split(bound, reference, frozenset(functions), parser, whole)
+        except _NoSplit:
+            continue
+    return None
 
 
 def _split(
-    bound: Bound, reference: Reference, functions: frozenset[str], parser: Parser
+    bound: Bound, reference: Reference, functions: frozenset[str], parser: Parser, sole: bool
 ) -> Split | None:
     node = bound.node
-    splitter = _Splitter({reference.alias}, functions, bound.bindings.prefix)
+    splitter = _Splitter({reference.alias}, functions, bound.bindings.prefix, sole)
     items = [
         tree.named(item, name)
         for item, name in zip(node["select_list"], bound.columns or [], strict=True)
@@ -210,17 +241,36 @@ def _split(
     leaf = tree.select([*key_items, *states], rows, where, groups)
     probes = [tree.named(entry, name) for name, entry in splitter.arguments.items()]
     probe = tree.select([*key_items, *probes] or [tree.constant("INTEGER", "1")], rows)
-    direct = {**node, "select_list": items, "from_table": tree.table("rows", reference.alias)}
+    whole = {**node, "select_list": items, "from_table": tree.table("rows", reference.alias)}
+    calls = [(one, state) for one, state in splitter.states.values()]
+    aggregation = described(
+        keys,
+        [(one.column, state) for one, state in calls if not one.key],
+        conditions,
+        parser,
+        bound.bindings.field_of,
+    )
+    functions_by_column = {one.column: one.function for one, _ in calls if not one.key}
+    end = ending(outer, _GROUPS)
+    if sole and end is not None and aggregation is not None:
+        best = top(end, functions_by_column, parser)
+        if best is not None:
+            aggregation.top.CopyFrom(best)
+    results = dict.fromkeys((name for name, _ in splitter.keys.values()), "")
     return Split(
         table=PARTIALS,
         leaf_sql=parser.to_sql(leaf),
         probe_sql=parser.to_sql(probe),
-        direct_sql=parser.to_sql(direct),
+        direct_sql=parser.to_sql(whole),
         outer_sql=parser.to_sql(outer),
         keys=tuple(name for name, _ in splitter.keys.values()),
         distinct_keys=tuple(name for name, _ in splitter.distinct.values()),
-        aggregates=tuple(aggregate for aggregate, _ in splitter.states.values()),
+        aggregates=tuple(aggregate for aggregate, _ in calls),
         conditions=conditions,
+        aggregation=aggregation,
+        direct=None
+        if end is None
+        else direct(end, bound.columns or [], {**results, **functions_by_column}),
     )
 
 
@@ -321,10 +371,12 @@ def _finished(
     whole, parts = cursor.sql(split.direct_sql), cursor.sql(sql)
     if [str(entry) for entry in whole.types] != [str(entry) for entry in parts.types]:
         return None
-    return Finished(sql, restored)
+    return Finished(sql, restored, tuple(str(entry) for entry in whole.types))
 
 
 def _final(aggregate: Aggregate, types: dict[str, str]) -> str:
+    if aggregate.final:
+        return f"any_value({quote(aggregate.column)})"
     if aggregate.key:
         return f"{aggregate.function}(DISTINCT {quote(aggregate.key)})"
     arguments = ", ".join(f"'{types[probe]}'" for probe in aggregate.types_of)

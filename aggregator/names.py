@@ -15,7 +15,7 @@ from alder import paths
 from alder.fieldtypes import sql_type
 from alder.schema import Schema
 
-_SYSTEM_TYPES: Final = {
+SYSTEM_TYPES: Final = {
     "_id": "VARCHAR",
     "_time": "TIMESTAMP",
     "_source": "VARCHAR",
@@ -113,10 +113,10 @@ class Names:
 
     def _system(self, parts: Sequence[str]) -> Field | None:
         name = parts[0].lower()
-        if name not in _SYSTEM_TYPES:
+        if name not in SYSTEM_TYPES:
             return None
         if len(parts) == 1:
-            return Field(name, _SYSTEM_TYPES[name])
+            return Field(name, SYSTEM_TYPES[name])
         if name == "_doc":
             return self._known(parts[1:]) or Field(paths.join(list(parts[1:])), "JSON")
         return None

@@ -6,13 +6,14 @@ filtered columns and runs whole here. (b) and (e) run the same statement here ov
 gathered, so pushing filters, order and limit down can only save rows. (e) is always right.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from aggregator import aggregate, pushdown, security, tree
 from aggregator.aliases import explicit
 from aggregator.bind import Bound
+from aggregator.direct import Direct
 from aggregator.scope import Reference
 from aggregator.syntax import Parser
 from aggregator.terms import terms
@@ -39,12 +40,17 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The reads of a statement and the SQL that finishes it over the gathered tables."""
+    """The reads of a statement and the SQL that finishes it over the gathered tables.
+
+    ``direct`` and the SQL types of its columns: how it is finished without the engine where a leaf
+    has given one row per group.
+    """
 
     plan_class: str
     reads: tuple[Read, ...]
     sql: str
     user_names: Mapping[str, str]
+    direct: tuple[Direct, tuple[str, ...]] | None = None
 
 
 class Planner:
@@ -59,8 +65,10 @@ class Planner:
         """Releases the engine that tells types."""
         self._types.close()
 
-    def plan(self, bound: Bound, wanted_class: str) -> Plan:
+    def plan(self, bound: Bound, wanted_class: str, sole: Container[str] = ()) -> Plan:
         """The plan; ``wanted_class`` forces a class, "" takes the first that fits.
+
+        ``sole`` are the collections that one leaf has alone.
 
         Raises AlderError(INVALID_ARGUMENT) where a forced class can't run the statement.
         """
@@ -71,7 +79,7 @@ class Planner:
         pushed = pushdown.conditions(bound.node, bound.bindings)
         plan = None
         if wanted_class in {"", "a"}:
-            plan = self._aggregate(bound)
+            plan = self._aggregate(bound, sole)
         if plan is None and wanted_class in {"", "b"}:
             plan = self._scan(bound, pushed)
         if plan is None and wanted_class in {"", "e"}:
@@ -82,11 +90,17 @@ class Planner:
             )
         return plan
 
-    def _aggregate(self, bound: Bound) -> Plan | None:
+    def _aggregate(self, bound: Bound, sole: Container[str]) -> Plan | None:
         reference = pushdown.single_reference(bound.node, bound.bindings)
         if reference is None or bound.columns is None:
             return None
-        split = aggregate.split(bound, reference, self._catalog.aggregates, self._parser)
+        split = aggregate.split(
+            bound,
+            reference,
+            self._catalog.aggregates,
+            self._parser,
+            reference.collection in sole,
+        )
         if split is None:
             return None
         columns = [(name, entry.sql_type) for entry, name in reference.columns.items()]
@@ -94,8 +108,14 @@ class Planner:
         if finished is None:
             return None
         fragment = self._fragment(bound, reference, split.leaf_sql, split.conditions)
+        fragment.partial_aggregate = split.partial
+        if split.aggregation is not None:
+            fragment.aggregation.CopyFrom(split.aggregation)
         read = Read(reference.collection, split.table, fragment, finished.columns)
-        return Plan("a", (read,), finished.sql, bound.bindings.user_names())
+        direct = None
+        if split.direct is not None and not split.distinct_keys:
+            direct = split.direct, finished.types
+        return Plan("a", (read,), finished.sql, bound.bindings.user_names(), direct)
 
     def _scan(self, bound: Bound, pushed: Pushed) -> Plan | None:
         reference = pushdown.single_reference(bound.node, bound.bindings)

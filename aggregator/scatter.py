@@ -5,6 +5,7 @@ silently (I5). The bytes gathered by one query are bounded over all its leaves t
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -49,12 +50,27 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class LeafAnswer:
+    """One leaf's part in a fragment: its own time, and the time until its answer was here."""
+
+    leaf: str
+    shards: tuple[int, ...]
+    elapsed_us: int
+    waited_us: int
+    rows: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Gathered:
     """What the leaves answered to one fragment."""
 
     rows: pa.Table
     scans: tuple[leaf_pb2.ShardScan, ...]
-    elapsed_us: int
+    leaves: tuple[LeafAnswer, ...]
+
+
+_Answer = tuple[pa.Table, tuple[leaf_pb2.ShardScan, ...], LeafAnswer]
 
 
 class Schemas:
@@ -158,7 +174,8 @@ class Scatter:
     ) -> Gathered:
         """The answers of all shards to a fragment; ``request.shards`` is set per leaf."""
 
-        async def ask(leaf: str, shards: list[int]) -> tuple[pa.Table, leaf_pb2.FragmentTrailer]:
+        async def ask(leaf: str, shards: list[int]) -> _Answer:
+            begin_s = time.monotonic()
             own = leaf_pb2.FragmentRequest()
             own.CopyFrom(request)
             own.shards.extend(shards)
@@ -174,16 +191,46 @@ class Scatter:
                         parts.append(response.arrow)
                 if trailer is None:
                     raise AlderError(Reason.UNAVAILABLE, "the answer broke off; try again")
-            return await asyncio.to_thread(join_chunks, parts), trailer
+            waited_us = int((time.monotonic() - begin_s) * 1e6)
+            table = await asyncio.to_thread(join_chunks, parts)
+            size_bytes = sum(map(len, parts))
+            elapsed_us = trailer.elapsed_us
+            told = LeafAnswer(
+                leaf, tuple(shards), elapsed_us, waited_us, table.num_rows, size_bytes
+            )
+            return table, tuple(trailer.shards), told
 
         by_leaf = collection.shards_by_leaf()
         answers = await gather([ask(leaf, shards) for leaf, shards in by_leaf.items()])
-        scans = tuple(scan for _, trailer in answers for scan in trailer.shards)
+        scans = tuple(scan for _, shards, _ in answers for scan in shards)
         core.check_answers(
             [entry.shard for entry in collection.shards], [scan.shard for scan in scans]
         )
-        slowest_us = max((trailer.elapsed_us for _, trailer in answers), default=0)
-        return Gathered(pa.concat_tables([table for table, _ in answers]), scans, slowest_us)
+        tables = [table for table, _, _ in answers]
+        return Gathered(pa.concat_tables(tables), scans, tuple(told for _, _, told in answers))
+
+    async def check_index(
+        self, collection: Collection, seed: int, timeout_s: float
+    ) -> list[leaf_pb2.IndexCheck]:
+        """What the leaves find when they compare indexes with scans, by shard and path."""
+
+        async def ask(leaf: str, shards: list[int]) -> leaf_pb2.CheckIndexResponse:
+            request = leaf_pb2.CheckIndexRequest(
+                collection=collection.name,
+                collection_id=collection.collection_id,
+                shards=shards,
+                seed=seed,
+            )
+            async with _naming(collection, leaf, shards):
+                return await self._directory.leaf(leaf).check_index(request, timeout_s=timeout_s)
+
+        by_leaf = collection.shards_by_leaf()
+        answers = await gather([ask(leaf, shards) for leaf, shards in by_leaf.items()])
+        checks = [check for answer in answers for check in answer.checks]
+        core.check_answers(
+            [entry.shard for entry in collection.shards], {check.shard for check in checks}
+        )
+        return sorted(checks, key=lambda check: (check.shard, check.path))
 
 
 async def gather(calls: Sequence[Awaitable[T]]) -> list[T]:

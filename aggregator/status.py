@@ -9,7 +9,7 @@ from aggregator.scatter import gather
 from alder.catalog import LOG_SOURCE, Collection, Snapshot
 from alder.errors import AlderError
 from alder.interfaces import LogClient, NodeDirectory
-from alder.positions import PositionVector, cut
+from alder.positions import PartitionKey, PositionVector, cut
 from alder.schema import Schema
 from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, query_pb2, tailer_pb2
 
@@ -93,6 +93,16 @@ async def status(
         lags=lags,
         unreachable=sorted({*silent, *down}),
     )
+
+
+async def log_ends(
+    log: LogClient, collection: Collection, timeout_s: float
+) -> dict[PartitionKey, int]:
+    """The next offset of each log partition of a collection; empty where the log is silent."""
+    request = log_pb2.OffsetsRequest(topic=collection.name)
+    ends = await _attempt(log.offsets(request, timeout_s=timeout_s), timeout_s)
+    bounds = ends.partitions if ends is not None else ()
+    return {(LOG_SOURCE, entry.partition): entry.end_offset for entry in bounds}
 
 
 def _lags(

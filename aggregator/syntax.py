@@ -119,13 +119,13 @@ def too_deep() -> AlderError:
 
 
 def check_no_show(node: tree.Node) -> None:
-    """Raises AlderError(UNSUPPORTED) for DESCRIBE, SHOW and SUMMARIZE."""
+    """Raises AlderError(UNSUPPORTED) for DESCRIBE, SHOW and SUMMARIZE as parts of a query."""
     for part in tree.walk(node):
         if part.get("type") == "SHOW_REF":
             raise AlderError(
                 Reason.UNSUPPORTED,
-                "only SELECT is answered here, not DESCRIBE, SHOW or SUMMARIZE; "
-                "`alder collection show NAME` lists the fields of a collection",
+                "only SELECT is answered here, not SUMMARIZE, nor SHOW or DESCRIBE inside a query; "
+                "DESCRIBE NAME and SHOW TABLES are answered as statements of their own",
             )
 
 

@@ -87,6 +87,10 @@ class AlderError(Exception):
             key: _clipped(value, METADATA_BYTES_MAX) for key, value in metadata.items()
         }
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Worker processes raise it too, and an exception is rebuilt from its message otherwise."""
+        return _restored, (self.reason, self.message, self.metadata)
+
     @property
     def code(self) -> grpc.StatusCode:
         """The gRPC status code of the reason."""
@@ -99,6 +103,10 @@ class AlderError(Exception):
         info = ErrorInfo(reason=self.reason.value, domain=DOMAIN, metadata=self.metadata)
         status.details.add().Pack(info)
         return status
+
+
+def _restored(reason: Reason, message: str, metadata: Mapping[str, str]) -> AlderError:
+    return AlderError(reason, message, **metadata)
 
 
 def _clipped(text: str, size_bytes_max: int) -> str:

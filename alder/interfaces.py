@@ -83,6 +83,10 @@ class LeafClient(Protocol):
         self, request: leaf_pb2.DescribeLeafRequest, timeout_s: float | None = None
     ) -> leaf_pb2.DescribeLeafResponse: ...
 
+    async def check_index(
+        self, request: leaf_pb2.CheckIndexRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.CheckIndexResponse: ...
+
 
 class TailerClient(Protocol):
     """A tailer."""

@@ -191,6 +191,12 @@ class RemoteLeaf(_Stub):
         response: leaf_pb2.DescribeLeafResponse = await self._unary("describe", request, timeout_s)
         return response
 
+    async def check_index(
+        self, request: leaf_pb2.CheckIndexRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.CheckIndexResponse:
+        response: leaf_pb2.CheckIndexResponse = await self._unary("check_index", request, timeout_s)
+        return response
+
 
 class RemoteTailer(_Stub):
     """``TailerClient`` over gRPC."""

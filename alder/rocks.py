@@ -10,10 +10,11 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, cast
 
 from rocksdict import (
     BlockBasedOptions,
+    Cache,
     ColumnFamily,
     DBCompressionType,
     DBRecoveryMode,
@@ -22,6 +23,8 @@ from rocksdict import (
     RdictIter,
     ReadOptions,
     WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
 )
 
 from alder.errors import AlderError, Reason
@@ -31,14 +34,36 @@ from alder.errors import AlderError, Reason
 class FamilyOptions:
     """How a column family is kept. Blobs suit values of kilobytes and more.
 
-    ``blobs_compressed`` is for values that are not compressed already.
+    ``blobs_compressed`` is for values that are not compressed already. ``blobs_rewritten`` moves
+    what is left of old blob files to new ones; without it a file goes when all of it is deleted,
+    which suits keys that are deleted as they were flushed, in ranges.
     """
 
     blobs: bool = False
     blob_size_bytes_min: int = 4096
     blobs_compressed: bool = False
+    blobs_rewritten: bool = True
     compressed: bool = True
     write_buffer_bytes: int = 16 << 20
+
+
+class StoreMemory:
+    """The memory that all stores of a process share, so that many stores need no more than one."""
+
+    def __init__(self, block_cache_bytes: int, write_buffers_bytes: int) -> None:
+        """Write buffers beyond their limit are flushed early; writers never wait for that."""
+        self._cache = Cache(block_cache_bytes)
+        self._write_buffers = WriteBufferManager(write_buffers_bytes, False)
+
+    @property
+    def write_buffers_bytes(self) -> int:
+        """Bytes of all write buffers at the moment."""
+        return self._write_buffers.get_usage()
+
+    def limit(self, options: Options, table: BlockBasedOptions) -> None:
+        """Makes a store's options share this memory."""
+        table.set_block_cache(self._cache)
+        options.set_write_buffer_manager(self._write_buffers)
 
 
 _DEFAULT: Final = "default"
@@ -79,9 +104,13 @@ class Store:
     """One RocksDB. Calls block; they belong on worker threads."""
 
     def __init__(
-        self, path: Path, families: Mapping[str, FamilyOptions], strict_wal: bool = False
+        self,
+        path: Path,
+        families: Mapping[str, FamilyOptions],
+        strict_wal: bool = False,
+        memory: StoreMemory | None = None,
     ) -> None:
-        """Opens or creates the store.
+        """Opens or creates the store, with memory of its own where none is shared.
 
         A damaged write-ahead log is replayed up to the damage; with ``strict_wal`` that is an error
         unless only the last write is incomplete, for stores whose writes can't be had again.
@@ -90,12 +119,13 @@ class Store:
         """
         path.mkdir(parents=True, exist_ok=True)
         self._path = path
-        options = {name: _options(family) for name, family in families.items()}
-        database = _options(FamilyOptions())
+        options = {name: _options(family, memory) for name, family in families.items()}
+        database = _options(FamilyOptions(), memory)
         if strict_wal:
             database.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
         try:
-            self._db = Rdict(str(path), database, {**options, _DEFAULT: _options(FamilyOptions())})
+            default = _options(FamilyOptions(), memory)
+            self._db = Rdict(str(path), database, {**options, _DEFAULT: default})
         except Exception as error:
             raise _opening_error(path, error) from error
         self._families: dict[str, Rdict] = {
@@ -104,6 +134,7 @@ class Store:
         self._handles: dict[str, ColumnFamily] = {
             name: self._db.get_column_family_handle(name) for name in families
         }
+        self._unlogged = _unlogged_options()
 
     def handle(self, family: str) -> ColumnFamily:
         """The binding's handle of a column family."""
@@ -123,6 +154,24 @@ class Store:
             self._db.write(batch.raw)
         if sync:
             self.sync()
+
+    def write_unlogged(self, batch: Batch) -> None:
+        """Writes a batch that a crash loses unless :meth:`flush` came after it. Raises as write."""
+        with self._writing():
+            self._db.write(batch.raw, self._unlogged)
+
+    def flush(self, family: str) -> None:
+        """Brings all of a family to its files on disk. Does not hold the interpreter's lock.
+
+        Raises AlderError(UNAVAILABLE).
+        """
+        with self._writing():
+            self._families[family].flush()
+
+    def compact(self, family: str, begin: bytes, end: bytes) -> None:
+        """Frees the disk space of what was deleted in ``[begin, end)``. Raises as flush."""
+        with self._writing():
+            self._families[family].compact_range(begin, end)
 
     def sync(self) -> None:
         """Brings every earlier write to disk. Does not hold the interpreter's lock.
@@ -181,13 +230,20 @@ class Store:
         return sum(entry.stat().st_size for entry in self._path.iterdir() if entry.is_file())
 
     def close(self) -> None:
-        """Syncs and closes. Nothing may be running on the store."""
-        self.sync()
-        self._handles.clear()
-        for family in self._families.values():
-            family.close()
-        self._families.clear()
-        self._db.close()
+        """Syncs and closes. Nothing may be running on the store.
+
+        Raises AlderError(UNAVAILABLE) where the last writes did not reach the disk; it is closed
+        then, too.
+        """
+        try:
+            self.sync()
+        finally:
+            self._handles.clear()
+            families, self._families = list(self._families.values()), {}
+            with self._ending():
+                for family in families:
+                    family.close()
+                self._db.close()
 
     def _check_open(self) -> None:
         if not self._handles:
@@ -206,6 +262,11 @@ class Store:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         self._check_open()
+        with self._ending():
+            yield
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
@@ -227,13 +288,25 @@ def destroy(path: Path) -> None:
     Rdict.destroy(str(path), Options(raw_mode=True))
 
 
+class _Unlogged(Protocol):
+    """What WriteOptions has; the binding's stub says that it is a method."""
+
+    disable_wal: bool
+
+
+def _unlogged_options() -> WriteOptions:
+    options = WriteOptions()
+    cast(_Unlogged, options).disable_wal = True
+    return options
+
+
 def _read_options() -> ReadOptions:
     options = ReadOptions()
     options.set_verify_checksums(True)
     return options
 
 
-def _options(family: FamilyOptions) -> Options:
+def _options(family: FamilyOptions, memory: StoreMemory | None) -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.create_missing_column_families(True)
@@ -241,6 +314,8 @@ def _options(family: FamilyOptions) -> Options:
     options.set_keep_log_file_num(2)
     table = BlockBasedOptions()
     table.set_block_size(_BLOCK_BYTES)
+    if memory is not None:
+        memory.limit(options, table)
     options.set_block_based_table_factory(table)
     options.set_compression_type(
         DBCompressionType.lz4() if family.compressed else DBCompressionType.none()
@@ -248,7 +323,7 @@ def _options(family: FamilyOptions) -> Options:
     if family.blobs:
         options.set_enable_blob_files(True)
         options.set_min_blob_size(family.blob_size_bytes_min)
-        options.set_enable_blob_gc(True)
+        options.set_enable_blob_gc(family.blobs_rewritten)
         if family.blobs_compressed:
             options.set_blob_compression_type(DBCompressionType.lz4())
     return options

@@ -19,6 +19,7 @@ from alder.fieldtypes import column_name
 from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
 from leaf.births import OFFSET_BITS, OFFSET_MAX
+from leaf.format.meta import Index
 from leaf.segment import Segment
 
 Mask = NDArray[np.bool_]
@@ -28,6 +29,18 @@ EXACT_INT_MAX: Final = 1 << 53
 _OPERATORS: Final = frozenset({"=", "<", "<=", ">", ">=", "in"})
 _ID: Final = re.compile(r"(.*)/(\d{1,9})/(\d{1,15})\Z", re.DOTALL)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d(\.\d{1,6})?)?\Z")
+
+
+POSTINGS: Final = "postings"
+HASH_PAGES: Final = "hash pages"
+ZONE_MAP: Final = "zone map"
+ABSENT: Final = "absence"
+"""Access paths, as users read them; the last one: no row of the segment has the field."""
+_BY_INDEX: Final = {
+    Index.TERMS: POSTINGS,
+    Index.HASHES: HASH_PAGES,
+    Index.NONE: ZONE_MAP,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +88,41 @@ def conditions(fragment: leaf_pb2.Fragment) -> tuple[Condition, ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """The ascending numbers of the rows that can match, None for all, and what told them."""
+
+    rows: NDArray[np.int64] | None
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    mask: Mask
+    paths: tuple[str, ...]
+
+
 def candidates(
     segment: Segment, wanted: Iterable[Condition], scope: Scope
 ) -> NDArray[np.int64] | None:
     """The ascending numbers of the rows that can match; None for all. Raises CORRUPT."""
+    return narrowed(segment, wanted, scope).rows
+
+
+def narrowed(segment: Segment, wanted: Iterable[Condition], scope: Scope) -> Narrowed:
+    """The rows that can match and the access paths that were taken. Raises CORRUPT."""
     mask: Mask | None = None
+    paths: dict[str, None] = {}
     for condition in wanted:
         found = _condition_rows(segment, condition, scope)
         if found is not None:
-            mask = found if mask is None else mask & found
-    return None if mask is None or mask.all() else np.flatnonzero(mask)
+            mask = found.mask if mask is None else mask & found.mask
+            paths.update(dict.fromkeys(f"{path}({condition.path})" for path in found.paths))
+    rows = None if mask is None or mask.all() else np.flatnonzero(mask)
+    return Narrowed(rows, tuple(paths))
 
 
-def _condition_rows(segment: Segment, condition: Condition, scope: Scope) -> Mask | None:
+def _condition_rows(segment: Segment, condition: Condition, scope: Scope) -> _Found | None:
     if condition.path == "_time":
         return _time_rows(segment, condition)
     if condition.path == "_id":
@@ -98,19 +133,21 @@ def _condition_rows(segment: Segment, condition: Condition, scope: Scope) -> Mas
     if not tags:
         return None
     mask = np.zeros(segment.rows, dtype=bool)
+    paths: dict[str, None] = {}
     for tag in tags:
         name = column_name(tag, condition.path)
         if segment.has(name):
             found = _column_rows(segment, name, tag, condition, len(tags) > 1)
             if found is None:
                 return None
-            mask |= found
-    return mask
+            mask |= found.mask
+            paths.update(dict.fromkeys(found.paths))
+    return _Found(mask, tuple(paths) or (ABSENT,))
 
 
 def _id_rows(
     segment: Segment, condition: Condition, streams: Sequence[PartitionKey]
-) -> Mask | None:
+) -> _Found | None:
     """An id is ``source/partition/offset`` where there is no key; sources may hold slashes."""
     if condition.operator not in {"=", "in"}:
         return None
@@ -123,25 +160,26 @@ def _id_rows(
         if key in streams and int(match[3]) <= OFFSET_MAX:
             birth = streams.index(key) << OFFSET_BITS | int(match[3])
             mask |= segment.rows_in_zones("_birth", "=", birth)
-    return mask
+    return _Found(mask, (ZONE_MAP,))
 
 
 def _column_rows(
     segment: Segment, name: str, tag: str, condition: Condition, mixed: bool
-) -> Mask | None:
+) -> _Found | None:
     """A superset of the rows of one column; None where the values don't compare with it."""
     values = condition.values
     if not all(_comparable(value, tag, mixed) for value in values):
         return None
     if condition.operator in {"=", "in"} and tag != "float":
-        return segment.rows_equal(name, [int(v) if tag != "string" else v for v in values])
+        mask = segment.rows_equal(name, [int(v) if tag != "string" else v for v in values])
+        return _Found(mask, (_BY_INDEX[segment.index(name)],))
     operator = "=" if condition.operator == "in" else condition.operator
     if tag == "bool":
         return None
     mask = np.zeros(segment.rows, dtype=bool)
     for value in values:
         mask |= segment.rows_in_zones(name, operator, value)
-    return mask
+    return _Found(mask, (ZONE_MAP,))
 
 
 def _comparable(value: Scalar, tag: str, mixed: bool) -> bool:
@@ -156,7 +194,7 @@ def _comparable(value: Scalar, tag: str, mixed: bool) -> bool:
     return abs(value) < EXACT_INT_MAX
 
 
-def _time_rows(segment: Segment, condition: Condition) -> Mask | None:
+def _time_rows(segment: Segment, condition: Condition) -> _Found | None:
     mask = np.zeros(segment.rows, dtype=bool)
     for value in condition.values:
         if not isinstance(value, str) or not _TIME.match(value):
@@ -169,4 +207,4 @@ def _time_rows(segment: Segment, condition: Condition) -> Mask | None:
         micros = (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
         operator = "=" if condition.operator == "in" else condition.operator
         mask |= segment.rows_in_zones("_time", operator, micros)
-    return mask
+    return _Found(mask, (ZONE_MAP,))

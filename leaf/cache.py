@@ -27,22 +27,32 @@ class PageCache:
         """A number that no one else has, to begin keys with."""
         return next(self._scopes)
 
-    def get(self, key: Hashable, load: Callable[[], T], size_bytes: Callable[[T], int]) -> T:
-        """The block of this name, loaded where it is not at hand. Raises what ``load`` raises."""
+    def find(self, key: Hashable) -> object | None:
+        """The block of this name, if it is at hand."""
         with self._lock:
             found = self._blocks.get(key)
-            if found is not None:
-                self._blocks.move_to_end(key)
-                return cast(T, found[0])
-        block = load()
-        size = size_bytes(block)
+            if found is None:
+                return None
+            self._blocks.move_to_end(key)
+            return found[0]
+
+    def put(self, key: Hashable, block: object, size_bytes: int) -> None:
+        """Keeps a block, unless one of this name is here or it alone exceeds the budget."""
         with self._lock:
-            if key not in self._blocks and size <= self._bytes_max:
-                self._blocks[key] = (block, size)
-                self._bytes += size
+            if key not in self._blocks and size_bytes <= self._bytes_max:
+                self._blocks[key] = (block, size_bytes)
+                self._bytes += size_bytes
                 while self._bytes > self._bytes_max:
                     _, (_, freed) = self._blocks.popitem(last=False)
                     self._bytes -= freed
+
+    def get(self, key: Hashable, load: Callable[[], T], size_bytes: Callable[[T], int]) -> T:
+        """The block of this name, loaded where it is not at hand. Raises what ``load`` raises."""
+        found = self.find(key)
+        if found is not None:
+            return cast(T, found)
+        block = load()
+        self.put(key, block, size_bytes(block))
         return block
 
     @property

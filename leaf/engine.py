@@ -72,12 +72,7 @@ class Engine:
         try:
             connection.register(TABLE, physical)
             with cancellation.running(connection):
-                connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {projection_sql}")
-                relation = connection.sql(sql)
-                if relation is None:
-                    raise AlderError(Reason.INVALID_ARGUMENT, "a fragment must be a SELECT")
-                result: pa.Table = relation.to_arrow_table()
-            connection.execute("DROP VIEW rows")
+                result = _result(connection, projection_sql, sql)
             connection.unregister(TABLE)
             healthy = True
         except duckdb.Error as error:
@@ -115,6 +110,22 @@ class Engine:
         )
         connection.execute("SET lock_configuration = true")
         return connection
+
+
+def _result(connection: duckdb.DuckDBPyConnection, projection_sql: str, sql: str) -> pa.Table:
+    """The result over ``rows``: a common table expression costs less than a view where it fits."""
+    plain = sql.startswith("SELECT ")
+    if plain:
+        sql = f"WITH rows AS ({projection_sql}) {sql}"
+    else:
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {projection_sql}")
+    relation = connection.sql(sql)
+    if relation is None:
+        raise AlderError(Reason.INVALID_ARGUMENT, "a fragment must be a SELECT")
+    result: pa.Table = relation.to_arrow_table()
+    if not plain:
+        connection.execute("DROP VIEW rows")
+    return result
 
 
 def query_error(error: duckdb.Error) -> AlderError:

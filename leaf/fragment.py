@@ -1,10 +1,12 @@
 """Runs a fragment over the views of some shards at one cut.
 
-The rows alive at the cut are gathered, narrowed by what indexes know (a superset, I3), and handed
-to the engine in one table; the fragment's own predicate decides.
+An aggregation that is simple enough runs in the kernels. For everything else the rows alive at the
+cut are gathered, narrowed by what indexes know (a superset, I3), and handed to the engine in one
+table; the fragment's own predicate decides. Where results of parts may be put together, those of
+sealed segments are kept, and a segment whose result is at hand isn't read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -13,20 +15,35 @@ from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
 from leaf import births
-from leaf.access import Condition, Scope, candidates, conditions
+from leaf.access import Scope, conditions, narrowed
 from leaf.bindings import Projection, engine_names, projection
 from leaf.engine import Cancellation, Engine
-from leaf.pieces import ColumnNeeds, alive_piece, holders, piece_table
+from leaf.kernels.aggregation import Work
+from leaf.kernels.columns import Holder, Reading
+from leaf.kernels.kernels import Kernels
+from leaf.partials import Partials, fingerprint, rows_key
+from leaf.pieces import alive_piece, holders, piece_table
 from leaf.segment import Segment
 from leaf.view import ShardView
 from leaf.visibility import Horizon, horizon
 
 
 @dataclass(frozen=True, slots=True)
-class FragmentLimits:
-    """What one fragment may use."""
+class FragmentTools:
+    """What fragments run with; ``scan_bytes_max`` bounds the rows that one may gather."""
 
+    engine: Engine
+    kernels: Kernels
+    partials: Partials
     scan_bytes_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentMode:
+    """Which of the ways that give the same rows may be taken."""
+
+    memoise: bool = True
+    kernels: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +59,9 @@ def run_fragment(
     fragment: leaf_pb2.Fragment,
     cut: PositionVector | None,
     keyed: bool,
-    engine: Engine,
-    limits: FragmentLimits,
+    tools: FragmentTools,
     cancellation: Cancellation,
+    mode: FragmentMode,
 ) -> FragmentResult:
     """The answer of shards at a cut, or at their newest (``cut`` None).
 
@@ -57,62 +74,130 @@ def run_fragment(
             fields.setdefault(path, set()).update(tags)
     _check_overflow(views, fragment)
     plan = projection(fragment.columns, fields, keyed)
-    tables = [plan.needs.schema().empty_table()]
-    scans = []
-    reading = _Reading(cut, plan.needs, conditions(fragment), keyed, cancellation)
-    for shard, view in sorted(views.items()):
-        pieces, scan = _read_shard(shard, view, reading)
-        tables.extend(pieces)
-        scans.append(scan)
-        if sum(table.nbytes for table in tables) > limits.scan_bytes_max:
-            raise AlderError(
-                Reason.LIMIT,
-                f"the query reads more than {limits.scan_bytes_max >> 20} MiB on one leaf; "
-                "name fewer columns or filter more",
-            )
-    physical = pa.concat_tables(tables)
-    _check_watched(plan, physical)
-    physical = physical.rename_columns(engine_names(physical.num_columns))
-    result = engine.run(physical, plan.sql, fragment.sql, cancellation)
-    return FragmentResult(result, tuple(scans))
+    name = fingerprint(fragment, keyed)
+    shards = [_Shard(number, view, cut) for number, view in sorted(views.items())]
+    if mode.kernels and fragment.HasField("aggregation"):
+        kernel_reading = Reading(fields, keyed, cancellation)
+        works = [work for shard in shards for work in shard.works]
+        table = tools.kernels.aggregate(fragment, name, plan, works, kernel_reading, mode.memoise)
+        if table is not None:
+            return FragmentResult(table, tuple(_kernel_scan(shard) for shard in shards))
+    memoise = mode.memoise and fragment.partial_aggregate and not plan.watched
+    reading = _Reading(fragment, plan, keyed, tools, cancellation, name, memoise)
+    return _engine_result(shards, reading)
+
+
+class _Shard:
+    """A shard at the cut: its pieces, each with what becomes of it."""
+
+    def __init__(self, number: int, view: ShardView, cut: PositionVector | None) -> None:
+        at = horizon_of(view, cut)
+        self.number = number
+        self.view = view
+        self.works = [
+            Work(Holder(holder, view.streams), alive_piece(holder, at)) for holder in holders(view)
+        ]
+
+    def scan(self) -> leaf_pb2.ShardScan:
+        """What is known before anything is read."""
+        return leaf_pb2.ShardScan(
+            shard=self.number,
+            positions=self.view.positions.to_proto(),
+            rows_total=sum(work.piece.rows_count for work in self.works),
+            segments_total=len(self.view.segments),
+            partials_hits=sum(work.hit for work in self.works),
+            partials_misses=sum(work.missed for work in self.works),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    cut: PositionVector | None
-    needs: ColumnNeeds
-    conditions: tuple[Condition, ...]
+    fragment: leaf_pb2.Fragment
+    plan: Projection
     keyed: bool
+    tools: FragmentTools
     cancellation: Cancellation
+    name: bytes
+    memoise: bool
+
+
+def _kernel_scan(shard: _Shard) -> leaf_pb2.ShardScan:
+    scan = shard.scan()
+    scan.rows_scanned = scan.rows_candidate = sum(work.rows_matched for work in shard.works)
+    scan.code_kernels = True
+    return scan
+
+
+def _engine_result(shards: Sequence[_Shard], reading: _Reading) -> FragmentResult:
+    needs, tools = reading.plan.needs, reading.tools
+    tables = [needs.schema().empty_table()]
+    partials: list[pa.Table] = []
+    scans = []
+    for shard in shards:
+        rest, kept, scan = _read_shard(shard, reading)
+        tables.extend(rest)
+        partials.extend(kept)
+        scans.append(scan)
+        if sum(table.nbytes for table in (*tables, *partials)) > tools.scan_bytes_max:
+            raise AlderError(
+                Reason.LIMIT,
+                f"the query reads more than {tools.scan_bytes_max >> 20} MiB on one leaf; "
+                "name fewer columns or filter more",
+            )
+    if len(tables) > 1 or not partials:
+        physical = pa.concat_tables(tables)
+        _check_watched(reading.plan, physical)
+        partials.append(_run(physical, reading))
+    return FragmentResult(pa.concat_tables(partials), tuple(scans))
+
+
+def _run(physical: pa.Table, reading: _Reading) -> pa.Table:
+    physical = physical.rename_columns(engine_names(physical.num_columns))
+    return reading.tools.engine.run(
+        physical, reading.plan.sql, reading.fragment.sql, reading.cancellation
+    )
 
 
 def _read_shard(
-    shard: int, view: ShardView, reading: _Reading
-) -> tuple[list[pa.Table], leaf_pb2.ShardScan]:
-    tables = []
-    at = horizon_of(view, reading.cut)
+    shard: _Shard, reading: _Reading
+) -> tuple[list[pa.Table], list[pa.Table], leaf_pb2.ShardScan]:
+    """The rows still to be aggregated, the partials of the others, and how it went."""
+    view, needs, partials = shard.view, reading.plan.needs, reading.tools.partials
+    tables, kept = [], []
+    wanted = conditions(reading.fragment)
     scope = Scope(view.schema.fields, reading.keyed, view.streams)
-    rows_total = rows_scanned = pruned = 0
-    for holder in holders(view):
+    rows_scanned = rows_candidate = pruned = 0
+    paths: dict[str, None] = {}
+    for work in shard.works:
         reading.cancellation.check()
-        piece = alive_piece(holder, at)
-        rows_total += piece.rows_count
-        if isinstance(holder, Segment):
-            found = candidates(holder, reading.conditions, scope)
-            pruned += found is not None and not len(found)
-            piece = piece.narrowed(found)
+        segment, piece = work.holder.rows, work.piece
+        key: Hashable = None
+        if isinstance(segment, Segment):
+            if reading.memoise and not partials.is_refused(reading.name):
+                key = (reading.name, *rows_key(segment, piece))
+                found = partials.find(key)
+                if isinstance(found, pa.Table):
+                    work.hit = True
+                    kept.append(found)
+                    continue
+            narrow = narrowed(segment, wanted, scope)
+            paths.update(dict.fromkeys(narrow.paths))
+            rows_candidate += segment.rows if narrow.rows is None else len(narrow.rows)
+            pruned += narrow.rows is not None and not len(narrow.rows)
+            piece = piece.narrowed(narrow.rows)
         rows_scanned += piece.rows_count
-        if piece.rows_count:
-            tables.append(piece_table(piece, view.streams, reading.needs))
-    scan = leaf_pb2.ShardScan(
-        shard=shard,
-        positions=view.positions.to_proto(),
-        rows_total=rows_total,
-        rows_scanned=rows_scanned,
-        segments_total=len(view.segments),
-        segments_pruned=pruned,
-    )
-    return tables, scan
+        if key is not None:
+            partial = _run(piece_table(piece, view.streams, needs), reading)
+            work.missed = partials.keep(reading.name, key, partial, piece.rows_count)
+            kept.append(partial)
+        elif piece.rows_count:
+            tables.append(piece_table(piece, view.streams, needs))
+    scan = shard.scan()
+    scan.rows_scanned = rows_scanned
+    scan.rows_candidate = rows_candidate
+    scan.segments_pruned = pruned
+    scan.access_paths.extend(paths)
+    return tables, kept, scan
 
 
 def horizon_of(view: ShardView, cut: PositionVector | None) -> Horizon:

@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from alder.errors import AlderError, Reason
+from alder.positions import PositionVector
 from alder.rocks import FamilyOptions
 from alder.v1 import common_pb2
 from leaf.visibility import Deaths
@@ -27,19 +28,24 @@ QUARANTINE: Final = "quarantine"
 
 FAMILIES: Final[Mapping[str, FamilyOptions]] = {
     META: FamilyOptions(write_buffer_bytes=4 << 20),
-    TAIL: FamilyOptions(blobs=True, compressed=False),
-    COLUMNS: FamilyOptions(blobs=True, compressed=False),
-    POSTINGS: FamilyOptions(blobs=True, compressed=False),
+    TAIL: FamilyOptions(blobs=True, compressed=False, blobs_rewritten=False),
+    COLUMNS: FamilyOptions(blobs=True, compressed=False, blobs_rewritten=False),
+    POSTINGS: FamilyOptions(blobs=True, compressed=False, blobs_rewritten=False),
     KEYS: FamilyOptions(),
     PARTIALS: FamilyOptions(write_buffer_bytes=4 << 20),
     QUARANTINE: FamilyOptions(blobs=True, write_buffer_bytes=4 << 20),
 }
+
+SEGMENT_FAMILIES: Final = (COLUMNS, POSTINGS)
+"""What a segment's blocks are in, under its number."""
 
 FORMAT: Final = b"1"
 FORMAT_KEY: Final = b"format"
 COUNTERS_KEY: Final = b"counters"
 SCHEMA_KEY: Final = b"schema"
 MANIFEST_KEY: Final = b"manifest"
+REBUILD_KEY: Final = b"rebuild"
+"""Where a replica stood before it was emptied; removed when it is there again."""
 STREAM_PREFIX: Final = b"stream:"
 TOMBSTONE_PREFIX: Final = b"tomb:"
 
@@ -165,6 +171,22 @@ def decode_manifest(data: bytes) -> Manifest:
         return Manifest(**fields)
     except (orjson.JSONDecodeError, TypeError, KeyError) as error:
         raise AlderError(Reason.CORRUPT, f"the manifest can't be read: {error}") from error
+
+
+def encode_positions(positions: PositionVector) -> bytes:
+    """A position vector as stored."""
+    return orjson.dumps(
+        [[source, partition, at] for (source, partition), at in positions.offsets.items()]
+    )
+
+
+def decode_positions(data: bytes) -> PositionVector:
+    """The inverse of :func:`encode_positions`; none for no bytes. Raises AlderError(CORRUPT)."""
+    try:
+        entries = orjson.loads(data) if data else []
+        return PositionVector({(source, partition): at for source, partition, at in entries})
+    except (orjson.JSONDecodeError, TypeError, ValueError) as error:
+        raise AlderError(Reason.CORRUPT, f"stored positions can't be read: {error}") from error
 
 
 def encode_deaths(deaths: Deaths) -> bytes:

@@ -1,13 +1,15 @@
 """Which shards a leaf has open: follows the catalog, opens what it owns, removes what it lost.
 
-A shard is closed only when nobody uses it any more; users hold it through :meth:`Shards.using`.
-Everything here runs on the event loop, opening and closing on worker threads.
+A shard is closed only when nobody uses it any more; users hold it through :meth:`Shards.using`. One
+that is damaged is emptied, for the tailers to fill it again, if its sources have their beginning
+still; else it stays as it is, closed, and queries are told why. Everything here runs on the event
+loop, opening and closing on worker threads.
 """
 
 import asyncio
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,8 +17,11 @@ from pathlib import Path
 from typing import Protocol
 
 from alder.catalog import Collection, Snapshot
-from alder.errors import AlderError
+from alder.errors import AlderError, Reason
+from alder.rocks import StoreMemory
 from leaf.cache import PageCache
+from leaf.history import History, WholeHistory
+from leaf.recovery import last_positions
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
 
@@ -50,14 +55,24 @@ class Shards:
     """The open shards of a node."""
 
     def __init__(
-        self, node_id: str, directory: Path, settings: LeafSettings, executor: Executor
+        self,
+        node_id: str,
+        directory: Path,
+        settings: LeafSettings,
+        executor: Executor,
+        history: History | None = None,
     ) -> None:
         self._node_id = node_id
         self._directory = directory
         self._settings = settings
         self._cache = PageCache(settings.cache_bytes)
         self._executor = executor
+        self._memory = StoreMemory(settings.block_cache_bytes, settings.write_buffers_bytes)
+        self._history = history or WholeHistory()
         self._open: dict[ShardKey, _Open] = {}
+        self._owned: Mapping[ShardKey, Collection] = {}
+        self._refusals: dict[ShardKey, AlderError] = {}
+        self._changing = asyncio.Lock()
 
     def get(self, key: ShardKey) -> Shard | None:
         """The shard, if it is open."""
@@ -86,50 +101,125 @@ class Shards:
                 if not entry.users:
                     entry.unused.set()
 
+    def collection(self, key: ShardKey) -> Collection | None:
+        """The collection of a shard that belongs here."""
+        return self._owned.get(key)
+
+    def refusal(self, keys: Iterable[ShardKey]) -> AlderError | None:
+        """Why one of these shards, which belong here, is not open."""
+        return next((self._refusals[key] for key in keys if key in self._refusals), None)
+
     async def follow(self, snapshot: Snapshot) -> None:
         """Opens and removes shards until they are those of the snapshot.
 
-        A shard that can't be opened is left out and logged; the next snapshot tries again.
+        A shard that can't be opened is left out and logged; :meth:`open_missing` tries again.
         """
         if not snapshot.revision:
             return
-        owned = _owned(snapshot, self._node_id)
-        for key in [key for key in self._open if key not in owned]:
-            await self._remove(key)
-        await asyncio.get_running_loop().run_in_executor(
-            self._executor, self._remove_strangers, owned
-        )
-        for key, collection in owned.items():
-            if key not in self._open:
-                await self._add(key, collection)
+        async with self._changing:
+            self._owned = _owned(snapshot, self._node_id)
+            for key in [key for key in self._open if key not in self._owned]:
+                await self._remove(key)
+            await asyncio.get_running_loop().run_in_executor(
+                self._executor, self._remove_strangers, self._owned
+            )
+            await self._add_missing()
+
+    async def open_missing(self) -> None:
+        """Tries again to open what belongs here and is not open."""
+        async with self._changing:
+            await self._add_missing()
+
+    async def reopen(self, key: ShardKey) -> None:
+        """Closes a shard once it is unused, and opens it again."""
+        async with self._changing:
+            if key in self._open:
+                await self._close(key)
+                await self._add(key, self._opened)
+
+    async def rebuild(self, key: ShardKey) -> None:
+        """Empties a shard once it is unused; it answers again when it is where it has been."""
+        async with self._changing:
+            if key in self._open:
+                await self._close(key)
+                await self._add(key, self._emptied)
 
     async def close(self) -> None:
         """Closes every shard once it is unused."""
-        for key in list(self._open):
-            entry = await self._taken(key)
-            await asyncio.get_running_loop().run_in_executor(self._executor, entry.shard.close)
+        async with self._changing:
+            self._owned = {}
+            for key in list(self._open):
+                await self._close(key)
 
-    async def _add(self, key: ShardKey, collection: Collection) -> None:
+    async def _add_missing(self) -> None:
+        self._refusals = {key: why for key, why in self._refusals.items() if key in self._owned}
+        for key in self._owned:
+            if key not in self._open:
+                await self._add(key, self._opened)
+
+    async def _add(self, key: ShardKey, make: Callable[[Path, Collection], Shard]) -> None:
+        collection = self._owned.get(key)
+        if collection is None:
+            return
         path = self._path(collection.name, key)
+        loop = asyncio.get_running_loop()
         try:
-            shard = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._opened, path, collection
-            )
+            try:
+                shard = await loop.run_in_executor(self._executor, make, path, collection)
+            except AlderError as error:
+                if error.reason is not Reason.CORRUPT:
+                    raise
+                await self._check_history(path, collection, error)
+                shard = await loop.run_in_executor(self._executor, self._emptied, path, collection)
         except (AlderError, OSError) as error:
             logger.error("shard %d of %s does not open: %s", key[1], collection.name, error)
+            if isinstance(error, AlderError):
+                self._refusals[key] = error
             return
+        self._refusals.pop(key, None)
         self._open[key] = _Open(shard, path)
 
+    async def _check_history(self, path: Path, collection: Collection, error: AlderError) -> None:
+        missing = await self._history.missing(collection)
+        if missing:
+            raise AlderError(
+                Reason.CORRUPT,
+                f"a shard of {collection.name} is damaged ({error.message}), and can't be built "
+                f"again, because {missing}; drop the collection, or put a sound copy of the "
+                "replica in its place",
+            ) from error
+        logger.error("the replica %s is built again from the log: %s", path, error)
+
     def _opened(self, path: Path, collection: Collection) -> Shard:
-        return Shard(path, collection.collection_id, collection.keyed, self._settings, self._cache)
+        return Shard(
+            path,
+            collection.collection_id,
+            collection.keyed,
+            self._settings,
+            self._cache,
+            self._memory,
+        )
+
+    def _emptied(self, path: Path, collection: Collection) -> Shard:
+        target = last_positions(path)
+        shutil.rmtree(path)
+        shard = self._opened(path, collection)
+        shard.rebuild_to(target)
+        return shard
+
+    async def _close(self, key: ShardKey) -> None:
+        """Closes a shard; what could not be written then is had again from the log."""
+        entry = await self._taken(key)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, entry.shard.close)
+        except AlderError as error:
+            logger.error("shard %s did not close well: %s", key, error)
 
     async def _remove(self, key: ShardKey) -> None:
-        entry = await self._taken(key)
-        logger.info("removing %s, which the catalog does not place here any more", entry.path)
-        await asyncio.get_running_loop().run_in_executor(self._executor, entry.shard.close)
-        await asyncio.get_running_loop().run_in_executor(
-            self._executor, shutil.rmtree, entry.path, True
-        )
+        path = self._open[key].path
+        logger.info("removing %s, which the catalog does not place here any more", path)
+        await self._close(key)
+        await asyncio.get_running_loop().run_in_executor(self._executor, shutil.rmtree, path, True)
 
     async def _taken(self, key: ShardKey) -> _Open:
         entry = self._open.pop(key)

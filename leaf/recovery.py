@@ -2,14 +2,17 @@
 
 A leaf does not fsync each push, so RocksDB may come back with less than was written. Losing the end
 is harmless: the positions that come back with it say so, and the tailer sends it again. Losing the
-middle is not, and shows as a gap in the block numbers between the manifest and the counters; the
-replica is then emptied and built again from the log, which is the truth.
+middle is not, and shows as a gap in the block numbers between the manifest and the counters; such a
+replica is refused, so that it can be emptied and built again from the log, which is the truth.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
 from alder.errors import AlderError, Reason
-from alder.rocks import Store, prefix_end
+from alder.positions import PositionVector
+from alder.rocks import Store, StoreMemory, prefix_end
 from alder.schema import Schema
 from alder.v1 import common_pb2
 from leaf import births, layout
@@ -31,10 +34,48 @@ class Recovered:
     segments: tuple[Segment, ...]
     tail: tuple[TailChunk, ...]
     tombstones: Tombstones
+    rebuild_to: PositionVector = field(default_factory=PositionVector)
+
+
+def open_replica(
+    path: Path, name: str, cache: PageCache, memory: StoreMemory | None
+) -> tuple[Store, Recovered]:
+    """Opens or creates the store of the shard ``name``.
+
+    Raises AlderError: CORRUPT where it can't be trusted, UNSUPPORTED for another format,
+    UNAVAILABLE where another process has it open.
+    """
+    store = Store(path, layout.FAMILIES, memory=memory)
+    try:
+        return store, recover(store, name, cache)
+    except AlderError:
+        store.close()
+        raise
+    except Exception as error:
+        store.close()
+        raise AlderError(Reason.CORRUPT, f"the store can't be read: {error}") from error
+
+
+def last_positions(path: Path) -> PositionVector:
+    """Where a closed replica stood, as far as it can still be read."""
+    try:
+        store = Store(path, layout.FAMILIES)
+    except AlderError:
+        return PositionVector()
+    try:
+        streams = _streams(store)
+    except AlderError:
+        return PositionVector()
+    finally:
+        store.close()
+    return PositionVector(
+        {(record.source, record.partition): record.next_offset for record in streams}
+    )
 
 
 def recover(store: Store, name: str, cache: PageCache) -> Recovered:
-    """Reads the store of the shard ``name`` and removes what an unfinished seal left in it.
+    """Reads the store of the shard ``name`` and removes what an unfinished seal or merge
+    left in it.
 
     Raises AlderError(CORRUPT) where what is there can't be a prefix of what was committed.
     """
@@ -51,7 +92,8 @@ def recover(store: Store, name: str, cache: PageCache) -> Recovered:
     tombstones = _tombstones(store, counters)
     _remove_orphans(store, manifest)
     segments = tuple(Segment(store, name, entry.segment, cache) for entry in manifest.segments)
-    return Recovered(streams, counters, manifest, schema, segments, tail, tombstones)
+    rebuild_to = layout.decode_positions(store.get(layout.META, layout.REBUILD_KEY) or b"")
+    return Recovered(streams, counters, manifest, schema, segments, tail, tombstones, rebuild_to)
 
 
 def _initialised(store: Store) -> Recovered:
@@ -125,12 +167,19 @@ def _tombstones(store: Store, counters: Counters) -> Tombstones:
 
 
 def _remove_orphans(store: Store, manifest: Manifest) -> None:
-    begin = layout.number_key(manifest.segment_next)
+    """Removes the blocks of every number that the manifest does not name."""
+    ends = [*(layout.number_key(entry.segment) for entry in manifest.segments), _NUMBERS_END]
     batch = store.batch()
-    for family in (layout.COLUMNS, layout.POSTINGS):
-        if next(iter(store.scan(family, begin)), None) is not None:
-            batch.delete_range(family, begin, b"\xff" * 9)
+    begin = layout.number_key(0)
+    for end in sorted(ends):
+        for family in layout.SEGMENT_FAMILIES:
+            if begin < end and next(iter(store.scan(family, begin, end)), None) is not None:
+                batch.delete_range(family, begin, end)
+        begin = end if end == _NUMBERS_END else layout.number_key(layout.number_of(end) + 1)
     store.write(batch)
+
+
+_NUMBERS_END: Final = b"\xff" * 9
 
 
 def stream_numbers(streams: tuple[StreamRecord, ...]) -> dict[tuple[str, int], int]:

@@ -4,12 +4,14 @@ A pure function without a store, so that it can run in another process and be co
 rows it came from. Rows are sorted by birth; a column without a value is left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from alder.arrow import from_bytes
 from alder.fieldtypes import split_column_name
@@ -30,12 +32,13 @@ from leaf.format.meta import (
     suffix,
 )
 from leaf.format.pages import PAGE_ROWS, encode_page
-from leaf.format.zonemap import Zone, zone_of
+from leaf.format.zonemap import Zone, zone_of, zone_of_codes
 from leaf.rows import SYSTEM_COLUMNS
 
 PAGE_BYTES_TARGET: Final = 1 << 20
 PAGE_ROWS_MIN: Final = 256
-_INDEXED_TAGS: Final = frozenset({"string", "int", "bool"})
+SAMPLE_ROWS: Final = 4096
+INDEXED_TAGS: Final = frozenset({"string", "int", "bool"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,10 @@ class Block:
     family: str
     suffix: bytes
     value: bytes
+
+
+Pages = tuple[tuple[Zone, ...], tuple[Block, ...]]
+"""The zones of all pages, and the pages that hold a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,46 +86,126 @@ def seal(tables: Sequence[pa.Table]) -> SealedSegment:
         if column.null_count == table.num_rows:
             continue
         values = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-        columns[name], parts = _seal_column(len(columns), name, values)
+        columns[name], parts = seal_column(len(columns), name, values)
         blocks.extend(parts)
-    changes = np.flatnonzero(np.diff(streams_of(births)))
-    last_births = births[[*changes.tolist(), len(births) - 1]]
-    meta = SegmentMeta(table.num_rows, tuple(last_births.tolist()), columns)
-    blocks.append(Block(layout.COLUMNS, META_SUFFIX, encode_meta(meta)))
+    blocks.append(meta_block(SegmentMeta(table.num_rows, last_births(births), columns)))
     return SealedSegment(table.num_rows, tuple(blocks))
 
 
-def _seal_column(number: int, name: str, values: pa.Array) -> tuple[ColumnMeta, list[Block]]:
-    tag = _tag_of(name)
-    blocks: list[Block] = []
-    index, bits, coded = Index.NONE, 0, False
-    stored = values
-    if tag in _INDEXED_TAGS:
-        terms = dictionary.encode(values.cast(pa.int64()) if tag == "bool" else values)
-        if dictionary.pays(len(values) - values.null_count, len(terms.terms)):
-            index, coded = Index.TERMS, tag == "string"
-            stored = terms.codes if coded else values
-            blocks = _term_blocks(number, terms)
-        elif tag == "string":
-            index = Index.HASHES
-            bits = postings.hash_bits(len(values) - values.null_count)
-            blocks = _hash_blocks(number, values, bits)
-    page_rows = _page_rows(stored)
-    zones = []
-    for page, begin in enumerate(range(0, len(values), page_rows)):
-        zone = _zone(tag, values.slice(begin, page_rows))
-        zones.append(zone)
-        if not zone.empty:
-            data = encode_page(stored.slice(begin, page_rows))
-            blocks.append(Block(layout.COLUMNS, suffix(number, PAGE, page), data))
-    return ColumnMeta(number, page_rows, coded, index, bits, tuple(zones)), blocks
+def last_births(births: NDArray[np.int64]) -> tuple[int, ...]:
+    """The largest birth of each stream among births that ascend."""
+    changes = np.flatnonzero(np.diff(streams_of(births)))
+    return tuple(births[[*changes.tolist(), len(births) - 1]].tolist())
 
 
-def _tag_of(name: str) -> str:
+def meta_block(meta: SegmentMeta) -> Block:
+    """The description of a segment, without which there is none."""
+    return Block(layout.COLUMNS, META_SUFFIX, encode_meta(meta))
+
+
+def seal_column(number: int, name: str, values: pa.Array) -> tuple[ColumnMeta, tuple[Block, ...]]:
+    """A column with at least one value, with the index that suits its values."""
+    tag = tag_of(name)
+    if tag == "string":
+        hashes = _hashes_if_distinct(values)
+        encoded = None if hashes is not None else dictionary.encode_if_it_pays(values)
+        if encoded is not None:
+            return coded_column(number, encoded)
+        return hashed_column(number, values, hashes)
+    if tag in INDEXED_TAGS:
+        encoded = dictionary.encode_if_it_pays(values.cast(pa.int64()))
+        if encoded is not None:
+            return _column(number, tag, values, Index.TERMS, 0, _term_blocks(number, encoded))
+    return _column(number, tag, values, Index.NONE, 0, [])
+
+
+def _hashes_if_distinct(values: pa.Array) -> NDArray[np.uint32] | None:
+    """The hashes of strings that can't have a dictionary; None where they may.
+
+    Strings are at least as many as their hashes. Hashes are looked at only where a sample hardly
+    repeats, because otherwise the dictionary is the cheaper test.
+    """
+    sample = values.slice(0, SAMPLE_ROWS).drop_null()
+    if 2 * pc.count_distinct(sample).as_py() <= len(sample):
+        return None
+    hashes = hash_strings(values.drop_null())
+    return None if dictionary.pays(len(hashes), len(np.unique(hashes))) else hashes
+
+
+def coded_column(number: int, encoded: dictionary.Encoded) -> tuple[ColumnMeta, tuple[Block, ...]]:
+    """A column of strings as codes into its terms."""
+    page_rows = page_rows_of(encoded.codes)
+    zones, pages = coded_pages(number, encoded, page_rows)
+    blocks = (*_term_blocks(number, encoded), *pages)
+    return ColumnMeta(number, page_rows, True, Index.TERMS, 0, zones), blocks
+
+
+def hashed_column(
+    number: int, values: pa.Array, hashes: NDArray[np.uint32] | None = None
+) -> tuple[ColumnMeta, tuple[Block, ...]]:
+    """A column of strings that hardly repeat; ``hashes`` where they are known."""
+    rows = np.flatnonzero(np.asarray(values.is_valid())).astype(np.uint32)
+    if hashes is None:
+        hashes = hash_strings(values.drop_null())
+    bits, blocks = hash_blocks(number, hashes, rows)
+    return _column(number, "string", values, Index.HASHES, bits, blocks)
+
+
+def hash_blocks(
+    number: int, hashes: NDArray[np.uint32], rows: NDArray[np.uint32]
+) -> tuple[int, list[Block]]:
+    """How many bits name a page, and the pages, for rows with these hashes."""
+    bits = postings.hash_bits(len(rows))
+    pages = postings.hash_pages(hashes, rows, bits)
+    return bits, [
+        Block(layout.POSTINGS, suffix(number, HASH_PAGE, page), data) for page, data in pages
+    ]
+
+
+def plain_pages(
+    number: int, tag: str, values: pa.Array, page_rows: int, first_page: int = 0
+) -> Pages:
+    """The pages of values from page ``first_page`` on, kept as they are."""
+    return _pages(number, values, page_rows, first_page, lambda page: _zone(tag, page))
+
+
+def coded_pages(number: int, encoded: dictionary.Encoded, page_rows: int) -> Pages:
+    """The pages of a coded column."""
+    terms = encoded.terms
+    return _pages(number, encoded.codes, page_rows, 0, lambda page: zone_of_codes(page, terms))
+
+
+def tag_of(name: str) -> str:
     """The type tag of a column; keys are strings to be found, documents are not."""
     if name in SYSTEM_COLUMNS:
         return "string" if name == "_key" else "json" if name == "_doc" else "system"
     return split_column_name(name)[0]
+
+
+def _column(
+    number: int, tag: str, values: pa.Array, index: Index, bits: int, blocks: list[Block]
+) -> tuple[ColumnMeta, tuple[Block, ...]]:
+    page_rows = page_rows_of(values)
+    zones, pages = plain_pages(number, tag, values, page_rows)
+    return ColumnMeta(number, page_rows, False, index, bits, zones), (*blocks, *pages)
+
+
+def _pages(
+    number: int,
+    stored: pa.Array,
+    page_rows: int,
+    first_page: int,
+    zone_of_page: Callable[[pa.Array], Zone],
+) -> Pages:
+    zones, blocks = [], []
+    for page, begin in enumerate(range(0, len(stored), page_rows), first_page):
+        values = stored.slice(begin, page_rows)
+        zone = zone_of_page(values)
+        zones.append(zone)
+        if not zone.empty:
+            data = encode_page(values)
+            blocks.append(Block(layout.COLUMNS, suffix(number, PAGE, page), data))
+    return tuple(zones), tuple(blocks)
 
 
 def _term_blocks(number: int, encoded: dictionary.Encoded) -> list[Block]:
@@ -130,13 +217,7 @@ def _term_blocks(number: int, encoded: dictionary.Encoded) -> list[Block]:
     ]
 
 
-def _hash_blocks(number: int, values: pa.Array, bits: int) -> list[Block]:
-    rows = np.flatnonzero(np.asarray(values.is_valid())).astype(np.uint32)
-    pages = postings.hash_pages(hash_strings(values.drop_null()), rows, bits)
-    return [Block(layout.POSTINGS, suffix(number, HASH_PAGE, page), data) for page, data in pages]
-
-
-def _page_rows(values: pa.Array) -> int:
+def page_rows_of(values: pa.Array) -> int:
     """Large values get fewer to a page, so that reading one row stays cheap."""
     rows = PAGE_ROWS
     bytes_per_row = values.nbytes / len(values)

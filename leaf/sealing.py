@@ -3,17 +3,20 @@
 Blocks of a segment are written in small batches (a large one would hold the interpreter's lock and
 the writer's queue) under a number that no manifest names yet. They count from the one commit on
 that names the segment and drops the tail blocks it replaces; before it they are garbage that the
-next opening removes, after it the tail blocks are.
+next opening removes, after it the tail blocks are. They do not go through the write-ahead log:
+their files are on disk before that commit. Each segment has files of its own, which go at once when
+the segment is deleted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from threading import RLock
 from typing import Final
 
-from alder.rocks import Batch, Store
+from alder.rocks import Store
 from leaf import layout
 from leaf.layout import Manifest, SegmentEntry
-from leaf.seal import SealedSegment
+from leaf.seal import Block, SealedSegment
 from leaf.tail import TailChunk
 
 BATCH_BYTES_MAX: Final = 1 << 20
@@ -28,24 +31,75 @@ class SealPlan:
     tail: tuple[TailChunk, ...]
 
 
-def segment_batches(store: Store, segment: int, sealed: SealedSegment) -> Iterator[Batch]:
-    """The writes of a segment's blocks, none much larger than BATCH_BYTES_MAX.
+class BlockWriter:
+    """Writes the blocks of a segment that no manifest names yet.
 
-    They begin by clearing the number, which an earlier attempt may have used.
+    ``lock`` is the store's, so that a seal and a merge that write at the same time do not share
+    files: the one that holds it for long flushes before and after.
     """
+
+    def __init__(self, store: Store, segment: int, lock: RLock) -> None:
+        self.segment: Final = segment
+        self._store = store
+        self._lock = lock
+        self._batch = store.batch()
+        self._size_bytes = 0
+
+    def put(self, blocks: Iterable[Block]) -> None:
+        """Writes blocks, in batches not much larger than BATCH_BYTES_MAX. Raises UNAVAILABLE."""
+        prefix = layout.number_key(self.segment)
+        for block in blocks:
+            self._batch.put(block.family, prefix + block.suffix, block.value)
+            self._size_bytes += len(block.value)
+            if self._batch.size_bytes >= BATCH_BYTES_MAX:
+                self._write()
+
+    def finish(self) -> int:
+        """Brings everything to disk and returns its bytes. Raises AlderError(UNAVAILABLE)."""
+        self._write()
+        flush_segments(self._store)
+        return self._size_bytes
+
+    def _write(self) -> None:
+        with self._lock:
+            self._store.write_unlogged(self._batch)
+        self._batch = self._store.batch()
+
+
+def flush_segments(store: Store) -> None:
+    """Brings what was written of segments to disk. Raises AlderError(UNAVAILABLE)."""
+    for family in layout.SEGMENT_FAMILIES:
+        store.flush(family)
+
+
+def remove_segments(store: Store, segments: Iterable[int]) -> None:
+    """Deletes all blocks under these numbers and frees their room. Raises UNAVAILABLE."""
+    ranges = [(layout.number_key(n), layout.number_key(n + 1)) for n in sorted(set(segments))]
+    if not ranges:
+        return
     batch = store.batch()
-    prefix = layout.number_key(segment)
-    for family in (layout.COLUMNS, layout.POSTINGS):
-        batch.delete_range(family, prefix, layout.number_key(segment + 1))
-    for block in sealed.blocks:
-        batch.put(block.family, prefix + block.suffix, block.value)
-        if batch.size_bytes >= BATCH_BYTES_MAX:
-            yield batch
-            batch = store.batch()
-    yield batch
+    for family in layout.SEGMENT_FAMILIES:
+        for begin, end in ranges:
+            batch.delete_range(family, begin, end)
+    store.write(batch)
+    flush_segments(store)
+    for family in layout.SEGMENT_FAMILIES:
+        for begin, end in ranges:
+            store.compact(family, begin, end)
+
+
+def remove_tail(store: Store, begin: int, end: int) -> None:
+    """Frees the room of tail blocks ``[begin, end)``, which are deleted. Raises UNAVAILABLE.
+
+    Flushing every family lets the write-ahead log go, which holds the blocks once more.
+    """
+    for family in layout.FAMILIES:
+        store.flush(family)
+    store.compact(layout.TAIL, layout.number_key(begin), layout.number_key(end))
 
 
 def published(manifest: Manifest, plan: SealPlan, sealed: SealedSegment) -> Manifest:
     """The manifest with the segment in it."""
     entry = SegmentEntry(plan.segment, sealed.rows, sealed.size_bytes)
-    return Manifest(plan.to_block, plan.segment + 1, (*manifest.segments, entry))
+    number_next = max(manifest.segment_next, plan.segment + 1)
+    return Manifest(plan.to_block, number_next, (*manifest.segments, entry))

@@ -29,7 +29,7 @@ from leaf.format.meta import (
     suffix,
 )
 from leaf.format.pages import decode_page
-from leaf.format.zonemap import Bound, may_hold
+from leaf.format.zonemap import Bound, Zone, may_hold
 from leaf.rows import column_type
 
 _BIRTHS_KEY = b"births"
@@ -55,6 +55,11 @@ class Segment:
         self._meta = decode_meta(data, self._what("its description"))
 
     @property
+    def number(self) -> int:
+        """Its number in the shard, which no other segment ever gets."""
+        return self._number
+
+    @property
     def rows(self) -> int:
         """Number of rows, dead ones included."""
         return self._meta.rows
@@ -63,6 +68,11 @@ class Segment:
     def last_births(self) -> Rows:
         """The largest birth of each stream in it."""
         return np.asarray(self._meta.last_births, dtype=np.int64)
+
+    @property
+    def scope(self) -> int:
+        """A number that no other opened segment has, to begin names in the cache with."""
+        return self._scope
 
     def births(self) -> Rows:
         """The births of all rows, ascending. Raises AlderError(CORRUPT)."""
@@ -73,6 +83,62 @@ class Segment:
     def has(self, column: str) -> bool:
         """True if a row has a value in this column."""
         return column in self._meta.columns
+
+    def index(self, column: str) -> Index:
+        """How equality finds the rows of a column that it has."""
+        return self._meta.columns[column].index
+
+    def zones(self, column: str) -> Sequence[Zone]:
+        """The zones of the pages of a column that it has."""
+        return self._meta.columns[column].zones
+
+    def reopened(self, cache: PageCache) -> "Segment":
+        """The same segment, its description read again, with another cache. Raises CORRUPT."""
+        return Segment(self._store, self._name, self._number, cache)
+
+    def entries(self, name: str) -> tuple[pa.Array, Rows] | None:
+        """What the index of a column files under what: keys (terms, or hashes) and their rows.
+
+        None where the stored index contradicts itself. Raises CORRUPT.
+        """
+        meta = self._meta.columns[name]
+        if meta.index is Index.TERMS:
+            found = self._term_postings(name, meta)
+            offsets = found.offsets.astype(np.int64)
+            counts = offsets[1:] - offsets[:-1]
+            whole = not len(counts) or (offsets[0], offsets[-1]) == (0, len(found.rows))
+            terms = self._terms(name, meta)
+            if not whole or (counts < 0).any() or len(counts) != len(terms):
+                return None
+            numbers = np.repeat(np.arange(len(counts)), counts)
+            return terms.take(pa.array(numbers)), found.rows.astype(np.int64)
+        what = self._what(f"the postings of column {name!r}")
+        blocks = (
+            self._stored(layout.POSTINGS, suffix(meta.number, HASH_PAGE, page))
+            for page in range(1 << meta.hash_bits)
+        )
+        pages = [postings.hash_entries(data, what) for data in blocks if data is not None]
+        if not pages:
+            return None
+        hashes, rows = (np.concatenate([page[part] for page in pages]) for part in (0, 1))
+        if (hashes[1:] < hashes[:-1]).any():
+            return None
+        return pa.array(hashes), rows.astype(np.int64)
+
+    def repeats(self, column: str) -> bool:
+        """True if the values of a column it has are few for its rows."""
+        return self._meta.columns[column].index is Index.TERMS
+
+    def encoded(self, name: str) -> dictionary.Encoded | None:
+        """A column it has as terms and codes; None where it isn't kept so. Raises CORRUPT.
+
+        Nothing of it is cached here: who asks keeps what is made of it.
+        """
+        meta = self._meta.columns[name]
+        if not meta.coded:
+            return None
+        pages = [self._codes(name, meta, page) for page in range(len(meta.zones))]
+        return dictionary.Encoded(self._terms(name, meta), pa.concat_arrays(pages))
 
     def column(self, name: str, rows: Rows | None) -> pa.ChunkedArray:
         """A column it has, all of it or the rows of ascending numbers. Raises CORRUPT."""
@@ -129,13 +195,19 @@ class Segment:
         key = suffix(meta.number, PAGE, page)
 
         def load() -> pa.Array:
-            data = self._block(layout.COLUMNS, key)
-            if not meta.coded:
-                return decode_page(data, kind, what)
-            codes = decode_page(data, pa.int32(), what)
-            return self._terms(name, meta).take(codes)
+            if meta.coded:
+                return self._terms(name, meta).take(self._codes(name, meta, page))
+            return decode_page(self._block(layout.COLUMNS, key), kind, what)
 
         return self._cached(key, load, lambda array: int(array.nbytes))
+
+    def _codes(self, name: str, meta: ColumnMeta, page: int) -> pa.Array:
+        zone = meta.zones[page]
+        if zone.empty:
+            return pa.nulls(zone.rows, pa.int32())
+        what = self._what(f"page {page} of column {name!r}")
+        data = self._block(layout.COLUMNS, suffix(meta.number, PAGE, page))
+        return decode_page(data, pa.int32(), what)
 
     def _terms(self, name: str, meta: ColumnMeta) -> pa.Array:
         key = suffix(meta.number, TERMS)

@@ -6,6 +6,8 @@ fragments and upkeep have threads of their own, so that a slow query delays no p
 
 import asyncio
 import logging
+import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial, reduce
@@ -18,10 +20,15 @@ from alder.positions import PositionVector
 from alder.schema import Schema
 from alder.v1 import common_pb2, leaf_pb2
 from leaf.answers import describe_shard, fragment_responses
-from leaf.core import Decision, PushHeader
+from leaf.check import Means, check_shards
 from leaf.engine import Cancellation, Engine
-from leaf.fragment import FragmentLimits, run_fragment
+from leaf.fragment import FragmentMode, FragmentTools, run_fragment
+from leaf.history import History, WholeHistory
+from leaf.kernels.kernels import Kernels
 from leaf.ownership import Follower, ShardKey, Shards
+from leaf.partials import Partials
+from leaf.pushes import apply_all
+from leaf.repair import Repair, check_complete
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
 from leaf.signal import Signal
@@ -31,6 +38,8 @@ from leaf.workers import SealWorkers
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 INTERRUPT_INTERVAL_S: Final = 0.05
+CHECK_SHARE_OF_DEADLINE: Final = 0.8
+"""What of its deadline a check of indexes uses, so that what it found still arrives."""
 
 
 class Leaf:
@@ -43,7 +52,14 @@ class Leaf:
         follower: Follower,
         settings: LeafSettings | None = None,
         seal_executor: Executor | None = None,
+        history: History | None = None,
+        disk_free_bytes: Callable[[], int] | None = None,
     ) -> None:
+        """``history`` tells whether a damaged shard can be built again (default: it always can).
+
+        ``disk_free_bytes`` tells the room on the disk (default: asks the operating system).
+        """
+        history = history or WholeHistory()
         self._node_id = node_id
         self._directory = directory
         self._follower = follower
@@ -52,18 +68,28 @@ class Leaf:
         self._query_threads = ThreadPoolExecutor(self._settings.query_threads, "leaf-query")
         self._upkeep_threads = ThreadPoolExecutor(2, "leaf-upkeep")
         self._engine = Engine(self._settings.query_memory_bytes)
-        self._shards = Shards(node_id, directory, self._settings, self._upkeep_threads)
+        self._shards = Shards(node_id, directory, self._settings, self._upkeep_threads, history)
         self._moved = Signal()
         self._closing = False
+        self._checking = asyncio.Lock()
         self._workers = SealWorkers(self._settings.seal_workers, seal_executor)
+        self._repair = Repair(
+            self._shards,
+            history,
+            self._upkeep_threads,
+            self._settings.repair_retry_s,
+            self._moved.notify,
+        )
         self._upkeep = Upkeep(
             self._shards,
             self._workers,
             self._upkeep_threads,
-            self._settings.sync_interval_s,
+            self._settings,
+            disk_free_bytes or (lambda: shutil.disk_usage(directory).free),
             self._moved.notify,
+            self._repair.suspect,
         )
-        self._limits = FragmentLimits(self._settings.scan_bytes_max)
+        self._tools = _tools(self._engine, self._settings)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -72,7 +98,7 @@ class Leaf:
         await self._shards.follow(self._follower.snapshot)
         self._tasks = [
             asyncio.create_task(self._follow(), name="leaf-follow"),
-            asyncio.create_task(self._upkeep.sync_forever(), name="leaf-sync"),
+            asyncio.create_task(self._upkeep.run_forever(), name="leaf-upkeep"),
         ]
 
     async def close(self) -> None:
@@ -82,6 +108,7 @@ class Leaf:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._upkeep.drain()
+        await self._repair.drain()
         await self._shards.close()
         self._workers.close()
         for pool in (self._apply_threads, self._query_threads, self._upkeep_threads):
@@ -94,6 +121,7 @@ class Leaf:
         """Applies a push to each of its shards; see leaf.proto. Each shard decides for itself."""
         keys = [(request.collection_id, part.shard) for part in request.shards]
         self._check_open()
+        self._upkeep.check_room()
         await self._wait_for(
             lambda: self._knows(request) and all(self._shards.get(key) for key in keys),
             self._settings.follow_wait_s,
@@ -105,7 +133,7 @@ class Leaf:
                 shards = {}
             epoch = 0 if collection is None else collection.epoch
             response = await self._in(
-                self._apply_threads, lambda: _apply_all(request, shards, epoch)
+                self._apply_threads, lambda: apply_all(request, shards, epoch)
             )
         self._moved.notify()
         for key in keys:
@@ -153,7 +181,7 @@ class Leaf:
         :func:`leaf.fragment.run_fragment` raises.
         """
         self._check_open()
-        started_s = asyncio.get_running_loop().time()
+        started_s = time.monotonic()
         cut = None if request.latest else PositionVector.from_proto(request.at)
         keys = await self._keys(request.collection_id, request.shards)
         await self._wait_for(lambda: self._knows(request), self._settings.follow_wait_s)
@@ -164,9 +192,13 @@ class Leaf:
             await self._catch_up(keys, cut, timeout_s)
         with self._shards.using(keys) as shards:
             if len(shards) < len(keys):
-                raise self._not_owner(request.collection)
-            responses = await self._run(request, collection, shards, cut, timeout_s)
-        elapsed_s = asyncio.get_running_loop().time() - started_s
+                raise self._shards.refusal(keys) or self._not_owner(request.collection)
+            check_complete(shards)
+            try:
+                responses = await self._run(request, collection, shards, cut, timeout_s)
+            except AlderError as error:
+                raise self._repair.noticed(error, keys) from error
+        elapsed_s = time.monotonic() - started_s
         responses[-1].trailer.elapsed_us = round(elapsed_s * 1e6)
         for response in responses:
             yield response
@@ -204,6 +236,37 @@ class Leaf:
             )
         return leaf_pb2.DescribeLeafResponse(node_id=self._node_id, shards=descriptions)
 
+    async def check_index(
+        self, request: leaf_pb2.CheckIndexRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.CheckIndexResponse:
+        """Compares indexes with scans; see leaf.proto. One check at a time runs here.
+
+        Raises AlderError: NOT_OWNER, DEADLINE.
+        """
+        self._check_open()
+        keys = await self._keys(request.collection_id, request.shards)
+        limit_s = self._settings.check_time_s_max
+        if timeout_s is not None:
+            limit_s = min(limit_s, CHECK_SHARE_OF_DEADLINE * timeout_s)
+        end_s = time.monotonic() + limit_s
+        cancellation = Cancellation()
+        means = Means(
+            self._tools,
+            cancellation,
+            lambda: time.monotonic() > end_s,
+            self._settings.check_values_max,
+            request.seed,
+        )
+        async with self._checking:
+            with self._shards.using(keys) as shards:
+                collection = self._collection(request.collection, request.collection_id)
+                if collection is None or len(shards) < len(keys):
+                    raise self._shards.refusal(keys) or self._not_owner(request.collection)
+                views = {number: shard.view for (_, number), shard in shards.items()}
+                call = partial(check_shards, views, collection.keyed, means)
+                checks = await self._interruptible(call, cancellation, timeout_s)
+        return leaf_pb2.CheckIndexResponse(checks=checks)
+
     async def _run(
         self,
         request: leaf_pb2.FragmentRequest,
@@ -215,14 +278,19 @@ class Leaf:
         cancellation = Cancellation()
         views = {number: shard.view for (_, number), shard in shards.items()}
         keyed, fragment = collection.keyed, request.fragment
+        mode = FragmentMode(not request.no_memoised_partials, not request.no_code_kernels)
 
         def answer() -> list[leaf_pb2.FragmentResponse]:
-            result = run_fragment(
-                views, fragment, cut, keyed, self._engine, self._limits, cancellation
-            )
+            result = run_fragment(views, fragment, cut, keyed, self._tools, cancellation, mode)
             return fragment_responses(result)
 
-        future = asyncio.get_running_loop().run_in_executor(self._query_threads, answer)
+        return await self._interruptible(answer, cancellation, timeout_s)
+
+    async def _interruptible(
+        self, call: Callable[[], T], cancellation: Cancellation, timeout_s: float | None
+    ) -> T:
+        """Runs a call on a thread for queries; its shards stay in use until it has ended."""
+        future = asyncio.get_running_loop().run_in_executor(self._query_threads, call)
         try:
             await asyncio.wait({future}, timeout=timeout_s)
         finally:
@@ -321,25 +389,7 @@ class Leaf:
             raise
 
 
-def _apply_all(
-    request: leaf_pb2.ApplyRequest, shards: Mapping[ShardKey, Shard], epoch: int
-) -> leaf_pb2.ApplyResponse:
-    response = leaf_pb2.ApplyResponse()
-    for part in request.shards:
-        shard = shards.get((request.collection_id, part.shard))
-        decision = Decision(leaf_pb2.APPLY_STATUS_NOT_OWNER, 0)
-        if shard is not None:
-            push = PushHeader(
-                request.collection_id,
-                request.epoch,
-                request.source,
-                request.partition,
-                request.source_identity,
-                part.from_offset,
-                part.to_offset,
-            )
-            decision = shard.apply(push, epoch, part.rows, part.quarantine, request.overflow)
-        response.shards.add(
-            shard=part.shard, status=decision.status, next_offset=decision.next_offset
-        )
-    return response
+def _tools(engine: Engine, settings: LeafSettings) -> FragmentTools:
+    partials = Partials(settings.partials_bytes)
+    kernels = Kernels(engine, partials, settings.codes_bytes, settings.dictionary_bytes)
+    return FragmentTools(engine, kernels, partials, settings.scan_bytes_max)

@@ -11,6 +11,18 @@ class LeafSettings:
     """Rows of live tail from which on they are sealed into a segment."""
     seal_bytes: int = 64 << 20
     """Bytes of live tail from which on they are sealed, whatever their number."""
+    seal_age_s: float = 60.0
+    """Age of the live tail from which on it is sealed, if it has ``seal_rows_min`` rows."""
+    seal_rows_min: int = 1024
+    """Rows below which the live tail is never sealed for its age."""
+    merge_factor: int = 8
+    """Segments of about the same size that are merged into one; 0: none are."""
+    segment_rows_max: int = 1 << 20
+    """Rows that a segment may get by merging."""
+    segment_bytes_max: int = 256 << 20
+    """Bytes on disk that a segment may get by merging."""
+    merge_retry_s: float = 60.0
+    """Time after which a merge that failed is tried again."""
     tail_bytes_max: int = 512 << 20
     """Bytes of live tail from which on pushes wait for the sealing."""
     room_wait_s: float = 20.0
@@ -19,6 +31,16 @@ class LeafSettings:
     """Processes that seal; started with the first seal."""
     cache_bytes: int = 256 << 20
     """Decoded pages that are kept for queries."""
+    codes_bytes: int = 256 << 20
+    """Codes and numbers of columns that are kept for the kernels."""
+    dictionary_bytes: int = 256 << 20
+    """Distinct values that the kernels' codes stand for."""
+    partials_bytes: int = 128 << 20
+    """Partial aggregates of sealed segments that are kept for queries that come again."""
+    block_cache_bytes: int = 32 << 20
+    """Blocks of RocksDB that all shards of a process keep."""
+    write_buffers_bytes: int = 128 << 20
+    """What all shards of a process may hold in RocksDB's write buffers; beyond it they flush."""
     query_threads: int = 4
     """Fragments that run at the same time; others wait their turn."""
     query_memory_bytes: int = 2 << 30
@@ -29,6 +51,12 @@ class LeafSettings:
     """Pushes that are applied at the same time."""
     sync_interval_s: float = 1.0
     """Time between two syncs of a shard's WAL; a crash loses at most this, and it is sent again."""
+    disk_free_bytes_min: int = 256 << 20
+    """Free bytes on the disk below which no rows are taken; queries go on."""
+    retry_s: float = 5.0
+    """Time between two attempts to open a shard, or to go on after a write that failed."""
+    repair_retry_s: float = 300.0
+    """Time before a shard that was searched for damage is searched again."""
     follow_wait_s: float = 2.0
     """How long a call waits for a collection that the catalog has announced elsewhere already."""
     catch_up_wait_s: float = 5.0
@@ -37,3 +65,7 @@ class LeafSettings:
     """Rows that a push may hold for one shard."""
     quarantine_list_max: int = 10_000
     """Quarantined records that are listed per shard where the caller states no limit."""
+    check_time_s_max: float = 60.0
+    """How long a check of indexes may run; it then says what it has not compared."""
+    check_values_max: int = 16
+    """Values per field and segment of which a check of indexes makes predicates."""

@@ -5,10 +5,9 @@ writer at a time; readers take :attr:`Shard.view`, which is replaced only after 
 never wait and never see a part of a push. A failed commit leaves the view as it was.
 """
 
-import logging
-import shutil
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,23 +15,24 @@ import pyarrow as pa
 
 from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
-from alder.rocks import Batch, Store
+from alder.rocks import Batch, StoreMemory
 from alder.v1 import common_pb2
 from leaf import layout
 from leaf.cache import PageCache
 from leaf.change import Change, change_of, stream_record
 from leaf.core import Decision, PushHeader, ShardState, applied, decide
 from leaf.layout import Manifest, StreamRecord
-from leaf.recovery import Recovered, recover, stream_numbers
+from leaf.merge import MergePolicy, choose_merges
+from leaf.merging import Compute, MergePlan, merge_stored, merged_entries
+from leaf.recovery import open_replica, stream_numbers
 from leaf.rows import PushedRows, parse_quarantine, parse_rows
+from leaf.scrub import damage_of
 from leaf.seal import SealedSegment
-from leaf.sealing import SealPlan, published, segment_batches
-from leaf.segment import Segment
+from leaf.sealing import SealPlan, published, remove_tail
+from leaf.segments import SegmentFiles
 from leaf.settings import LeafSettings
 from leaf.tail import TailChunk, appended
 from leaf.view import ShardView
-
-logger = logging.getLogger(__name__)
 
 
 class Shard:
@@ -45,23 +45,39 @@ class Shard:
         keyed: bool,
         settings: LeafSettings,
         cache: PageCache,
+        memory: StoreMemory | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Opens or creates the replica; one that lost the middle of its log starts empty again.
+        """Opens or creates the replica.
 
-        Raises AlderError(UNAVAILABLE) where another process has it open.
+        ``clock`` gives seconds, and decides only when the live tail is sealed. Raises as
+        :func:`leaf.recovery.open_replica`.
         """
         self._keyed = keyed
         self._settings = settings
         self._cache = cache
+        self._clock = clock
         self._lock = threading.Lock()
         self._name = f"{path.parent.name}/{path.name}"
-        self._store, recovered = _open(path, self._name, cache)
+        self._store, recovered = open_replica(path, self._name, cache, memory)
+        self._segments = SegmentFiles(
+            self._store, self._name, cache, recovered.manifest.segment_next
+        )
         self._records = list(recovered.streams)
         self._numbers = stream_numbers(recovered.streams)
         self._unwritten: set[int] = set()
         self._unsynced = False
+        self.failing = False
+        """True from a write that failed on to the next one that does not."""
+        self._rebuild_to = recovered.rebuild_to
         self._manifest: Manifest = recovered.manifest
+        self._sealed_to_block = recovered.manifest.sealed_to_block
         self._seal: SealPlan | None = None
+        self._merge: MergePlan | None = None
+        self._merge_policy = MergePolicy(
+            settings.merge_factor, settings.segment_rows_max, settings.segment_bytes_max
+        )
+        self._tail_since_s = clock()
         self._state = ShardState(
             collection_id,
             0,
@@ -77,6 +93,8 @@ class Shard:
             schema=recovered.schema,
             counters=recovered.counters,
         )
+        for entry, segment in zip(recovered.manifest.segments, recovered.segments, strict=True):
+            self._segments.watch(segment, entry.segment)
 
     def apply(
         self, push: PushHeader, epoch: int, rows: bytes, quarantine: bytes, overflow: bool
@@ -102,7 +120,7 @@ class Shard:
     def sync(self) -> None:
         """Brings all that was applied to disk, positions without rows included."""
         with self._lock:
-            if self._unwritten:
+            if self._unwritten or self.failing:
                 batch = self._store.batch()
                 self._put_unwritten(batch)
                 self._commit(batch)
@@ -110,16 +128,51 @@ class Shard:
             unsynced, self._unsynced = self._unsynced, False
         if unsynced:
             self._flush()
+            self.failing = False
+
+    def tend(self) -> None:
+        """What is to be done now and then: syncs, and deletes what nobody needs any more.
+
+        Raises AlderError(UNAVAILABLE) where the store can't write.
+        """
+        self.sync()
+        self.collect()
+        if self._rebuild_to.offsets and not self.rebuilding:
+            self.rebuild_to(PositionVector())
+
+    def rebuild_to(self, target: PositionVector) -> None:
+        """Makes the replica incomplete until it has reached these positions, also after a restart.
+
+        Raises AlderError(UNAVAILABLE) where the store can't write.
+        """
+        batch = self._store.batch()
+        batch.put(layout.META, layout.REBUILD_KEY, layout.encode_positions(target))
+        with self._lock:
+            self._commit(batch)
+            self._rebuild_to = target
+
+    @property
+    def rebuilding(self) -> bool:
+        """True while the replica is behind where it stood before it was emptied."""
+        return not self.view.positions.reaches(self._rebuild_to)
+
+    def damage(self) -> str:
+        """What of the store is damaged; empty if nothing is. Reads all of it."""
+        with self._lock:
+            manifest = self._manifest
+        return damage_of(self._store, manifest, self._name)
 
     @property
     def seal_due(self) -> bool:
-        """True if the live tail is large enough for a segment and none is being made."""
+        """True if the live tail is large or old enough for a segment and none is being made."""
         view = self.view
-        large = (
+        if self._seal is not None:
+            return False
+        return (
             view.tail_rows >= self._settings.seal_rows
             or view.tail_bytes >= self._settings.seal_bytes
+            or self._tail_is_old(view)
         )
-        return large and self._seal is None
 
     def begin_seal(self) -> SealPlan | None:
         """Sets the live tail aside for sealing; None where nothing is to be sealed.
@@ -130,7 +183,8 @@ class Shard:
             view = self.view
             if self._seal is not None or not view.tail_rows:
                 return None
-            self._seal = SealPlan(self._manifest.segment_next, view.counters.block_next, view.tail)
+            self._seal = SealPlan(self._segments.new_number(), view.counters.block_next, view.tail)
+            self._tail_since_s = self._clock()
             return self._seal
 
     def publish_seal(self, plan: SealPlan, sealed: SealedSegment) -> None:
@@ -139,10 +193,8 @@ class Shard:
         The blocks are on disk before the one commit that makes them count. Raises
         AlderError(UNAVAILABLE) where the store can't write.
         """
-        for batch in segment_batches(self._store, plan.segment, sealed):
-            self._commit(batch)
-        self._flush()
-        segment = Segment(self._store, self._name, plan.segment, self._cache)
+        self._segments.write(plan.segment, sealed.blocks)
+        segment = self._segments.open(plan.segment)
         with self._lock:
             manifest = published(self._manifest, plan, sealed)
             batch = self._store.batch()
@@ -167,6 +219,71 @@ class Shard:
         with self._lock:
             if self._seal is plan:
                 self._seal = None
+                self._segments.discard(plan.segment)
+
+    @property
+    def merge_due(self) -> bool:
+        """True if there are segments to be merged and none are being merged."""
+        manifest = self._manifest
+        return self._merge is None and bool(choose_merges(manifest.segments, self._merge_policy))
+
+    def begin_merge(self) -> MergePlan | None:
+        """The next segments to be merged; None where none are, or some are being merged already.
+
+        Must be followed by :meth:`end_merge`, whether or not it was published.
+        """
+        with self._lock:
+            chosen = choose_merges(self._manifest.segments, self._merge_policy)
+            if self._merge is not None or not chosen:
+                return None
+            inputs = tuple(entry.segment for entry in chosen[0])
+            self._merge = MergePlan(self._segments.new_number(), inputs)
+            return self._merge
+
+    def merge(self, plan: MergePlan, compute: Compute) -> None:
+        """Merges segments and puts the result in their place.
+
+        Views that hold the old segments go on with them; their blocks are deleted once nobody does.
+        Raises AlderError: CORRUPT for a damaged block, UNAVAILABLE where the store can't write, and
+        what ``compute`` raises. Nothing has changed then.
+        """
+        writer = self._segments.writer(plan.segment)
+        entry = merge_stored(self._store, self._name, plan, writer, compute)
+        segment = self._segments.open(plan.segment)
+        with self._lock:
+            entries = merged_entries(self._manifest.segments, plan.inputs, entry)
+            number_next = max(self._manifest.segment_next, plan.segment + 1)
+            manifest = replace(self._manifest, segment_next=number_next, segments=entries)
+            batch = self._store.batch()
+            batch.put(layout.META, layout.MANIFEST_KEY, layout.encode_manifest(manifest))
+            self._commit(batch)
+            replaced = {
+                old.segment: new
+                for old, new in zip(self._manifest.segments, self.view.segments, strict=True)
+            }
+            self._manifest = manifest
+            self._merge = None
+            replaced[plan.segment] = segment
+            segments = tuple(replaced[entry.segment] for entry in entries)
+            self.view = replace(self.view, segments=segments)
+
+    def end_merge(self, plan: MergePlan) -> None:
+        """Ends a merge, published or not."""
+        with self._lock:
+            if self._merge is plan:
+                self._merge = None
+                self._segments.discard(plan.segment)
+
+    def collect(self) -> None:
+        """Frees the room of segments that nobody can read any more, and of sealed live tail.
+
+        Raises AlderError(UNAVAILABLE) where the store can't write; it is tried again then.
+        """
+        self._segments.collect()
+        if self._sealed_to_block != self._manifest.sealed_to_block:
+            end = self._manifest.sealed_to_block
+            remove_tail(self._store, self._sealed_to_block, end)
+            self._sealed_to_block = end
 
     def quarantined(self, records_max: int) -> list[common_pb2.QuarantinedRecord]:
         """The first quarantined records, by partition and offset."""
@@ -185,6 +302,7 @@ class Shard:
     def close(self) -> None:
         """Syncs and closes. Nothing may be running on the shard."""
         try:
+            self.collect()
             self.sync()
         finally:
             self._store.close()
@@ -214,8 +332,16 @@ class Shard:
         if not change.block.table.num_rows:
             return change.view
         chunk = TailChunk(self.view.counters.block_next, change.block.table)
+        if not self.view.tail:
+            self._tail_since_s = self._clock()
         sealing_to_block = 0 if self._seal is None else self._seal.to_block
         return replace(change.view, tail=appended(self.view.tail, chunk, sealing_to_block))
+
+    def _tail_is_old(self, view: ShardView) -> bool:
+        return (
+            view.tail_rows >= self._settings.seal_rows_min
+            and self._clock() - self._tail_since_s >= self._settings.seal_age_s
+        )
 
     def _lookup(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return self._store.get_many(layout.KEYS, keys)
@@ -243,43 +369,20 @@ class Shard:
         try:
             self._store.write(batch)
         except Exception as error:
+            self.failing = True
             raise _cannot_write(error) from error
 
     def _flush(self) -> None:
         try:
             self._store.sync()
         except Exception as error:
-            self._unsynced = True
+            self._unsynced = self.failing = True
             raise _cannot_write(error) from error
 
 
 def _cannot_write(error: Exception) -> AlderError:
     return AlderError(
         Reason.UNAVAILABLE,
-        f"the shard can't be written ({error}); queries go on, free disk space if it is full and "
-        "restart the leaf",
+        f"the shard can't be written ({error}); queries go on, and writing is tried again by "
+        "itself; make room if the disk is full",
     )
-
-
-def _open(path: Path, name: str, cache: PageCache) -> tuple[Store, Recovered]:
-    """Opens a store; one that can't be trusted is replaced by an empty one."""
-    try:
-        return _recovered(path, name, cache)
-    except AlderError as error:
-        if error.reason is not Reason.CORRUPT:
-            raise
-        logger.error("the replica %s is emptied and built again from the log: %s", name, error)
-    shutil.rmtree(path)
-    return _recovered(path, name, cache)
-
-
-def _recovered(path: Path, name: str, cache: PageCache) -> tuple[Store, Recovered]:
-    store = Store(path, layout.FAMILIES)
-    try:
-        return store, recover(store, name, cache)
-    except AlderError:
-        store.close()
-        raise
-    except Exception as error:
-        store.close()
-        raise AlderError(Reason.CORRUPT, f"the store can't be read: {error}") from error

@@ -1,19 +1,22 @@
-"""What a leaf does beside answering: syncs the shards' logs and seals their live tails.
+"""What a leaf does beside answering: syncs the shards' logs, seals their tails, merges segments.
 
-One seal per shard at a time; pushes and queries go on meanwhile. A seal that fails changes nothing
-and is tried again with the next push or sync.
+Per shard one seal at a time, per leaf one merge; pushes and queries go on meanwhile. One that fails
+changes nothing and is tried again, a merge after a while. Little room on the disk ends all of this
+and the taking of pushes, while queries go on; room ends that by itself.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
 from alder.arrow import to_bytes
-from alder.errors import AlderError
+from alder.errors import AlderError, Reason
 from leaf.ownership import ShardKey, Shards
 from leaf.sealing import SealPlan
+from leaf.settings import LeafSettings
 from leaf.shard import Shard
 from leaf.workers import SealWorkers
 
@@ -28,54 +31,143 @@ class Upkeep:
         shards: Shards,
         workers: SealWorkers,
         threads: Executor,
-        sync_interval_s: float,
-        sealed: Callable[[], None],
+        settings: LeafSettings,
+        disk_free_bytes: Callable[[], int],
+        changed: Callable[[], None],
+        suspect: Callable[[ShardKey], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``sealed`` is called after each seal."""
+        """``changed`` is called after each seal and merge, ``suspect`` for a damaged shard.
+
+        ``clock`` gives seconds.
+        """
         self._shards = shards
         self._workers = workers
         self._threads = threads
-        self._sync_interval_s = sync_interval_s
-        self._sealed = sealed
+        self._merge_thread = ThreadPoolExecutor(1, "leaf-merge")
+        self._settings = settings
+        self._disk_free_bytes = disk_free_bytes
+        self._changed = changed
+        self._suspect = suspect
+        self._clock = clock
+        self._full = False
         self._seals: dict[ShardKey, asyncio.Task[None]] = {}
+        self._merge: asyncio.Task[None] | None = None
+        self._merge_from_s: dict[ShardKey, float] = {}
+        self._reopened_s = clock()
 
-    async def sync_forever(self) -> None:
-        """Syncs every shard, again and again, until cancelled."""
+    async def run_forever(self) -> None:
+        """Looks after every shard, again and again, until cancelled."""
         while True:
-            await asyncio.sleep(self._sync_interval_s)
+            await self.look_at_disk()
+            await asyncio.sleep(self._settings.sync_interval_s)
             for key in self._shards.all():
                 self.seal_if_due(key)
+                self._merge_if_due(key)
                 with self._shards.using([key]) as shards:
                     for shard in shards.values():
-                        await self._sync(key, shard)
+                        await self._tend(key, shard)
+            if self._clock() - self._reopened_s >= self._settings.retry_s:
+                self._reopened_s = self._clock()
+                await self._reopen()
+
+    async def look_at_disk(self) -> None:
+        """Finds out whether there is room for pushes."""
+        free = await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._disk_free_bytes
+        )
+        full = free < self._settings.disk_free_bytes_min
+        if full is not self._full:
+            logger.warning("%d MiB are free on the disk: %s", free >> 20, _FULL[full])
+        self._full = full
+
+    def check_room(self) -> None:
+        """Raises AlderError(UNAVAILABLE) while the disk has too little room for pushes."""
+        if self._full:
+            raise AlderError(
+                Reason.UNAVAILABLE,
+                f"less than {self._settings.disk_free_bytes_min >> 20} MiB are free on the leaf's "
+                "disk, so it takes no rows, and answers queries from those that it has; make room, "
+                "and it goes on by itself",
+            )
 
     def seal_if_due(self, key: ShardKey) -> None:
         """Begins to seal a shard whose live tail is large enough."""
         shard = self._shards.get(key)
-        if shard is not None and shard.seal_due and key not in self._seals:
+        if shard is not None and shard.seal_due and key not in self._seals and not self._full:
             task = asyncio.create_task(self._seal(key), name=f"leaf-seal-{key}")
             self._seals[key] = task
-            task.add_done_callback(partial(self._ended, key))
-
-    def _ended(self, key: ShardKey, task: asyncio.Task[None]) -> None:
-        del self._seals[key]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("sealing shard %s failed", key, exc_info=error)
-        self._sealed()
+            task.add_done_callback(partial(self._seal_ended, key))
 
     async def drain(self) -> None:
-        """Waits until nothing is being sealed."""
-        while self._seals:
-            await asyncio.wait(self._seals.values())
+        """Waits until nothing is sealed or merged; a merge ends unfinished."""
+        self._workers.stop()
+        while running := [*self._seals.values(), *([self._merge] if self._merge else [])]:
+            await asyncio.wait(running)
+        self._merge_thread.shutdown()
 
-    async def _sync(self, key: ShardKey, shard: Shard) -> None:
-        syncing = asyncio.get_running_loop().run_in_executor(self._threads, shard.sync)
+    def _seal_ended(self, key: ShardKey, task: asyncio.Task[None]) -> None:
+        del self._seals[key]
+        _log_defect(f"sealing shard {key}", task)
+        self._changed()
+
+    def _merge_if_due(self, key: ShardKey) -> None:
+        shard = self._shards.get(key)
+        if shard is None or self._merge is not None or self._full:
+            return
+        if shard.merge_due and self._clock() >= self._merge_from_s.get(key, 0.0):
+            self._merge = asyncio.create_task(self._merge_segments(key), name=f"leaf-merge-{key}")
+            self._merge.add_done_callback(self._merge_ended)
+
+    def _merge_ended(self, task: asyncio.Task[None]) -> None:
+        self._merge = None
+        _log_defect("merging segments", task)
+        self._changed()
+
+    async def _merge_segments(self, key: ShardKey) -> None:
+        with self._shards.using([key]) as shards:
+            for shard in shards.values():
+                call = partial(self._merge_here, shard)
+                try:
+                    await asyncio.get_running_loop().run_in_executor(self._merge_thread, call)
+                except AlderError as error:
+                    logger.error("segments of shard %s could not be merged: %s", key, error)
+                    self._merge_from_s[key] = self._clock() + self._settings.merge_retry_s
+                    if error.reason is Reason.CORRUPT:
+                        self._suspect(key)
+
+    def _merge_here(self, shard: Shard) -> None:
+        plan = shard.begin_merge()
+        if plan is None:
+            return
         try:
-            await asyncio.shield(syncing)
+            with self._workers.merging() as compute:
+                shard.merge(plan, compute)
+        finally:
+            shard.end_merge(plan)
+
+    async def _tend(self, key: ShardKey, shard: Shard) -> None:
+        tending = asyncio.get_running_loop().run_in_executor(self._threads, shard.tend)
+        try:
+            await asyncio.shield(tending)
         except AlderError as error:
             logger.error("shard %s can't be synced: %s", key, error)
         finally:
-            await asyncio.wait({syncing})
+            await asyncio.wait({tending})
+
+    async def _reopen(self) -> None:
+        """Opens what could not be opened, and again what can't be written any more.
+
+        RocksDB refuses all writes after one that failed, until it is opened again.
+        """
+        if self._full:
+            return
+        for key, shard in self._shards.all().items():
+            if shard.failing:
+                logger.info("opening shard %s again, because it can't be written", key)
+                await self._shards.reopen(key)
+        await self._shards.open_missing()
+        self._changed()
 
     async def _seal(self, key: ShardKey) -> None:
         loop = asyncio.get_running_loop()
@@ -92,6 +184,14 @@ class Upkeep:
                     logger.error("shard %s could not be sealed, trying again: %s", key, error)
                 finally:
                     shard.end_seal(plan)
+
+
+_FULL = {True: "no more rows are taken", False: "rows are taken again"}
+
+
+def _log_defect(what: str, task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("%s failed", what, exc_info=error)
 
 
 def _parts(plan: SealPlan) -> list[bytes]:

@@ -1,8 +1,10 @@
-"""The processes that seal: started with the first seal, replaced when they die.
+"""The processes that seal and merge.
 
-Sealing is pure computation of a second or so; in the leaf's own process it would hold the
-interpreter's lock against pushes and queries. A worker ends by itself when its leaf is gone, also
-when the leaf was killed, so that no orphan stays behind.
+Both are pure computation; in the leaf's own process it would hold the interpreter's lock against
+pushes and queries. Those that seal are started with the first seal and replaced when they die. A
+merge, which nobody waits for, has a process of its own at the lowest priority, which ends with it
+and gives its memory back. A worker ends by itself when its leaf is gone, also when the leaf was
+killed, so that no orphan stays behind.
 """
 
 import asyncio
@@ -11,23 +13,30 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import wait
+from typing import Final, ParamSpec, TypeVar
 
 from alder.errors import AlderError, Reason
+from leaf.merging import Compute
 from leaf.seal import SealedSegment, seal_streams
 
 logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+LOWEST_PRIORITY: Final = 19
 
 
 class SealWorkers:
-    """Seals in worker processes, or in an executor that is given."""
+    """Seals and merges in worker processes, or in an executor that is given."""
 
     def __init__(self, workers: int, executor: Executor | None = None) -> None:
         self._workers = workers
         self._given = executor
         self._own: ProcessPoolExecutor | None = None
+        self._stopping = threading.Event()
 
     async def seal(self, parts: Sequence[bytes]) -> SealedSegment:
         """The segment of tables given as Arrow streams.
@@ -44,6 +53,23 @@ class SealWorkers:
                 Reason.UNAVAILABLE, "the worker process that seals died; it is started again"
             ) from error
 
+    @contextmanager
+    def merging(self) -> Iterator[Compute]:
+        """What computes the parts of a merge, for the thread that runs it.
+
+        It raises AlderError(UNAVAILABLE) where its process died, or after :meth:`stop`.
+        """
+        if self._given is not None:
+            yield _Remote(self._given, self._stopping)
+            return
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, context, _begin_merge_worker) as executor:
+            yield _Remote(executor, self._stopping)
+
+    def stop(self) -> None:
+        """Lets merges that run end early."""
+        self._stopping.set()
+
     def close(self) -> None:
         """Ends the processes. Nothing may be sealing."""
         if self._own is not None:
@@ -58,6 +84,29 @@ class SealWorkers:
                 initializer=_begin_worker,
             )
         return self._own
+
+
+class _Remote:
+    """Implements :class:`leaf.merging.Compute`."""
+
+    def __init__(self, executor: Executor, stopping: threading.Event) -> None:
+        self._executor = executor
+        self._stopping = stopping
+
+    def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._stopping.is_set():
+            raise AlderError(Reason.UNAVAILABLE, "the leaf is stopping; it merges when it is back")
+        try:
+            return self._executor.submit(function, *args, **kwargs).result()
+        except BrokenExecutor as error:
+            raise AlderError(
+                Reason.UNAVAILABLE, "the worker process that merges died; it is started again"
+            ) from error
+
+
+def _begin_merge_worker() -> None:
+    os.nice(LOWEST_PRIORITY)
+    _begin_worker()
 
 
 def _begin_worker() -> None:

@@ -27,6 +27,7 @@ from alder.v1 import catalog_pb2, leaf_pb2, log_pb2, query_pb2, tailer_pb2
 from controller.log import EmbeddedLog, LogSettings
 from controller.service import Controller
 from controller.settings import ControllerSettings
+from leaf.history import SourceHistory
 from leaf.service import Leaf
 from leaf.settings import LeafSettings
 from tailer.service import Tailer
@@ -64,7 +65,8 @@ async def standalone(
     stack.push_async_callback(directory.close)
     for index in range(leaves):
         node = Node(f"leaf-{index}", catalog_pb2.NODE_ROLE_LEAF, "")
-        leaf = Leaf(node.node_id, data / node.node_id, follower, settings.leaf)
+        history = SourceHistory(log)
+        leaf = Leaf(node.node_id, data / node.node_id, follower, settings.leaf, history=history)
         directory.add_leaf(node.node_id, leaf)
         await _start(stack, leaf.start, leaf.close)
         await _follow(stack, catalog, node)
@@ -98,10 +100,11 @@ async def controller_node(stack: AsyncExitStack, config: NodeConfig) -> str:
 
 async def leaf_node(stack: AsyncExitStack, config: NodeConfig) -> str:
     """Starts a leaf."""
-    catalog, _ = _controller_clients(stack, config)
+    catalog, log = _controller_clients(stack, config)
     settings = settings_from(LeafSettings, config.settings, "settings")
     follower = await _follow(stack, catalog)
-    leaf = Leaf(config.node_id, _data(config), follower, settings)
+    history = SourceHistory(log)
+    leaf = Leaf(config.node_id, _data(config), follower, settings, history=history)
     await _start(stack, leaf.start, leaf.close)
     address = await _serve(stack, config.listen, {LEAF: leaf})
     await _announce(stack, catalog, config, catalog_pb2.NODE_ROLE_LEAF, address)

@@ -1,4 +1,4 @@
-"""``alder sql``: one query, its result on stdout or in a file."""
+"""``alder sql``: statements in order on one connection, results on stdout or in a file."""
 
 import os
 import sys
@@ -16,6 +16,8 @@ from alder.cli.errors import CommandError
 from alder.cli.options import server_option
 from alder.client import Cursor, ResultInfo, connect
 from alder.client.parameters import Value
+from alder.client.settings import is_setting
+from alder.sqltext import statements
 
 _FORMATS_OF_SUFFIXES: Final = {
     ".csv": "csv",
@@ -26,6 +28,8 @@ _FORMATS_OF_SUFFIXES: Final = {
     ".arrows": "arrow",
     ".parquet": "parquet",
 }
+
+_ONE_RESULT: Final = frozenset({"json", "arrow", "parquet"})
 
 
 @click.command()
@@ -70,7 +74,11 @@ def sql(
     stats: bool,
     server: str | None,
 ) -> None:
-    """Run STATEMENT, one SELECT in DuckDB's dialect; - reads it from stdin.
+    """Run STATEMENT, a SELECT in DuckDB's dialect; - reads it from stdin.
+
+    Several statements, separated by semicolons, run in order on one connection; SET name = value
+    holds for those that follow. EXPLAIN, EXPLAIN ANALYZE, DESCRIBE NAME, SHOW TABLES and CHECK
+    INDEX NAME are answered too.
 
     The result is a table on a terminal and CSV in a pipe, unless --format says otherwise.
     """
@@ -81,13 +89,29 @@ def sql(
         raise click.UsageError("a table is for the terminal; choose another --format for a file")
     values = dict(_parameter(param) for param in params)
     text = _read_stdin() if statement == "-" else statement
+    texts = _statements(text, chosen, target)
     with connect(server) as connection:
-        cursor = connection.execute(
-            text, values or None, timeout_s=timeout_s, consistency="latest" if latest else None
-        )
-        _deliver(cursor, chosen, target)
-        if stats:
-            _print_stats(cursor.trailer)
+        for part in texts:
+            cursor = connection.execute(
+                part,
+                None if is_setting(part) else values or None,
+                timeout_s=timeout_s,
+                consistency="latest" if latest else None,
+            )
+            if cursor.description is not None:
+                _deliver(cursor, chosen, target)
+                if stats:
+                    _print_stats(cursor.trailer)
+
+
+def _statements(text: str, form: str, target: Path | None) -> list[str]:
+    """The statements in order; one alone stays as it was written, for the places in errors."""
+    found = statements(text)
+    queries = sum(1 for part in found if not is_setting(part))
+    if queries > 1 and (target is not None or form in _ONE_RESULT):
+        where = "a file" if target is not None else form
+        raise click.UsageError(f"{where} holds one result, but {queries} statements give one")
+    return found if len(found) > 1 else [text]
 
 
 def _choose_format(form: str | None, target: Path | None) -> str:

@@ -23,6 +23,7 @@ from alder.client.errors import (
 )
 from alder.client.model import ClusterStatus, CollectionDescription, QuarantinedRecord
 from alder.client.results import CollectionInfo, ResultInfo
+from alder.client.settings import Settings
 from alder.client.token import Token
 from alder.client.values import (
     BINARY,
@@ -68,6 +69,7 @@ __all__ = [
     "ProgrammingError",
     "QuarantinedRecord",
     "ResultInfo",
+    "Settings",
     "Time",
     "TimeFromTicks",
     "Timestamp",

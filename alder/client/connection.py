@@ -1,9 +1,10 @@
 """Connections: queries, appends and the catalog of one server, over one channel.
 
-A connection holds no state of its own besides the channel, so threads may share it, and it outlives
-a restart of the server.
+A connection holds no state of its own besides the channel and its settings (``SET name = value``),
+so threads may share it, and it outlives a restart of the server.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Final
@@ -16,6 +17,7 @@ from alder.client.documents import Document
 from alder.client.model import ClusterStatus, CollectionDescription, QuarantinedRecord
 from alder.client.parameters import Parameters
 from alder.client.results import ResultStream
+from alder.client.settings import Change, Settings
 from alder.client.token import Token
 from alder.errors import Reason
 from alder.positions import PositionVector
@@ -52,6 +54,20 @@ class Connection:
     def __init__(self, channel: Channel, timeout_s: float = QUERY_TIMEOUT_S) -> None:
         self._channel: Channel | None = channel
         self._timeout_s = timeout_s
+        self._settings = Settings()
+        self._settings_lock = threading.Lock()
+
+    @property
+    def settings(self) -> Settings:
+        """What queries are asked with, unless a call says otherwise; changed by SET and RESET."""
+        return self._settings
+
+    def change(self, changes: Iterable[Change]) -> None:
+        """Changes the settings; the cursor's side of :class:`alder.client.cursor.Queries`."""
+        self._open_channel()
+        with self._settings_lock:
+            for change in changes:
+                self._settings = change(self._settings)
 
     def cursor(self) -> Cursor:
         """A new cursor."""
@@ -68,7 +84,7 @@ class Connection:
         consistency: str | None = None,
         plan_class: str | None = None,
     ) -> Cursor:
-        """Runs one SELECT in a new cursor; see :meth:`Cursor.execute`."""
+        """Runs one statement in a new cursor; see :meth:`Cursor.execute`."""
         return self.cursor().execute(
             sql,
             params,

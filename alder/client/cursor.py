@@ -15,6 +15,7 @@ import pyarrow as pa
 from alder.client import parameters, values
 from alder.client.errors import InterfaceError, NotSupportedError, ProgrammingError
 from alder.client.results import ResultInfo, ResultStream
+from alder.client.settings import Change, Settings, leading
 from alder.client.token import Token
 from alder.client.token import merged as merged_token
 from alder.client.values import Row
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 Description = list[tuple[str, pa.DataType, None, None, None, None, bool | None]]
 _CONSISTENCIES: Final = {
-    None: query_pb2.CONSISTENCY_UNSPECIFIED,
     "cut": query_pb2.CONSISTENCY_CUT,
     "latest": query_pb2.CONSISTENCY_LATEST,
 }
@@ -35,6 +35,15 @@ _CONSISTENCIES: Final = {
 
 class Queries(Protocol):
     """What a cursor needs of its connection."""
+
+    @property
+    def settings(self) -> Settings:
+        """What queries are asked with, unless a call says otherwise."""
+        ...
+
+    def change(self, changes: Iterable[Change]) -> None:
+        """Changes the settings. Raises InterfaceError once the connection is closed."""
+        ...
 
     def run(self, request: query_pb2.ExecuteRequest, timeout_s: float | None) -> ResultStream:
         """Starts a query. Raises InterfaceError once the connection is closed."""
@@ -61,7 +70,11 @@ class Cursor:
         consistency: str | None = None,
         plan_class: str | None = None,
     ) -> "Cursor":
-        """Runs one SELECT and returns the cursor, once the server has accepted the query.
+        """Runs one statement and returns the cursor, once the server has accepted it.
+
+        SET and RESET change the settings of the connection, here in the client, and give no result;
+        they may stand before the statement, each with a semicolon. The arguments of this call win
+        over settings.
 
         ``params``: a list for ``?``, a dict for ``$name``. ``min_positions``: token(s) that the
         answer must include. ``consistency``: ``"cut"`` (the default: one cut of the log) or
@@ -71,19 +84,28 @@ class Cursor:
         self._check_open()
         if not isinstance(sql, str):
             raise ProgrammingError(Reason.INVALID_ARGUMENT, "the statement must be a string")
-        if consistency not in _CONSISTENCIES:
+        if consistency is not None and consistency not in _CONSISTENCIES:
             raise ProgrammingError(
                 Reason.INVALID_ARGUMENT, f"consistency is 'cut' or 'latest', not {consistency!r}"
             )
+        script = leading(_sendable(sql))
+        settings = script.changed(self.connection.settings)
+        planned = plan_class or settings.plan_class
         request = query_pb2.ExecuteRequest(
-            sql=_sendable(sql),
+            sql=script.rest,
             parameters=parameters.to_proto(params),
             min_positions=merged_token(min_positions).to_proto(),
-            consistency=_CONSISTENCIES[consistency],
-            plan_class=plan_class or "",
+            consistency=_CONSISTENCIES[consistency or settings.consistency],
+            plan_class="" if planned == "auto" else planned,
+            no_memoised_partials=not settings.memoise_partials,
+            no_code_kernels=not settings.code_kernels,
         )
+        deadline_s = settings.timeout_s if timeout_s is None else timeout_s
+        self.connection.change(script.changes)
         self._forget()
-        self._result = self.connection.run(request, timeout_s)
+        if script.changes and not script.rest:
+            return self
+        self._result = self.connection.run(request, deadline_s)
         self._rows = (row for batch in self._result for row in values.rows(batch))
         return self
 

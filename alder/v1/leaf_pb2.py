@@ -25,15 +25,17 @@ _sym_db = _symbol_database.Default()
 from alder.v1 import common_pb2 as alder_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61lder/v1/leaf.proto\x12\x08\x61lder.v1\x1a\x15\x61lder/v1/common.proto\"d\n\tShardRows\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x13\n\x0b\x66rom_offset\x18\x02 \x01(\x03\x12\x11\n\tto_offset\x18\x03 \x01(\x03\x12\x0c\n\x04rows\x18\x04 \x01(\x0c\x12\x12\n\nquarantine\x18\x05 \x01(\x0c\"\xbb\x01\n\x0c\x41pplyRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\tpartition\x18\x05 \x01(\x05\x12\x17\n\x0fsource_identity\x18\x06 \x01(\t\x12#\n\x06shards\x18\x07 \x03(\x0b\x32\x13.alder.v1.ShardRows\x12\x10\n\x08overflow\x18\x08 \x01(\x08\"Y\n\x0cShardApplied\x12\r\n\x05shard\x18\x01 \x01(\x05\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.alder.v1.ApplyStatus\x12\x13\n\x0bnext_offset\x18\x03 \x01(\x03\"7\n\rApplyResponse\x12&\n\x06shards\x18\x01 \x03(\x0b\x32\x16.alder.v1.ShardApplied\"\xad\x01\n\x10PositionsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\x0e\n\x06shards\x18\x03 \x03(\x05\x12/\n\rmin_positions\x18\x04 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x0f\n\x07wait_ms\x18\x05 \x01(\x05\x12\x1c\n\x14known_schema_version\x18\x06 \x01(\x03\"L\n\x0eShardPositions\x12\r\n\x05shard\x18\x01 \x01(\x05\x12+\n\tpositions\x18\x02 \x01(\x0b\x32\x18.alder.v1.PositionVector\"p\n\x11PositionsResponse\x12(\n\x06shards\x18\x01 \x03(\x0b\x32\x18.alder.v1.ShardPositions\x12 \n\x06schema\x18\x02 \x01(\x0b\x32\x10.alder.v1.Schema\x12\x0f\n\x07reached\x18\x03 \x01(\x08\"^\n\rColumnBinding\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x10\n\x08sql_type\x18\x03 \x01(\t\x12\r\n\x05types\x18\x04 \x03(\t\x12\x10\n\x08overflow\x18\x05 \x01(\x08\";\n\x04Term\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08operator\x18\x02 \x01(\t\x12\x13\n\x0bvalues_json\x18\x03 \x03(\t\"`\n\x08\x46ragment\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12(\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x17.alder.v1.ColumnBinding\x12\x1d\n\x05terms\x18\x03 \x03(\x0b\x32\x0e.alder.v1.Term\"\xc9\x01\n\x0f\x46ragmentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0e\n\x06shards\x18\x04 \x03(\x05\x12$\n\x08\x66ragment\x18\x05 \x01(\x0b\x32\x12.alder.v1.Fragment\x12$\n\x02\x61t\x18\x06 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x0e\n\x06latest\x18\x07 \x01(\x08\x12\x10\n\x08query_id\x18\x08 \x01(\t\"\xa2\x01\n\tShardScan\x12\r\n\x05shard\x18\x01 \x01(\x05\x12+\n\tpositions\x18\x02 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x12\n\nrows_total\x18\x03 \x01(\x03\x12\x14\n\x0crows_scanned\x18\x04 \x01(\x03\x12\x16\n\x0esegments_total\x18\x05 \x01(\x05\x12\x17\n\x0fsegments_pruned\x18\x06 \x01(\x05\"J\n\x0f\x46ragmentTrailer\x12#\n\x06shards\x18\x01 \x03(\x0b\x32\x13.alder.v1.ShardScan\x12\x12\n\nelapsed_us\x18\x02 \x01(\x03\"Y\n\x10\x46ragmentResponse\x12\x0f\n\x05\x61rrow\x18\x01 \x01(\x0cH\x00\x12,\n\x07trailer\x18\x02 \x01(\x0b\x32\x19.alder.v1.FragmentTrailerH\x00\x42\x06\n\x04part\"W\n\x15ListQuarantineRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\x13\n\x0brecords_max\x18\x03 \x01(\x05\"\x15\n\x13\x44\x65scribeLeafRequest\"\xce\x01\n\x10ShardDescription\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05shard\x18\x02 \x01(\x05\x12\x0c\n\x04rows\x18\x03 \x01(\x03\x12\x11\n\ttail_rows\x18\x04 \x01(\x03\x12\x10\n\x08segments\x18\x05 \x01(\x05\x12\x12\n\ndisk_bytes\x18\x06 \x01(\x03\x12\x13\n\x0bquarantined\x18\x07 \x01(\x03\x12+\n\tpositions\x18\x08 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x0e\n\x06\x64igest\x18\t \x01(\t\"S\n\x14\x44\x65scribeLeafResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12*\n\x06shards\x18\x02 \x03(\x0b\x32\x1a.alder.v1.ShardDescription*\xc6\x01\n\x0b\x41pplyStatus\x12\x1c\n\x18\x41PPLY_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41PPLY_STATUS_APPLIED\x10\x01\x12\"\n\x1e\x41PPLY_STATUS_POSITION_MISMATCH\x10\x02\x12\x1c\n\x18\x41PPLY_STATUS_STALE_EPOCH\x10\x03\x12\x1a\n\x16\x41PPLY_STATUS_NOT_OWNER\x10\x04\x12!\n\x1d\x41PPLY_STATUS_IDENTITY_CHANGED\x10\x05\x32\xe7\x02\n\x04Leaf\x12\x38\n\x05\x41pply\x12\x16.alder.v1.ApplyRequest\x1a\x17.alder.v1.ApplyResponse\x12\x44\n\tPositions\x12\x1a.alder.v1.PositionsRequest\x1a\x1b.alder.v1.PositionsResponse\x12\x42\n\x07\x45xecute\x12\x19.alder.v1.FragmentRequest\x1a\x1a.alder.v1.FragmentResponse0\x01\x12P\n\x0eListQuarantine\x12\x1f.alder.v1.ListQuarantineRequest\x1a\x1b.alder.v1.QuarantinedRecord0\x01\x12I\n\x08\x44\x65scribe\x12\x1d.alder.v1.DescribeLeafRequest\x1a\x1e.alder.v1.DescribeLeafResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61lder/v1/leaf.proto\x12\x08\x61lder.v1\x1a\x15\x61lder/v1/common.proto\"d\n\tShardRows\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x13\n\x0b\x66rom_offset\x18\x02 \x01(\x03\x12\x11\n\tto_offset\x18\x03 \x01(\x03\x12\x0c\n\x04rows\x18\x04 \x01(\x0c\x12\x12\n\nquarantine\x18\x05 \x01(\x0c\"\xbb\x01\n\x0c\x41pplyRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\tpartition\x18\x05 \x01(\x05\x12\x17\n\x0fsource_identity\x18\x06 \x01(\t\x12#\n\x06shards\x18\x07 \x03(\x0b\x32\x13.alder.v1.ShardRows\x12\x10\n\x08overflow\x18\x08 \x01(\x08\"Y\n\x0cShardApplied\x12\r\n\x05shard\x18\x01 \x01(\x05\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.alder.v1.ApplyStatus\x12\x13\n\x0bnext_offset\x18\x03 \x01(\x03\"7\n\rApplyResponse\x12&\n\x06shards\x18\x01 \x03(\x0b\x32\x16.alder.v1.ShardApplied\"\xad\x01\n\x10PositionsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\x0e\n\x06shards\x18\x03 \x03(\x05\x12/\n\rmin_positions\x18\x04 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x0f\n\x07wait_ms\x18\x05 \x01(\x05\x12\x1c\n\x14known_schema_version\x18\x06 \x01(\x03\"L\n\x0eShardPositions\x12\r\n\x05shard\x18\x01 \x01(\x05\x12+\n\tpositions\x18\x02 \x01(\x0b\x32\x18.alder.v1.PositionVector\"p\n\x11PositionsResponse\x12(\n\x06shards\x18\x01 \x03(\x0b\x32\x18.alder.v1.ShardPositions\x12 \n\x06schema\x18\x02 \x01(\x0b\x32\x10.alder.v1.Schema\x12\x0f\n\x07reached\x18\x03 \x01(\x08\"^\n\rColumnBinding\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x10\n\x08sql_type\x18\x03 \x01(\t\x12\r\n\x05types\x18\x04 \x03(\t\x12\x10\n\x08overflow\x18\x05 \x01(\x08\";\n\x04Term\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08operator\x18\x02 \x01(\t\x12\x13\n\x0bvalues_json\x18\x03 \x03(\t\"\'\n\x08RowValue\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x01(\t\";\n\x08GroupKey\x12\x0c\n\x04name\x18\x01 \x01(\t\x12!\n\x05value\x18\x02 \x01(\x0b\x32\x12.alder.v1.RowValue\"g\n\rAggregateCall\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08\x66unction\x18\x02 \x01(\t\x12$\n\x08\x61rgument\x18\x03 \x01(\x0b\x32\x12.alder.v1.RowValue\x12\x10\n\x08\x64istinct\x18\x04 \x01(\x08\"P\n\x0cRowCondition\x12!\n\x05value\x18\x01 \x01(\x0b\x32\x12.alder.v1.RowValue\x12\x1d\n\x05terms\x18\x02 \x03(\x0b\x32\x0e.alder.v1.Term\"\xaa\x01\n\x0b\x41ggregation\x12 \n\x04keys\x18\x01 \x03(\x0b\x32\x12.alder.v1.GroupKey\x12+\n\naggregates\x18\x02 \x03(\x0b\x32\x17.alder.v1.AggregateCall\x12*\n\nconditions\x18\x03 \x03(\x0b\x32\x16.alder.v1.RowCondition\x12 \n\x03top\x18\x04 \x01(\x0b\x32\x13.alder.v1.TopGroups\"K\n\tTopGroups\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\x12\n\ndescending\x18\x03 \x01(\x08\x12\x0c\n\x04rows\x18\x04 \x01(\x03\"\xa7\x01\n\x08\x46ragment\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12(\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x17.alder.v1.ColumnBinding\x12\x1d\n\x05terms\x18\x03 \x03(\x0b\x32\x0e.alder.v1.Term\x12\x19\n\x11partial_aggregate\x18\x04 \x01(\x08\x12*\n\x0b\x61ggregation\x18\x05 \x01(\x0b\x32\x15.alder.v1.Aggregation\"\x80\x02\n\x0f\x46ragmentRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0e\n\x06shards\x18\x04 \x03(\x05\x12$\n\x08\x66ragment\x18\x05 \x01(\x0b\x32\x12.alder.v1.Fragment\x12$\n\x02\x61t\x18\x06 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x0e\n\x06latest\x18\x07 \x01(\x08\x12\x10\n\x08query_id\x18\x08 \x01(\t\x12\x1c\n\x14no_memoised_partials\x18\t \x01(\x08\x12\x17\n\x0fno_code_kernels\x18\n \x01(\x08\"\x96\x02\n\tShardScan\x12\r\n\x05shard\x18\x01 \x01(\x05\x12+\n\tpositions\x18\x02 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x12\n\nrows_total\x18\x03 \x01(\x03\x12\x14\n\x0crows_scanned\x18\x04 \x01(\x03\x12\x16\n\x0esegments_total\x18\x05 \x01(\x05\x12\x17\n\x0fsegments_pruned\x18\x06 \x01(\x05\x12\x14\n\x0c\x61\x63\x63\x65ss_paths\x18\x07 \x03(\t\x12\x16\n\x0erows_candidate\x18\x08 \x01(\x03\x12\x15\n\rpartials_hits\x18\t \x01(\x05\x12\x17\n\x0fpartials_misses\x18\n \x01(\x05\x12\x14\n\x0c\x63ode_kernels\x18\x0b \x01(\x08\"J\n\x0f\x46ragmentTrailer\x12#\n\x06shards\x18\x01 \x03(\x0b\x32\x13.alder.v1.ShardScan\x12\x12\n\nelapsed_us\x18\x02 \x01(\x03\"Y\n\x10\x46ragmentResponse\x12\x0f\n\x05\x61rrow\x18\x01 \x01(\x0cH\x00\x12,\n\x07trailer\x18\x02 \x01(\x0b\x32\x19.alder.v1.FragmentTrailerH\x00\x42\x06\n\x04part\"W\n\x15ListQuarantineRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\x13\n\x0brecords_max\x18\x03 \x01(\x05\"\x15\n\x13\x44\x65scribeLeafRequest\"\xce\x01\n\x10ShardDescription\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05shard\x18\x02 \x01(\x05\x12\x0c\n\x04rows\x18\x03 \x01(\x03\x12\x11\n\ttail_rows\x18\x04 \x01(\x03\x12\x10\n\x08segments\x18\x05 \x01(\x05\x12\x12\n\ndisk_bytes\x18\x06 \x01(\x03\x12\x13\n\x0bquarantined\x18\x07 \x01(\x03\x12+\n\tpositions\x18\x08 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x0e\n\x06\x64igest\x18\t \x01(\t\"S\n\x14\x44\x65scribeLeafResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12*\n\x06shards\x18\x02 \x03(\x0b\x32\x1a.alder.v1.ShardDescription\"\\\n\x11\x43heckIndexRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\x0e\n\x06shards\x18\x03 \x03(\x05\x12\x0c\n\x04seed\x18\x04 \x01(\r\"\x8d\x01\n\nIndexCheck\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x12\n\npredicates\x18\x03 \x01(\x03\x12\x15\n\rrows_compared\x18\x04 \x01(\x03\x12\'\n\x07verdict\x18\x05 \x01(\x0e\x32\x16.alder.v1.IndexVerdict\x12\x0e\n\x06\x64\x65tail\x18\x06 \x01(\t\":\n\x12\x43heckIndexResponse\x12$\n\x06\x63hecks\x18\x01 \x03(\x0b\x32\x14.alder.v1.IndexCheck*\xc6\x01\n\x0b\x41pplyStatus\x12\x1c\n\x18\x41PPLY_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41PPLY_STATUS_APPLIED\x10\x01\x12\"\n\x1e\x41PPLY_STATUS_POSITION_MISMATCH\x10\x02\x12\x1c\n\x18\x41PPLY_STATUS_STALE_EPOCH\x10\x03\x12\x1a\n\x16\x41PPLY_STATUS_NOT_OWNER\x10\x04\x12!\n\x1d\x41PPLY_STATUS_IDENTITY_CHANGED\x10\x05*\x9c\x01\n\x0cIndexVerdict\x12\x1d\n\x19INDEX_VERDICT_UNSPECIFIED\x10\x00\x12\x17\n\x13INDEX_VERDICT_EQUAL\x10\x01\x12\x1b\n\x17INDEX_VERDICT_DIFFERENT\x10\x02\x12\x19\n\x15INDEX_VERDICT_DAMAGED\x10\x03\x12\x1c\n\x18INDEX_VERDICT_UNFINISHED\x10\x04\x32\xb0\x03\n\x04Leaf\x12\x38\n\x05\x41pply\x12\x16.alder.v1.ApplyRequest\x1a\x17.alder.v1.ApplyResponse\x12\x44\n\tPositions\x12\x1a.alder.v1.PositionsRequest\x1a\x1b.alder.v1.PositionsResponse\x12\x42\n\x07\x45xecute\x12\x19.alder.v1.FragmentRequest\x1a\x1a.alder.v1.FragmentResponse0\x01\x12P\n\x0eListQuarantine\x12\x1f.alder.v1.ListQuarantineRequest\x1a\x1b.alder.v1.QuarantinedRecord0\x01\x12I\n\x08\x44\x65scribe\x12\x1d.alder.v1.DescribeLeafRequest\x1a\x1e.alder.v1.DescribeLeafResponse\x12G\n\nCheckIndex\x12\x1b.alder.v1.CheckIndexRequest\x1a\x1c.alder.v1.CheckIndexResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'alder.v1.leaf_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APPLYSTATUS']._serialized_start=2062
-  _globals['_APPLYSTATUS']._serialized_end=2260
+  _globals['_APPLYSTATUS']._serialized_start=3142
+  _globals['_APPLYSTATUS']._serialized_end=3340
+  _globals['_INDEXVERDICT']._serialized_start=3343
+  _globals['_INDEXVERDICT']._serialized_end=3499
   _globals['_SHARDROWS']._serialized_start=56
   _globals['_SHARDROWS']._serialized_end=156
   _globals['_APPLYREQUEST']._serialized_start=159
@@ -52,24 +54,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COLUMNBINDING']._serialized_end=958
   _globals['_TERM']._serialized_start=960
   _globals['_TERM']._serialized_end=1019
-  _globals['_FRAGMENT']._serialized_start=1021
-  _globals['_FRAGMENT']._serialized_end=1117
-  _globals['_FRAGMENTREQUEST']._serialized_start=1120
-  _globals['_FRAGMENTREQUEST']._serialized_end=1321
-  _globals['_SHARDSCAN']._serialized_start=1324
-  _globals['_SHARDSCAN']._serialized_end=1486
-  _globals['_FRAGMENTTRAILER']._serialized_start=1488
-  _globals['_FRAGMENTTRAILER']._serialized_end=1562
-  _globals['_FRAGMENTRESPONSE']._serialized_start=1564
-  _globals['_FRAGMENTRESPONSE']._serialized_end=1653
-  _globals['_LISTQUARANTINEREQUEST']._serialized_start=1655
-  _globals['_LISTQUARANTINEREQUEST']._serialized_end=1742
-  _globals['_DESCRIBELEAFREQUEST']._serialized_start=1744
-  _globals['_DESCRIBELEAFREQUEST']._serialized_end=1765
-  _globals['_SHARDDESCRIPTION']._serialized_start=1768
-  _globals['_SHARDDESCRIPTION']._serialized_end=1974
-  _globals['_DESCRIBELEAFRESPONSE']._serialized_start=1976
-  _globals['_DESCRIBELEAFRESPONSE']._serialized_end=2059
-  _globals['_LEAF']._serialized_start=2263
-  _globals['_LEAF']._serialized_end=2622
+  _globals['_ROWVALUE']._serialized_start=1021
+  _globals['_ROWVALUE']._serialized_end=1060
+  _globals['_GROUPKEY']._serialized_start=1062
+  _globals['_GROUPKEY']._serialized_end=1121
+  _globals['_AGGREGATECALL']._serialized_start=1123
+  _globals['_AGGREGATECALL']._serialized_end=1226
+  _globals['_ROWCONDITION']._serialized_start=1228
+  _globals['_ROWCONDITION']._serialized_end=1308
+  _globals['_AGGREGATION']._serialized_start=1311
+  _globals['_AGGREGATION']._serialized_end=1481
+  _globals['_TOPGROUPS']._serialized_start=1483
+  _globals['_TOPGROUPS']._serialized_end=1558
+  _globals['_FRAGMENT']._serialized_start=1561
+  _globals['_FRAGMENT']._serialized_end=1728
+  _globals['_FRAGMENTREQUEST']._serialized_start=1731
+  _globals['_FRAGMENTREQUEST']._serialized_end=1987
+  _globals['_SHARDSCAN']._serialized_start=1990
+  _globals['_SHARDSCAN']._serialized_end=2268
+  _globals['_FRAGMENTTRAILER']._serialized_start=2270
+  _globals['_FRAGMENTTRAILER']._serialized_end=2344
+  _globals['_FRAGMENTRESPONSE']._serialized_start=2346
+  _globals['_FRAGMENTRESPONSE']._serialized_end=2435
+  _globals['_LISTQUARANTINEREQUEST']._serialized_start=2437
+  _globals['_LISTQUARANTINEREQUEST']._serialized_end=2524
+  _globals['_DESCRIBELEAFREQUEST']._serialized_start=2526
+  _globals['_DESCRIBELEAFREQUEST']._serialized_end=2547
+  _globals['_SHARDDESCRIPTION']._serialized_start=2550
+  _globals['_SHARDDESCRIPTION']._serialized_end=2756
+  _globals['_DESCRIBELEAFRESPONSE']._serialized_start=2758
+  _globals['_DESCRIBELEAFRESPONSE']._serialized_end=2841
+  _globals['_CHECKINDEXREQUEST']._serialized_start=2843
+  _globals['_CHECKINDEXREQUEST']._serialized_end=2935
+  _globals['_INDEXCHECK']._serialized_start=2938
+  _globals['_INDEXCHECK']._serialized_end=3079
+  _globals['_CHECKINDEXRESPONSE']._serialized_start=3081
+  _globals['_CHECKINDEXRESPONSE']._serialized_end=3139
+  _globals['_LEAF']._serialized_start=3502
+  _globals['_LEAF']._serialized_end=3934
 # @@protoc_insertion_point(module_scope)

@@ -16,12 +16,25 @@ class ApplyStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     APPLY_STATUS_STALE_EPOCH: _ClassVar[ApplyStatus]
     APPLY_STATUS_NOT_OWNER: _ClassVar[ApplyStatus]
     APPLY_STATUS_IDENTITY_CHANGED: _ClassVar[ApplyStatus]
+
+class IndexVerdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INDEX_VERDICT_UNSPECIFIED: _ClassVar[IndexVerdict]
+    INDEX_VERDICT_EQUAL: _ClassVar[IndexVerdict]
+    INDEX_VERDICT_DIFFERENT: _ClassVar[IndexVerdict]
+    INDEX_VERDICT_DAMAGED: _ClassVar[IndexVerdict]
+    INDEX_VERDICT_UNFINISHED: _ClassVar[IndexVerdict]
 APPLY_STATUS_UNSPECIFIED: ApplyStatus
 APPLY_STATUS_APPLIED: ApplyStatus
 APPLY_STATUS_POSITION_MISMATCH: ApplyStatus
 APPLY_STATUS_STALE_EPOCH: ApplyStatus
 APPLY_STATUS_NOT_OWNER: ApplyStatus
 APPLY_STATUS_IDENTITY_CHANGED: ApplyStatus
+INDEX_VERDICT_UNSPECIFIED: IndexVerdict
+INDEX_VERDICT_EQUAL: IndexVerdict
+INDEX_VERDICT_DIFFERENT: IndexVerdict
+INDEX_VERDICT_DAMAGED: IndexVerdict
+INDEX_VERDICT_UNFINISHED: IndexVerdict
 
 class ShardRows(_message.Message):
     __slots__ = ("shard", "from_offset", "to_offset", "rows", "quarantine")
@@ -131,18 +144,82 @@ class Term(_message.Message):
     values_json: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, path: _Optional[str] = ..., operator: _Optional[str] = ..., values_json: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class RowValue(_message.Message):
+    __slots__ = ("column", "sql")
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    SQL_FIELD_NUMBER: _ClassVar[int]
+    column: str
+    sql: str
+    def __init__(self, column: _Optional[str] = ..., sql: _Optional[str] = ...) -> None: ...
+
+class GroupKey(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: RowValue
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[_Union[RowValue, _Mapping]] = ...) -> None: ...
+
+class AggregateCall(_message.Message):
+    __slots__ = ("name", "function", "argument", "distinct")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENT_FIELD_NUMBER: _ClassVar[int]
+    DISTINCT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    function: str
+    argument: RowValue
+    distinct: bool
+    def __init__(self, name: _Optional[str] = ..., function: _Optional[str] = ..., argument: _Optional[_Union[RowValue, _Mapping]] = ..., distinct: _Optional[bool] = ...) -> None: ...
+
+class RowCondition(_message.Message):
+    __slots__ = ("value", "terms")
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    value: RowValue
+    terms: _containers.RepeatedCompositeFieldContainer[Term]
+    def __init__(self, value: _Optional[_Union[RowValue, _Mapping]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ...) -> None: ...
+
+class Aggregation(_message.Message):
+    __slots__ = ("keys", "aggregates", "conditions", "top")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    AGGREGATES_FIELD_NUMBER: _ClassVar[int]
+    CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedCompositeFieldContainer[GroupKey]
+    aggregates: _containers.RepeatedCompositeFieldContainer[AggregateCall]
+    conditions: _containers.RepeatedCompositeFieldContainer[RowCondition]
+    top: TopGroups
+    def __init__(self, keys: _Optional[_Iterable[_Union[GroupKey, _Mapping]]] = ..., aggregates: _Optional[_Iterable[_Union[AggregateCall, _Mapping]]] = ..., conditions: _Optional[_Iterable[_Union[RowCondition, _Mapping]]] = ..., top: _Optional[_Union[TopGroups, _Mapping]] = ...) -> None: ...
+
+class TopGroups(_message.Message):
+    __slots__ = ("sql", "columns", "descending", "rows")
+    SQL_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    DESCENDING_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    sql: str
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    descending: bool
+    rows: int
+    def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., descending: _Optional[bool] = ..., rows: _Optional[int] = ...) -> None: ...
+
 class Fragment(_message.Message):
-    __slots__ = ("sql", "columns", "terms")
+    __slots__ = ("sql", "columns", "terms", "partial_aggregate", "aggregation")
     SQL_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_AGGREGATE_FIELD_NUMBER: _ClassVar[int]
+    AGGREGATION_FIELD_NUMBER: _ClassVar[int]
     sql: str
     columns: _containers.RepeatedCompositeFieldContainer[ColumnBinding]
     terms: _containers.RepeatedCompositeFieldContainer[Term]
-    def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ...) -> None: ...
+    partial_aggregate: bool
+    aggregation: Aggregation
+    def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., partial_aggregate: _Optional[bool] = ..., aggregation: _Optional[_Union[Aggregation, _Mapping]] = ...) -> None: ...
 
 class FragmentRequest(_message.Message):
-    __slots__ = ("collection", "collection_id", "epoch", "shards", "fragment", "at", "latest", "query_id")
+    __slots__ = ("collection", "collection_id", "epoch", "shards", "fragment", "at", "latest", "query_id", "no_memoised_partials", "no_code_kernels")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +228,8 @@ class FragmentRequest(_message.Message):
     AT_FIELD_NUMBER: _ClassVar[int]
     LATEST_FIELD_NUMBER: _ClassVar[int]
     QUERY_ID_FIELD_NUMBER: _ClassVar[int]
+    NO_MEMOISED_PARTIALS_FIELD_NUMBER: _ClassVar[int]
+    NO_CODE_KERNELS_FIELD_NUMBER: _ClassVar[int]
     collection: str
     collection_id: int
     epoch: int
@@ -159,23 +238,35 @@ class FragmentRequest(_message.Message):
     at: _common_pb2.PositionVector
     latest: bool
     query_id: str
-    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., latest: _Optional[bool] = ..., query_id: _Optional[str] = ...) -> None: ...
+    no_memoised_partials: bool
+    no_code_kernels: bool
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., latest: _Optional[bool] = ..., query_id: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ...) -> None: ...
 
 class ShardScan(_message.Message):
-    __slots__ = ("shard", "positions", "rows_total", "rows_scanned", "segments_total", "segments_pruned")
+    __slots__ = ("shard", "positions", "rows_total", "rows_scanned", "segments_total", "segments_pruned", "access_paths", "rows_candidate", "partials_hits", "partials_misses", "code_kernels")
     SHARD_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     ROWS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     ROWS_SCANNED_FIELD_NUMBER: _ClassVar[int]
     SEGMENTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     SEGMENTS_PRUNED_FIELD_NUMBER: _ClassVar[int]
+    ACCESS_PATHS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    PARTIALS_HITS_FIELD_NUMBER: _ClassVar[int]
+    PARTIALS_MISSES_FIELD_NUMBER: _ClassVar[int]
+    CODE_KERNELS_FIELD_NUMBER: _ClassVar[int]
     shard: int
     positions: _common_pb2.PositionVector
     rows_total: int
     rows_scanned: int
     segments_total: int
     segments_pruned: int
-    def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., rows_total: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., segments_total: _Optional[int] = ..., segments_pruned: _Optional[int] = ...) -> None: ...
+    access_paths: _containers.RepeatedScalarFieldContainer[str]
+    rows_candidate: int
+    partials_hits: int
+    partials_misses: int
+    code_kernels: bool
+    def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., rows_total: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., segments_total: _Optional[int] = ..., segments_pruned: _Optional[int] = ..., access_paths: _Optional[_Iterable[str]] = ..., rows_candidate: _Optional[int] = ..., partials_hits: _Optional[int] = ..., partials_misses: _Optional[int] = ..., code_kernels: _Optional[bool] = ...) -> None: ...
 
 class FragmentTrailer(_message.Message):
     __slots__ = ("shards", "elapsed_us")
@@ -236,3 +327,37 @@ class DescribeLeafResponse(_message.Message):
     node_id: str
     shards: _containers.RepeatedCompositeFieldContainer[ShardDescription]
     def __init__(self, node_id: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardDescription, _Mapping]]] = ...) -> None: ...
+
+class CheckIndexRequest(_message.Message):
+    __slots__ = ("collection", "collection_id", "shards", "seed")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    collection_id: int
+    shards: _containers.RepeatedScalarFieldContainer[int]
+    seed: int
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class IndexCheck(_message.Message):
+    __slots__ = ("shard", "path", "predicates", "rows_compared", "verdict", "detail")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    PREDICATES_FIELD_NUMBER: _ClassVar[int]
+    ROWS_COMPARED_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    path: str
+    predicates: int
+    rows_compared: int
+    verdict: IndexVerdict
+    detail: str
+    def __init__(self, shard: _Optional[int] = ..., path: _Optional[str] = ..., predicates: _Optional[int] = ..., rows_compared: _Optional[int] = ..., verdict: _Optional[_Union[IndexVerdict, str]] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class CheckIndexResponse(_message.Message):
+    __slots__ = ("checks",)
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    checks: _containers.RepeatedCompositeFieldContainer[IndexCheck]
+    def __init__(self, checks: _Optional[_Iterable[_Union[IndexCheck, _Mapping]]] = ...) -> None: ...

@@ -29,12 +29,15 @@ class Encoded:
 
 def encode(values: pa.Array) -> Encoded:
     """The sorted distinct values and the codes, by bytes for strings."""
+    return _sorted(values.dictionary_encode())
+
+
+def encode_if_it_pays(values: pa.Array) -> Encoded | None:
+    """As :func:`encode`; None where codes are not worth their dictionary."""
     encoded = values.dictionary_encode()
-    order = pc.array_sort_indices(encoded.dictionary)
-    ranks = np.empty(len(order), dtype=np.int32)
-    ranks[np.asarray(order)] = np.arange(len(order), dtype=np.int32)
-    codes = pa.array(ranks).take(encoded.indices)
-    return Encoded(encoded.dictionary.take(order), codes)
+    if not pays(len(values) - values.null_count, len(encoded.dictionary)):
+        return None
+    return _sorted(encoded)
 
 
 def pays(values_count: int, terms_count: int) -> bool:
@@ -51,3 +54,11 @@ def decode_terms(data: bytes, what: str) -> pa.Array:
     """The inverse of :func:`encode_terms`. Raises AlderError(CORRUPT)."""
     column = from_bytes(unframed(data, what)).column("terms")
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _sorted(encoded: pa.DictionaryArray) -> Encoded:
+    order = pc.array_sort_indices(encoded.dictionary)
+    ranks = np.empty(len(order), dtype=np.int32)
+    ranks[np.asarray(order)] = np.arange(len(order), dtype=np.int32)
+    codes = pa.array(ranks).take(encoded.indices)
+    return Encoded(encoded.dictionary.take(order), codes)

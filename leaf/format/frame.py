@@ -29,26 +29,38 @@ def unframed(data: bytes, what: str) -> bytes:
 
     Raises AlderError(CORRUPT) for a damaged block, UNSUPPORTED for one of another version.
     """
-    if len(data) < _HEADER.size:
-        raise _corrupt(what)
-    version, size_bytes, checksum = _HEADER.unpack_from(data)
-    if version != VERSION:
-        raise AlderError(
-            Reason.UNSUPPORTED,
-            f"{what} is stored in format {version}, this program knows format {VERSION}; "
-            "run the version that wrote it",
-        )
-    body = data[_HEADER.size :]
-    if zlib.crc32(body, zlib.crc32(data[: _HEADER.size - 4])) != checksum:
-        raise _corrupt(what)
+    check_frame(data, what)
+    size_bytes = payload_bytes(data)
+    body = memoryview(data)[_HEADER.size :]
     if not size_bytes:
         return b""
     payload: bytes = pa.decompress(body, size_bytes, codec=_CODEC, asbytes=True)
     return payload
 
 
+def check_frame(data: bytes, what: str) -> None:
+    """Raises what :func:`unframed` would, without decoding."""
+    if len(data) < _HEADER.size:
+        raise _corrupt(what)
+    version, _, checksum = _HEADER.unpack_from(data)
+    if version != VERSION:
+        raise AlderError(
+            Reason.UNSUPPORTED,
+            f"{what} is stored in format {version}, this program knows format {VERSION}; "
+            "run the version that wrote it",
+        )
+    body = memoryview(data)[_HEADER.size :]
+    if zlib.crc32(body, zlib.crc32(data[: _HEADER.size - 4])) != checksum:
+        raise _corrupt(what)
+
+
+def payload_bytes(data: bytes) -> int:
+    """Bytes of a block once it is decoded; 0 for what is no frame."""
+    return int(_HEADER.unpack_from(data)[1]) if len(data) >= _HEADER.size else 0
+
+
 def _corrupt(what: str) -> AlderError:
     return AlderError(
         Reason.CORRUPT,
-        f"{what} is damaged on disk; remove the replica and let the leaf build it again",
+        f"{what} is damaged on disk; the leaf builds the replica again if the log reaches back",
     )

@@ -18,6 +18,12 @@ _SHIFT: Final = np.uint64(29)
 
 def hash_strings(values: pa.Array) -> NDArray[np.uint32]:
     """The hashes of a string array without nulls."""
+    hashes: NDArray[np.uint32] = (hash_strings_wide(values) >> np.uint64(32)).astype(np.uint32)
+    return hashes
+
+
+def hash_strings_wide(values: pa.Array) -> NDArray[np.uint64]:
+    """64 bits, of which :func:`hash_strings` gives the upper half; not stored anywhere."""
     begins, lengths, data = _buffers(values)
     state = lengths.astype(np.uint64) * _MULTIPLIER
     padded = np.concatenate([data, np.zeros(_WORD_BYTES, dtype=np.uint8)])
@@ -30,8 +36,7 @@ def hash_strings(values: pa.Array) -> NDArray[np.uint32]:
         block[np.arange(_WORD_BYTES) >= used[:, None]] = 0
         words = block.view("<u8").reshape(-1)
         state[rows] = _mixed((state[rows] ^ words) * _MULTIPLIER)
-    hashes: NDArray[np.uint32] = (_mixed(state * _MULTIPLIER) >> np.uint64(32)).astype(np.uint32)
-    return hashes
+    return _mixed(state * _MULTIPLIER)
 
 
 def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -96,9 +96,15 @@ def page_of(hashes: NDArray[np.uint32], bits: int) -> NDArray[np.int64]:
 
 def rows_with_hash(data: bytes, wanted: int, what: str) -> RowNumbers:
     """The rows of a hash in a stored page, ascending. Raises AlderError(CORRUPT)."""
+    hashes, rows = hash_entries(data, what)
+    begin, end = np.searchsorted(hashes, [wanted, wanted + 1])
+    return rows[begin:end].astype(np.int64)
+
+
+def hash_entries(data: bytes, what: str) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """The hashes of a stored page, ascending, and their rows. Raises AlderError(CORRUPT)."""
     payload = unframed(data, what)
     (count,) = _HASH_HEADER.unpack_from(payload)
     hashes = np.frombuffer(payload, "<u4", count, _HASH_HEADER.size)
     rows = np.frombuffer(payload, "<u4", count, _HASH_HEADER.size + 4 * count)
-    begin, end = np.searchsorted(hashes, [wanted, wanted + 1])
-    return rows[begin:end].astype(np.int64)
+    return hashes, rows

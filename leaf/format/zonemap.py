@@ -52,6 +52,16 @@ def zone_of(values: pa.Array) -> Zone:
     return Zone(len(values), nulls, low, high)
 
 
+def zone_of_codes(codes: pa.Array, terms: pa.Array) -> Zone:
+    """The zone of a page of strings given by codes into terms that ascend."""
+    nulls = codes.null_count
+    if nulls == len(codes):
+        return Zone(len(codes), nulls)
+    bounds = pc.min_max(codes)
+    low, high = (terms[bounds[end].as_py()].as_py() for end in ("min", "max"))
+    return Zone(len(codes), nulls, low[:STRING_CHARACTERS], high[:STRING_CHARACTERS])
+
+
 def may_hold(zone: Zone, operator: str, value: Bound) -> bool:
     """False only if no value of the page can be ``operator`` (= < <= > >=) ``value``."""
     if zone.empty:

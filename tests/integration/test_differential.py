@@ -19,7 +19,8 @@ from alder.client import Connection, Error, Token
 QUERIES = 300
 QUERIES_LONG = 3_000
 SHARD_COUNTS = (1, 2, 5)
-SEAL_ROWS = {"sealed": 1, "unsealed": 10**6, "half": 700}
+SEAL_ROWS = {"sealed": 1, "unsealed": 10**6, "half": 1_000}
+FIRST_ROWS = 1_200
 WAIT_S_MAX = 60.0
 
 
@@ -56,7 +57,8 @@ def loaded(
     try:
         with deployment.connect() as connection:
             tokens = {
-                _name(shards): _load(connection, shards, documents) for shards in SHARD_COUNTS
+                _name(shards): _load(connection, shards, documents, state)
+                for shards in SHARD_COUNTS
             }
             for name, token in tokens.items():
                 sql = f"SELECT count(*) FROM {name}"
@@ -78,15 +80,25 @@ def _name(shards: int) -> str:
     return f"docs{shards}"
 
 
-def _load(connection: Connection, shards: int, documents: list[str]) -> Token:
+def _load(connection: Connection, shards: int, documents: list[str], state: str) -> Token:
     name = _name(shards)
     connection.create_collection(
         name, shards=shards, shard_by_path="id" if shards == 5 else "", log_partitions=3
     )
     token = Token()
-    for begin in range(0, len(documents), 250):
-        token |= connection.append(name, documents[begin : begin + 250])
+    for begin in range(0, len(documents), 300):
+        token |= connection.append(name, documents[begin : begin + 300])
+        if state == "half" and shards == 1 and begin + 300 == FIRST_ROWS:
+            _await_segment(connection, name)
     return token
+
+
+def _await_segment(connection: Connection, name: str) -> None:
+    """What comes after the first segment is too little for a second one."""
+    deadline = time.monotonic() + WAIT_S_MAX
+    while not any(shard.segments for shard in connection.status().shards(name)):
+        assert time.monotonic() < deadline, "the first rows were never sealed"
+        time.sleep(0.05)
 
 
 def _await_state(connection: Connection, state: str) -> None:

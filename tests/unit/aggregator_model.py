@@ -85,6 +85,7 @@ class LeafModel:
         self.collection = collection
         self.shards = {shard.number: shard for shard in shards}
         self.requests: list[leaf_pb2.FragmentRequest] = []
+        self.checks: list[leaf_pb2.CheckIndexRequest] = []
         self.failures: list[AlderError] = []
         self.rows_returned = 0
         self.overflow = False
@@ -182,6 +183,29 @@ class LeafModel:
                     positions=self._vector(shard).to_proto(),
                 )
                 for shard in self.shards.values()
+            ]
+        )
+
+    async def check_index(
+        self, request: leaf_pb2.CheckIndexRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.CheckIndexResponse:
+        """One path per shard, different on shard 1."""
+        self.checks.append(request)
+        if self.failures:
+            raise self.failures.pop(0)
+        different = leaf_pb2.INDEX_VERDICT_DIFFERENT
+        return leaf_pb2.CheckIndexResponse(
+            checks=[
+                leaf_pb2.IndexCheck(
+                    shard=number,
+                    path="postings",
+                    predicates=4,
+                    rows_compared=40,
+                    verdict=different if number == 1 else leaf_pb2.INDEX_VERDICT_EQUAL,
+                    detail="n in segment 0: = 3 leaves out log/0/3" if number == 1 else "",
+                )
+                for number in request.shards
+                if number not in self.silent_shards
             ]
         )
 

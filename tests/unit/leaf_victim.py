@@ -1,4 +1,4 @@
-"""A leaf that takes pushes and seals until it is killed; says which position each push reached."""
+"""A leaf that pushes, seals and merges until it is killed; says which position it reached."""
 
 import asyncio
 import sys
@@ -17,7 +17,7 @@ ROWS_PER_PUSH = 37
 
 async def main(directory: Path) -> None:
     catalog = StillCatalog(snapshot_of(collection_of(key_path="k")))
-    settings = LeafSettings(seal_rows=200, sync_interval_s=0.02)
+    settings = LeafSettings(seal_rows=100, sync_interval_s=0.01, merge_factor=3)
     leaf = Leaf(NODE, directory, catalog, settings, ThreadPoolExecutor(1))
     await leaf.start()
     known = await leaf.positions(leaf_pb2.PositionsRequest(collection="c", collection_id=1))

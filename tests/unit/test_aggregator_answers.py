@@ -174,6 +174,9 @@ select a.n from ev a positional join (select 1) b where false
 select ev.n, p.* from ev join pe p on p.id = ev.n where p.id < 3 order by ev.n
 """.strip().splitlines()
 
+SEVERAL_DISTINCT = "select count(distinct type), count(distinct actor.login) from ev"
+"""One leaf that has all rows counts them; several can't without sending the values."""
+
 
 @pytest.fixture(scope="module", params=[1, 3])
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
@@ -224,7 +227,8 @@ def test_every_class_gives_what_duckdb_gives(
     names, wanted = expected(direct, sql)
     table, trailer = cluster.ask(sql)
     planned = {"a": AGGREGATES, "b": SCANS, "e": GATHERED}[trailer.plan_class]
-    assert sql in planned, f"planned as {trailer.plan_class}"
+    counted = trailer.plan_class == "a" and sql == SEVERAL_DISTINCT
+    assert counted or sql in planned, f"planned as {trailer.plan_class}"
     answers = [table]
     if trailer.plan_class != "e":
         answers.append(cluster.ask(sql, "e")[0])

@@ -83,15 +83,18 @@ NOT_SELECT = {
     "copy (select 1) to 'x.csv'": "COPY",
     "export database 'x'": "EXPORT",
     "call pragma_version()": "CALL",
-    "explain select 1": "EXPLAIN",
     "prepare p as select 1": "PREPARE",
     "execute p": "EXECUTE",
     "begin": "TRANSACTION",
     "vacuum": "VACUUM",
-    "describe ev": "DESCRIBE",
-    "show tables": "SHOW",
     "summarize ev": "SUMMARIZE",
     "select * from (describe ev)": "DESCRIBE",
+    "describe select 1": "DESCRIBE",
+    "show all tables": "SHOW",
+    "explain explain select 1": "EXPLAIN",
+    "explain insert into ev values (1)": "INSERT",
+    "explain analyze describe ev": "DESCRIBE",
+    "explain select 1; select 2": "2 statements",
     "select 1; select 2": "2 statements",
     "select 1; drop table ev": "2 statements",
 }
@@ -247,11 +250,11 @@ def test_memory_is_bounded() -> None:
 
 
 def test_the_engine_itself_is_shut_off(cluster: Cluster) -> None:
-    cursor = cluster.aggregator._engine.cursor()
+    cursor = cluster.aggregator._queries._engine.cursor()
     for sql in ("select * from read_text('/etc/hostname')", "set threads = 1", "load httpfs"):
         with pytest.raises(Exception, match=r"disabled|locked|Permission"):
             cursor.sql(sql).fetchall()
-        cursor = cluster.aggregator._engine.cursor()
+        cursor = cluster.aggregator._queries._engine.cursor()
 
 
 def test_every_function_of_the_engine_is_either_listed_or_refused_by_name() -> None:

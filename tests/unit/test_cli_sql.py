@@ -256,6 +256,42 @@ def test_errors_are_one_sentence(server: tuple[str, Model], model: Model) -> Non
     assert missing.stderr == "alder: there is no folder /nonexistent/dir\n"
 
 
+def test_statements_run_in_order_on_one_connection(server: tuple[str, Model], model: Model) -> None:
+    text = "SET plan_class = 'e'; SELECT ';' AS a; -- next\nRESET plan_class; SELECT 2 AS b;"
+    result = run(server, "--format", "csv", "--param", "x=1", text)
+    assert (result.exit_code, result.stdout) == (0, "a\n;\nb\n2\n")
+    assert [query.plan_class for query in model.queries] == ["e", ""]
+    assert [query.sql for query in model.queries] == ["SELECT ';' AS a", "SELECT 2 AS b"]
+    assert all(len(query.parameters) == 1 for query in model.queries)
+    result = run(server, "--format", "json", "-", stdin=b"SET timeout_s = 9; SELECT 1 AS a\n")
+    assert json.loads(result.stdout) == [{"a": 1}]
+    alone = run(server, "SET plan_class = 'e'")
+    assert (alone.exit_code, alone.stdout) == (0, "")
+    run(server, "  SELECT 1 ;")
+    assert model.queries[-1].sql == "  SELECT 1 ;", "places in errors are those of the user's text"
+
+
+def test_a_script_stops_at_its_first_error(
+    server: tuple[str, Model], model: Model, tmp_path: Path
+) -> None:
+    wrong = run(server, "SELECT 1; SET memoize_partials = false; SELECT 2")
+    assert wrong.exit_code == 1
+    assert wrong.stderr == (
+        "alder: there is no setting memoize_partials; did you mean memoise_partials?\n"
+    )
+    assert len(model.queries) == 1
+    for options in (
+        ["--format", "parquet"],
+        ["--format", "json"],
+        ["--output", str(tmp_path / "x")],
+    ):
+        refused = run(server, *options, "SELECT 1; SELECT 2")
+        assert refused.exit_code == 2
+        assert "holds one result, but 2 statements give one" in refused.stderr
+    assert len(model.queries) == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_defects_of_the_command_line_are_one_sentence(
     server: tuple[str, Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:

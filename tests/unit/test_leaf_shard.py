@@ -17,8 +17,10 @@ from alder.v1 import leaf_pb2
 from leaf import layout
 from leaf.cache import PageCache
 from leaf.core import PushHeader
+from leaf.format.meta import HASH_PAGE
 from leaf.fragment import horizon_of
 from leaf.pieces import ColumnNeeds, alive_piece, holders, piece_table
+from leaf.recovery import last_positions
 from leaf.seal import Block, seal
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
@@ -215,18 +217,21 @@ class Damage:
 
 
 @pytest.mark.parametrize(("block", "value"), [(1, None), (2, None), (0, None), (1, b"short")])
-def test_a_hole_in_the_log_of_a_shard_makes_it_start_again(
+def test_a_shard_with_a_hole_in_its_log_is_refused(
     tmp_path: Path, block: int, value: bytes | None
 ) -> None:
     with opened(tmp_path) as shard:
         for n in range(3):
             put(shard, documents(n, n + 1), n, n + 1)
     damage(tmp_path, Damage(layout.TAIL, block, value))
-    with opened(tmp_path) as shard:
-        assert shard.view.positions["log", 0] == 0
-        assert content(shard) == []
-        assert put(shard, documents(0, 3), 0, 3) == (APPLIED, 3)
-        assert len(content(shard)) == 3
+    assert_refused(tmp_path)
+    assert last_positions(tmp_path / "1-c" / "0")["log", 0] == 3
+
+
+def assert_refused(path: Path) -> None:
+    with pytest.raises(AlderError) as raised, opened(path):
+        pass
+    assert raised.value.reason is Reason.CORRUPT
 
 
 def test_a_flipped_bit_in_the_tail_is_noticed(tmp_path: Path) -> None:
@@ -239,8 +244,7 @@ def test_a_flipped_bit_in_the_tail_is_noticed(tmp_path: Path) -> None:
         batch.put(layout.TAIL, layout.number_key(0), value.replace(b'"s":"s1"', b'"s":"s3"'))
 
     damage(tmp_path, flip)
-    with opened(tmp_path) as shard:
-        assert shard.view.positions["log", 0] == 0
+    assert_refused(tmp_path)
 
 
 def test_a_damaged_page_is_never_served(tmp_path: Path) -> None:
@@ -285,11 +289,11 @@ def test_a_failed_seal_leaves_nothing_to_the_next(
         sealed = seal([chunk.table for chunk in plan.tail])
         leftover = Block(layout.COLUMNS, b"left", b"over")
 
-        def broken(self: Store) -> None:
-            raise OSError("No space left on device")
+        def broken(self: Store, family: str) -> None:
+            raise AlderError(Reason.UNAVAILABLE, "No space left on device")
 
         with monkeypatch.context() as patch:
-            patch.setattr(Store, "sync", broken)
+            patch.setattr(Store, "flush", broken)
             with pytest.raises(AlderError):
                 shard.publish_seal(plan, replace(sealed, blocks=(*sealed.blocks, leftover)))
         shard.end_seal(plan)
@@ -344,3 +348,95 @@ def test_keys_and_deletions_survive_seals_and_restarts(tmp_path: Path) -> None:
         assert [row[1] for row in content(shard, at)] == [0, 1]
         put(shard, {4: {"a": 4}, 5: {"a": 5}}, 4, 6, keys={4: "y", 5: "y"})
         assert [row[1] for row in content(shard)] == [2, 5]
+
+
+def test_an_old_live_tail_is_sealed_if_it_is_worth_it(tmp_path: Path) -> None:
+    now_s = 0.0
+    settings = replace(SETTINGS, seal_age_s=60.0, seal_rows_min=5)
+    path = tmp_path / "1-c" / "0"
+    shard = Shard(path, 1, False, settings, PageCache(1 << 20), clock=lambda: now_s)
+    put(shard, documents(0, 4), 0, 4)
+    now_s = 61.0
+    assert not shard.seal_due, "too few rows"
+    put(shard, documents(4, 5), 4, 5)
+    assert shard.seal_due
+    now_s = 59.0
+    assert not shard.seal_due
+    now_s = 61.0
+    plan = shard.begin_seal()
+    assert plan is not None
+    put(shard, documents(5, 15), 5, 15)
+    shard.publish_seal(plan, seal([chunk.table for chunk in plan.tail]))
+    shard.end_seal(plan)
+    now_s = 120.0
+    assert not shard.seal_due, "what came during the seal is younger"
+    now_s = 121.0
+    assert shard.seal_due
+    seal_now(shard)
+    now_s = 500.0
+    assert not shard.seal_due
+    put(shard, documents(15, 25), 15, 25)
+    assert not shard.seal_due, "the age is that of the oldest row"
+    now_s = 560.0
+    assert shard.seal_due
+    shard.close()
+
+
+def test_a_write_that_failed_is_remembered_until_one_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Store, batch: Batch, sync: bool = False) -> None:
+        raise OSError("No space left on device")
+
+    with opened(tmp_path) as shard:
+        put(shard, documents(0, 3), 0, 3)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "write", full)
+            with pytest.raises(AlderError):
+                put(shard, documents(3, 4), 3, 4)
+            assert shard.failing
+            with pytest.raises(AlderError):
+                shard.tend()
+            assert shard.failing
+        shard.tend()
+        assert not shard.failing
+
+
+def test_a_replica_that_is_built_again_says_so_until_it_is_complete(tmp_path: Path) -> None:
+    with opened(tmp_path) as shard:
+        assert not shard.rebuilding
+        shard.rebuild_to(PositionVector({("log", 0): 4}))
+        put(shard, documents(0, 3), 0, 3)
+        shard.tend()
+        assert shard.rebuilding
+    with opened(tmp_path) as shard:
+        assert shard.rebuilding
+        put(shard, documents(3, 5), 3, 5)
+        assert not shard.rebuilding
+        shard.tend()
+    with opened(tmp_path) as shard:
+        assert not shard.rebuilding
+
+
+@pytest.mark.parametrize("family", layout.SEGMENT_FAMILIES)
+def test_scrubbing_finds_damage_and_nothing_else(tmp_path: Path, family: str) -> None:
+    with opened(tmp_path, keyed=True) as shard:
+        put(shard, documents(0, 50), 0, 50, keys={n: f"k{n}" for n in range(50)})
+        assert shard.damage() == ""
+        seal_now(shard)
+        assert shard.damage() == ""
+        blocks = list(shard._store.scan(family))
+        for key, value in blocks:
+            for broken in (value[:-1] + bytes([value[-1] ^ 1]), value[:5], None):
+                batch = shard._store.batch()
+                if broken is None:
+                    batch.delete(family, key)
+                else:
+                    batch.put(family, key, broken)
+                shard._store.write(batch)
+                if broken is not None or key[12:13] != bytes([HASH_PAGE]):
+                    assert "segment 0 of shard 1-c/0" in shard.damage()
+            batch = shard._store.batch()
+            batch.put(family, key, value)
+            shard._store.write(batch)
+        assert shard.damage() == ""

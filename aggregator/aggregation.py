@@ -1,0 +1,81 @@
+"""Says what the leaf's part of an aggregate does, beside its SQL, where that is simple enough.
+
+Simple means: every key, argument and condition reads one column only. A leaf may then evaluate each
+of them over the distinct values of that column instead of over its rows. Whatever isn't simple is
+not described at all, because half a description would leave out half of the meaning.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from aggregator import tree
+from aggregator.names import Field
+from aggregator.syntax import Parser
+from aggregator.terms import terms
+from alder.v1 import leaf_pb2
+
+Named = Iterable[tuple[str, tree.Node]]
+_FUNCTIONS: Final = frozenset({"avg", "count", "max", "mean", "min", "sum"})
+_TERMS_PER_CONDITION: Final = {"COMPARE_BETWEEN": 2}
+
+
+class _NotSimple(Exception):
+    """A part reads several columns, or does what has no name in the contract."""
+
+
+def described(
+    keys: Named,
+    calls: Named,
+    conditions: Iterable[tree.Node],
+    parser: Parser,
+    field_of: Callable[[str], Field | None],
+) -> leaf_pb2.Aggregation | None:
+    """The aggregation of keys, calls and conditions over `rows`; None where it isn't simple."""
+    try:
+        return leaf_pb2.Aggregation(
+            keys=[leaf_pb2.GroupKey(name=name, value=_value(node, parser)) for name, node in keys],
+            aggregates=[_call(name, node, parser) for name, node in calls],
+            conditions=[_condition(node, parser, field_of) for node in conditions],
+        )
+    except _NotSimple:
+        return None
+
+
+def _call(name: str, node: tree.Node, parser: Parser) -> leaf_pb2.AggregateCall:
+    function = str(node["function_name"]).lower()
+    arguments = tree.arguments(node)
+    if node["filter"] is not None or node["order_bys"]["orders"]:
+        raise _NotSimple
+    literal = tree.literal(arguments[0]) if len(arguments) == 1 else None
+    counts_rows = literal is not None and literal[0] != "NULL_LITERAL" and not node["distinct"]
+    if function == "count_star" or (function == "count" and (not arguments or counts_rows)):
+        return leaf_pb2.AggregateCall(name=name, function="count_star")
+    if function not in _FUNCTIONS or len(arguments) != 1:
+        raise _NotSimple
+    return leaf_pb2.AggregateCall(
+        name=name,
+        function="avg" if function == "mean" else function,
+        argument=_value(arguments[0], parser),
+        distinct=bool(node["distinct"]),
+    )
+
+
+def _condition(
+    node: tree.Node, parser: Parser, field_of: Callable[[str], Field | None]
+) -> leaf_pb2.RowCondition:
+    found = terms([node], field_of)
+    exact = len(found) == _TERMS_PER_CONDITION.get(str(node.get("type")), 1)
+    return leaf_pb2.RowCondition(value=_value(node, parser), terms=found if exact else [])
+
+
+def _value(node: tree.Node, parser: Parser) -> leaf_pb2.RowValue:
+    names = set()
+    for part in tree.walk(node):
+        if part.get("type") in {"LAMBDA", "SUBQUERY"}:
+            raise _NotSimple
+        if part.get("type") == "COLUMN_REF":
+            names.add(".".join(part["column_names"]))
+    if len(names) != 1:
+        raise _NotSimple
+    plain = node.get("type") == "COLUMN_REF"
+    return leaf_pb2.RowValue(column=names.pop(), sql="" if plain else parser.expression_text(node))

@@ -1,0 +1,363 @@
+"""One query from its text to its answer: parse, cut, plan, scatter, finish.
+
+A query runs in this order: parse, check and bind parameters; ask the leaves for positions and
+schema; choose the cut; plan against that schema; run the fragments at the cut; finish. The schema
+comes in the same answer as the positions, so a plan always knows every field of the rows in its
+cut, and a new field needs no second try.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import pyarrow as pa
+
+from aggregator import core, parameters, security, tables
+from aggregator.bind import bind
+from aggregator.engine import Engine, EngineSettings, in_user_names
+from aggregator.finish import finish, finished_directly
+from aggregator.names import Names
+from aggregator.plan import Plan, Planner
+from aggregator.scatter import Budget, Gathered, Scatter, State, gather
+from aggregator.syntax import Parser, Statement, check_no_show, too_deep
+from alder.catalog import Collection
+from alder.errors import AlderError
+from alder.interfaces import NodeDirectory
+from alder.membership import CatalogFollower
+from alder.positions import PositionVector
+from alder.v1 import leaf_pb2, query_pb2
+
+logger = logging.getLogger(__name__)
+K = TypeVar("K")
+V = TypeVar("V")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatorSettings:
+    """Bounds of an aggregator: bytes, seconds, counts."""
+
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    gathered_bytes_max: int = 2 << 30
+    timeout_s_default: float = 60.0
+    margin_s: float = 0.05
+    catalog_wait_s: float = 0.3
+    query_threads: int = 4
+    plans_max: int = 256
+    quarantine_records_max: int = 10_000
+
+
+@dataclass(slots=True)
+class Run:
+    """One query on its way: ``sql`` is the SELECT of the request; times add up over the tries."""
+
+    query_id: str
+    request: query_pb2.ExecuteRequest
+    sql: str
+    deadline_s: float
+    plan_us: int = 0
+    scatter_us: int = 0
+    finish_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A query that is ready to run. Collections are by name as written, the rest by their id."""
+
+    plan: Plan
+    collections: Mapping[str, Collection]
+    states: Mapping[int, State]
+    cuts: Mapping[int, PositionVector]
+
+    def by_id(self) -> dict[int, Collection]:
+        """The collections, each once."""
+        return {one.collection_id: one for one in self.collections.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer: ``answers`` are in the order of the plan's reads."""
+
+    prepared: Prepared
+    answers: Sequence[Gathered]
+    result: pa.Table
+
+    def reads(self) -> list[query_pb2.CollectionRead]:
+        """What was read of each collection."""
+        reads = self.prepared.plan.reads
+        return [
+            _collection_read(
+                one,
+                self.prepared.cuts[key],
+                [
+                    answer
+                    for read, answer in zip(reads, self.answers, strict=True)
+                    if self.prepared.collections[read.collection].collection_id == key
+                ],
+            )
+            for key, one in self.prepared.by_id().items()
+        ]
+
+
+class Queries:
+    """Prepares and runs queries. Its methods belong to one event loop."""
+
+    def __init__(
+        self,
+        follower: CatalogFollower,
+        directory: NodeDirectory,
+        settings: AggregatorSettings,
+        wall_clock_us: Callable[[], int],
+    ) -> None:
+        self._follower = follower
+        self._settings = settings
+        self._wall_clock_us = wall_clock_us
+        self.scatter = Scatter(directory)
+        self._revision = 0
+        self._planning = ThreadPoolExecutor(1, "alder-plan")
+        self._finishing = ThreadPoolExecutor(self._settings.query_threads, "alder-finish")
+        self._parser = Parser()
+        self._functions = security.Catalog.of_engine()
+        self._planner = Planner(self._parser, self._functions)
+        self._engine = Engine(self._settings.engine)
+        self._statements: OrderedDict[str, Statement] = OrderedDict()
+        self._plans: OrderedDict[object, Plan] = OrderedDict()
+
+    async def start(self) -> None:
+        """Warms the engines up, so that the first query is no slower than the others."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._planning, self._statement, "SELECT 1")
+
+    async def close(self) -> None:
+        """Waits for running work and releases the engines."""
+        await asyncio.to_thread(self._planning.shutdown)
+        await asyncio.to_thread(self._finishing.shutdown)
+        self._planner.close()
+        self._parser.close()
+        self._engine.close()
+
+    async def prepare(self, run: Run) -> Prepared:
+        """The plan of a query and the cut that it would read."""
+
+        async def nothing_more(prepared: Prepared) -> Prepared:
+            return prepared
+
+        return await self._trying(run, nothing_more)
+
+    async def answer(self, run: Run) -> Answered:
+        """The answer of a query."""
+        return await self._trying(run, lambda prepared: self._perform(run, prepared))
+
+    async def with_parser(self, call: Callable[[Parser], T]) -> T:
+        """The result of a call that needs the parser, which serves one thread at a time."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._planning, call, self._parser)
+
+    async def collection(self, name: str) -> Collection:
+        """The collection of that name. Raises AlderError(UNKNOWN_COLLECTION)."""
+        return (await self._collections([name]))[name]
+
+    def left_s(self, run: Run) -> float:
+        """Seconds that leaves may take, so that the answer can still be finished."""
+        left_s = run.deadline_s - time.monotonic() - self._settings.margin_s
+        return max(left_s, 0.001)
+
+    async def _trying(self, run: Run, step: Callable[[Prepared], Awaitable[T]]) -> T:
+        """Prepares the query and takes a step with it, again where metadata moved meanwhile."""
+        begin = time.monotonic()
+        loop = asyncio.get_running_loop()
+        statement = await loop.run_in_executor(self._planning, self._statement, run.sql)
+        run.plan_us += since_us(begin)
+        names = tables.tables(statement.node)
+        attempt = 1
+        while True:
+            try:
+                return await step(await self._prepared(run, statement, names))
+            except AlderError as error:
+                if not core.retries(error, attempt):
+                    raise
+                logger.info("query %s is planned again: %s", run.query_id, error)
+                self.scatter.schemas.keep([])
+                await loop.run_in_executor(self._planning, self._plans.clear)
+                await self._newer_catalog(0.02 * attempt)
+                attempt += 1
+
+    async def _prepared(self, run: Run, statement: Statement, names: list[str]) -> Prepared:
+        collections = await self._collections(names)
+        begin = time.monotonic()
+        unique = {entry.collection_id: entry for entry in collections.values()}
+        wanted = {
+            entry.collection: PositionVector.from_proto(entry.positions)
+            for entry in run.request.min_positions
+        }
+        states = dict(
+            zip(
+                unique,
+                await gather([self._state(run, one, wanted) for one in unique.values()]),
+                strict=True,
+            )
+        )
+        run.scatter_us += since_us(begin)
+        begin = time.monotonic()
+        loop = asyncio.get_running_loop()
+        plan = await loop.run_in_executor(
+            self._planning, self._plan, run, statement, collections, states
+        )
+        run.plan_us += since_us(begin)
+        cuts = {
+            key: core.choose_cut([shard.shard for shard in one.shards], states[key].positions)
+            for key, one in unique.items()
+        }
+        return Prepared(plan, collections, states, cuts)
+
+    async def _perform(self, run: Run, prepared: Prepared) -> Answered:
+        plan = prepared.plan
+        begin = time.monotonic()
+        budget = Budget(self._settings.gathered_bytes_max)
+        try:
+            answers = await gather(
+                [
+                    self._read(
+                        run,
+                        prepared.collections[read.collection],
+                        read.fragment,
+                        prepared.cuts,
+                        budget,
+                    )
+                    for read in plan.reads
+                ]
+            )
+        except AlderError as error:
+            message = in_user_names(error.message, plan.user_names)
+            raise AlderError(error.reason, message, **error.metadata) from error
+        run.scatter_us += since_us(begin)
+        begin = time.monotonic()
+        result = finished_directly(plan, answers)
+        if result is None:
+            tables = [answer.rows for answer in answers]
+            result = await finish(self._engine, self._finishing, plan, tables)
+        run.finish_us += since_us(begin)
+        return Answered(prepared, answers, result)
+
+    async def _state(
+        self, run: Run, collection: Collection, wanted: dict[str, PositionVector]
+    ) -> State:
+        left_s = self.left_s(run)
+        vector = wanted.get(collection.name, PositionVector())
+        wait_s = left_s - self._settings.margin_s if vector.offsets else 0.0
+        return await self.scatter.state(collection, vector, left_s, wait_s)
+
+    async def _read(
+        self,
+        run: Run,
+        collection: Collection,
+        fragment: leaf_pb2.Fragment,
+        cuts: Mapping[int, PositionVector],
+        budget: Budget,
+    ) -> Gathered:
+        latest = run.request.consistency == query_pb2.CONSISTENCY_LATEST
+        request = leaf_pb2.FragmentRequest(
+            collection=collection.name,
+            collection_id=collection.collection_id,
+            epoch=collection.epoch,
+            fragment=fragment,
+            latest=latest,
+            query_id=run.query_id,
+            no_memoised_partials=run.request.no_memoised_partials,
+            no_code_kernels=run.request.no_code_kernels,
+        )
+        if not latest:
+            request.at.CopyFrom(cuts[collection.collection_id].to_proto())
+        return await self.scatter.run(collection, request, self.left_s(run), budget)
+
+    def _statement(self, sql: str) -> Statement:
+        known = self._statements.get(sql)
+        if known is not None:
+            self._statements.move_to_end(sql)
+            return known
+        statement = self._parser.parse(sql)
+        check_no_show(statement.node)
+        self._functions.check(statement.node)
+        _remember(self._statements, sql, statement, self._settings.plans_max)
+        return statement
+
+    def _plan(
+        self,
+        run: Run,
+        statement: Statement,
+        collections: dict[str, Collection],
+        states: dict[int, State],
+    ) -> Plan:
+        versions = tuple(
+            (name, one.collection_id, states[one.collection_id].schema.version)
+            for name, one in collections.items()
+        )
+        sole = frozenset(
+            name for name, one in collections.items() if len(one.shards_by_leaf()) == 1
+        )
+        request = run.request
+        values = tuple(entry.SerializeToString() for entry in request.parameters)
+        key = (run.sql, request.plan_class, versions, values, sole)
+        known = self._plans.get(key)
+        if known is not None:
+            self._plans.move_to_end(key)
+            return known
+        try:
+            node = parameters.bound(statement, request.parameters)
+            by_name = {
+                name: Names(states[one.collection_id].schema) for name, one in collections.items()
+            }
+            bound = bind(node, statement.sql, by_name, self._parser)
+            timeless = not security.reads_clock(bound.node)
+            fixed = security.with_fixed_clock(bound.node, self._wall_clock_us())
+            plan = self._planner.plan(replace(bound, node=fixed), request.plan_class, sole)
+        except RecursionError as error:
+            raise too_deep() from error
+        if timeless:
+            _remember(self._plans, key, plan, self._settings.plans_max)
+        return plan
+
+    async def _collections(self, names: list[str]) -> dict[str, Collection]:
+        snapshot = self._follower.snapshot
+        if snapshot.revision != self._revision:
+            self._revision = snapshot.revision
+            self.scatter.schemas.keep(one.collection_id for one in snapshot.collections.values())
+        try:
+            return tables.collections_of(names, self._follower.snapshot.collections)
+        except AlderError:
+            await self._newer_catalog(self._settings.catalog_wait_s)
+            return tables.collections_of(names, self._follower.snapshot.collections)
+
+    async def _newer_catalog(self, timeout_s: float) -> None:
+        """Waits for a newer snapshot, since a change may be on its way here."""
+        known = self._follower.snapshot.revision
+        await self._follower.wait_until(lambda snapshot: snapshot.revision > known, timeout_s)
+
+
+def since_us(begin_s: float) -> int:
+    """Microseconds since a moment of the monotonic clock."""
+    return int((time.monotonic() - begin_s) * 1e6)
+
+
+def _remember(cache: OrderedDict[K, V], key: K, value: V, entries_max: int) -> None:
+    cache[key] = value
+    while len(cache) > entries_max:
+        cache.popitem(last=False)
+
+
+def _collection_read(
+    collection: Collection, at: PositionVector, answers: list[Gathered]
+) -> query_pb2.CollectionRead:
+    scans = [scan for answer in answers for scan in answer.scans]
+    return query_pb2.CollectionRead(
+        collection=collection.name,
+        positions=at.to_proto(),
+        shards_asked=sorted(entry.shard for entry in collection.shards),
+        shards_answered=sorted({scan.shard for scan in scans}),
+        scans=scans,
+    )

@@ -1,0 +1,178 @@
+"""Settings of a connection, and the statements that change them: ``SET name = value``, ``RESET``.
+
+They live in the client alone and travel with every query, so a server keeps nothing between two
+queries and any aggregator can answer the next one. The grammar is small on purpose: what is not
+exactly a known setting with a fitting value is an error, never silently something else.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from alder.client.errors import ProgrammingError
+from alder.errors import Reason
+from alder.sqltext import Kind, Token, tokens
+
+TIMEOUT_S_MAX: Final = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What queries of a connection are asked with, unless a call says otherwise.
+
+    ``consistency``: ``cut`` (one cut of the log) or ``latest`` (the newest each shard has).
+    ``plan_class``: ``a``, ``b``, ``e``, or ``auto`` to let the planner choose. ``timeout_s``: the
+    deadline, None for the connection's. ``memoise_partials`` and ``code_kernels``: whether leaves
+    may answer from partials in memory, and by kernels instead of the engine.
+    """
+
+    consistency: str = "cut"
+    plan_class: str = "auto"
+    memoise_partials: bool = True
+    code_kernels: bool = True
+    timeout_s: float | None = None
+
+
+DEFAULTS: Final = Settings()
+Change = Callable[[Settings], Settings]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A text taken apart: what its leading SET and RESET do, and the rest."""
+
+    changes: tuple[Change, ...]
+    rest: str
+
+    def changed(self, settings: Settings) -> Settings:
+        """The settings after the changes."""
+        for change in self.changes:
+            settings = change(settings)
+        return settings
+
+
+def is_setting(sql: str) -> bool:
+    """True if a statement is SET or RESET."""
+    first = next(tokens(sql), None)
+    return first is not None and first.word in _VERBS
+
+
+def leading(sql: str) -> Script:
+    """The changes at the beginning of a text and the text after them ("": there is none).
+
+    Raises ProgrammingError for a statement that changes no setting.
+    """
+    changes: list[Change] = []
+    while is_setting(sql):
+        words: list[Token] = []
+        end = len(sql)
+        for token in tokens(sql):
+            if token.text == ";":
+                end = token.end
+                break
+            words.append(token)
+        changes.append(_change(words))
+        sql = sql[end:]
+    if changes and next(tokens(sql), None) is None:
+        sql = ""
+    return Script(tuple(changes), sql)
+
+
+def _change(words: Sequence[Token]) -> Change:
+    verb, *rest = words
+    named = bool(rest) and rest[0].kind is Kind.WORD
+    if named and verb.word == "RESET" and len(rest) == 1:
+        return (lambda _: DEFAULTS) if rest[0].word == "ALL" else _reader(rest[0].text)(None)
+    if named and verb.word == "SET" and len(rest) > 2:
+        name, between, *value = rest
+        if between.text == "=" or between.word == "TO":
+            return _reader(name.text)(_text(value))
+    raise ProgrammingError(
+        Reason.SYNTAX, f"write SET name = value, or RESET name; settings are {_NAMES}"
+    )
+
+
+def _reader(name: str) -> "_Reader":
+    known = _READERS.get(name.lower())
+    if known is not None:
+        return known
+    close = difflib.get_close_matches(name.lower(), _READERS, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}?" if close else f"settings are {_NAMES}"
+    raise ProgrammingError(Reason.INVALID_ARGUMENT, f"there is no setting {name}; {hint}")
+
+
+def _text(value: Sequence[Token]) -> str | None:
+    """A value as text: a string without its quotes, a word or a number; None for DEFAULT."""
+    first = value[0]
+    if len(value) == 1 and first.word == "DEFAULT":
+        return None
+    if len(value) == 1 and first.kind is Kind.TEXT and first.text[0] == "'" != first.text:
+        return first.text[1:-1].replace("''", "'")
+    return "".join(token.text for token in value)
+
+
+def _consistency(text: str | None) -> Change:
+    default = DEFAULTS.consistency
+    value = default if text is None else _one_of("consistency", text, ("cut", "latest"))
+    return lambda settings: replace(settings, consistency=value)
+
+
+def _plan_class(text: str | None) -> Change:
+    default = DEFAULTS.plan_class
+    value = default if text is None else _one_of("plan_class", text, ("a", "b", "e", "auto"))
+    return lambda settings: replace(settings, plan_class=value)
+
+
+def _memoise_partials(text: str | None) -> Change:
+    value = DEFAULTS.memoise_partials if text is None else _boolean("memoise_partials", text)
+    return lambda settings: replace(settings, memoise_partials=value)
+
+
+def _code_kernels(text: str | None) -> Change:
+    value = DEFAULTS.code_kernels if text is None else _boolean("code_kernels", text)
+    return lambda settings: replace(settings, code_kernels=value)
+
+
+def _timeout_s(text: str | None) -> Change:
+    value = DEFAULTS.timeout_s if text is None else _seconds("timeout_s", text)
+    return lambda settings: replace(settings, timeout_s=value)
+
+
+def _one_of(name: str, text: str, allowed: Sequence[str]) -> str:
+    if text.lower() not in allowed:
+        raise _wrong(name, text, " or ".join(map(repr, allowed)))
+    return text.lower()
+
+
+def _boolean(name: str, text: str) -> bool:
+    if text.lower() not in _BOOLEANS:
+        raise _wrong(name, text, "true or false")
+    return _BOOLEANS[text.lower()]
+
+
+def _seconds(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= TIMEOUT_S_MAX:
+        raise _wrong(name, text, f"a number of seconds above 0, up to {TIMEOUT_S_MAX:.0f}")
+    return value
+
+
+def _wrong(name: str, text: str, wanted: str) -> ProgrammingError:
+    return ProgrammingError(Reason.INVALID_ARGUMENT, f"{name} is {wanted}, not {text[:80]!r}")
+
+
+_Reader = Callable[[str | None], Change]
+_VERBS: Final = frozenset({"SET", "RESET"})
+_BOOLEANS: Final = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
+_READERS: Final[Mapping[str, _Reader]] = {
+    "consistency": _consistency,
+    "plan_class": _plan_class,
+    "memoise_partials": _memoise_partials,
+    "code_kernels": _code_kernels,
+    "timeout_s": _timeout_s,
+}
+_NAMES: Final = ", ".join(_READERS)

@@ -1,0 +1,63 @@
+"""Whether a log still reaches back to its beginning, so that a replica can be built from it."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+from alder.catalog import Collection
+from alder.interfaces import LogClient
+from alder.v1 import log_pb2
+
+LOG_URL: Final = "log"
+ASK_TIMEOUT_S: Final = 10.0
+
+
+class History(Protocol):
+    """What is known of the sources of collections."""
+
+    async def missing(self, collection: Collection) -> str:
+        """What can't be read from its beginning any more; empty if all can.
+
+        Raises AlderError where the sources can't be asked.
+        """
+        ...
+
+
+class WholeHistory:
+    """For sources that are never cut off."""
+
+    async def missing(self, collection: Collection) -> str:
+        """Nothing."""
+        return ""
+
+
+class SourceHistory:
+    """Asks the log for its bounds, and looks for files where they are named."""
+
+    def __init__(self, log: LogClient) -> None:
+        self._log = log
+
+    async def missing(self, collection: Collection) -> str:
+        """See :class:`History`."""
+        for source in collection.sources:
+            if source.url == LOG_URL:
+                request = log_pb2.OffsetsRequest(topic=collection.name)
+                offsets = await self._log.offsets(request, ASK_TIMEOUT_S)
+                if offsets.topic_id != source.topic_id:
+                    return f"the log of {collection.name} is another one by now"
+                for bounds in offsets.partitions:
+                    if bounds.begin_offset > 0:
+                        return (
+                            f"the log of {collection.name} begins at offset "
+                            f"{bounds.begin_offset} in partition {bounds.partition}"
+                        )
+                continue
+            gone = await asyncio.to_thread(_first_missing, [p.name for p in source.partitions])
+            if gone:
+                return f"the file {gone} can't be seen from the leaf"
+        return ""
+
+
+def _first_missing(names: Sequence[str]) -> str:
+    return next((name for name in names if not Path(name).exists()), "")

@@ -1,0 +1,319 @@
+"""Runs an aggregation on codes: filter, group, merge, and export the engine's states.
+
+Every holder gives a partial in codes of dictionaries that the whole leaf shares, so partials of
+segments, tails and shards merge by one more grouping. Partials of sealed segments are kept where
+the caller wants it, and the merge of all of them too, so that a repeated query costs the live tail.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from leaf.engine import Engine
+from leaf.kernels.columns import Columns, Holder, Reading
+from leaf.kernels.dictionaries import GlobalDictionary
+from leaf.kernels.filters import Selection, matching
+from leaf.kernels.grouping import (
+    CodePartial,
+    Codes,
+    Slot,
+    combinations_of,
+    combined_codes,
+    grouped,
+    merged,
+    places_of,
+    without_last_key,
+)
+from leaf.kernels.plan import Call, KernelPlan
+from leaf.kernels.states import Values
+from leaf.kernels.top import top_groups
+from leaf.partials import Partials, rows_key
+from leaf.pieces import Piece
+from leaf.segment import Segment
+
+Rows = NDArray[np.intp]
+FLAGS_MAX: Final = 1 << 26
+"""Flags of one query, a byte each."""
+BATCH_ROWS: Final = 1 << 20
+"""Rows that are grouped at once: bounds the memory of a query over many segments."""
+
+
+@dataclass(slots=True)
+class Work:
+    """One piece to aggregate and what became of it."""
+
+    holder: Holder
+    piece: Piece
+    rows_matched: int = 0
+    hit: bool = False
+    missed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Where partials are kept, and the fragment that they are of."""
+
+    partials: Partials
+    fingerprint: bytes
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows that wait to be grouped together."""
+
+    rows: int = 0
+    counts: list[int] = field(default_factory=list)
+    kept: list[NDArray[np.bool_] | None] = field(default_factory=list)
+    keys: list[list[Codes]] = field(default_factory=list)
+    slots: list[list[Slot]] = field(default_factory=list)
+
+
+class Aggregation:
+    """One aggregation over some pieces. Not thread-safe: made for one query."""
+
+    def __init__(
+        self, plan: KernelPlan, columns: Columns, reading: Reading, engine: Engine
+    ) -> None:
+        """Raises Unsupported where a key has no dictionary."""
+        self._plan = plan
+        self._engine = engine
+        self._columns = columns
+        self._reading = reading
+        self._dictionaries = [self._dictionary(number) for number in range(len(plan.grouped_by))]
+
+    def run(self, works: Sequence[Work], memory: Memory | None) -> pa.Table:
+        """The result, in the plan's schema. Raises Unsupported, CORRUPT, DEADLINE, LIMIT."""
+        if memory is None and self._plan.distinct is not None:
+            return self._run_with_flags(works)
+        partials = []
+        if memory is not None:
+            sealed = [work for work in works if isinstance(work.holder.rows, Segment)]
+            works = [work for work in works if not isinstance(work.holder.rows, Segment)]
+            if sealed:
+                partials.append(self._remembered(sealed, memory))
+        if works or not partials:
+            partials.extend(self._computed(works))
+        partial, counts = self._merged(partials), None
+        if self._plan.distinct is not None:
+            partial, counts = without_last_key(partial, self._plan.reducers)
+        return self._exported(partial, counts)
+
+    def _run_with_flags(self, works: Sequence[Work]) -> pa.Table:
+        """Counts distinct values without a group for each, where a flag for each pair fits."""
+        for work in works:
+            for value, dictionary in zip(self._plan.grouped_by, self._dictionaries, strict=True):
+                self._columns.codes(work.holder, value, dictionary, self._reading)
+        sizes = self._sizes()
+        if combinations_of(sizes) > FLAGS_MAX:
+            partial = self._merged(self._computed(works))
+            return self._exported(*without_last_key(partial, self._plan.reducers))
+        seen = _Seen(sizes)
+        partials = self._computed(works, seen)
+        partial = merged(partials, sizes[:-1], self._plan.reducers)
+        return self._exported(partial, seen.counts(partial))
+
+    def _dictionary(self, number: int) -> GlobalDictionary:
+        value = self._plan.grouped_by[number]
+        if number < len(self._plan.keys):
+            kind = self._plan.schema.field(number).type
+        else:
+            kind = self._columns.kind(value, self._reading)
+        return self._columns.dictionary(value, kind)
+
+    def _sizes(self) -> list[int]:
+        """Read after the codes that are to be below them."""
+        return [dictionary.size for dictionary in self._dictionaries]
+
+    def _remembered(self, works: Sequence[Work], memory: Memory) -> CodePartial:
+        """The partial of sealed segments, from memory as far as it is there."""
+        scopes = tuple(dictionary.scope for dictionary in self._dictionaries)
+        name = (memory.fingerprint, scopes)
+        keys = [
+            (*name, *rows_key(work.holder.rows, work.piece))
+            for work in works
+            if isinstance(work.holder.rows, Segment)
+        ]
+        found = memory.partials.find(tuple(keys))
+        if isinstance(found, CodePartial):
+            for work in works:
+                work.hit = True
+            return found
+        parts = []
+        for key, work in zip(keys, works, strict=True):
+            part = memory.partials.find(key)
+            work.hit = isinstance(part, CodePartial)
+            work.missed = not work.hit
+            if not isinstance(part, CodePartial):
+                part = self._merged(self._computed([work]))
+                memory.partials.put(key, part, part.size_bytes)
+            parts.append(part)
+        together = self._merged(parts)
+        if len(parts) > 1:
+            memory.partials.put(tuple(keys), together, together.size_bytes)
+        return together
+
+    def _computed(self, works: Sequence[Work], seen: "_Seen | None" = None) -> list[CodePartial]:
+        """At least one partial of these pieces; ``seen`` takes the distinct values out of it."""
+        partials = []
+        batch = _Batch()
+        for work in works:
+            self._reading.cancellation.check()
+            selection = matching(
+                work.holder,
+                None if work.piece.rows is None else work.piece.rows.astype(np.intp),
+                self._plan.conditions,
+                self._columns,
+                self._reading,
+            )
+            work.rows_matched = selection.count
+            whole = selection.rows is None and selection.mask is None
+            counted = self._counted(work.holder) if whole and seen is None else None
+            if counted is not None:
+                partials.append(counted)
+            elif work.rows_matched:
+                self._add(batch, work.holder, selection)
+                if batch.rows >= BATCH_ROWS:
+                    partials.append(self._grouped(batch, seen))
+                    batch = _Batch()
+        if batch.rows or not partials:
+            partials.append(self._grouped(batch, seen))
+        return partials
+
+    def _counted(self, holder: Holder) -> CodePartial | None:
+        """The partial of all rows from their counts per code alone, where it asks for no more."""
+        plan = self._plan
+        if len(plan.grouped_by) != 1 or any(
+            call.state.function != "count_star" for call in plan.states
+        ):
+            return None
+        (value,), (dictionary,) = plan.grouped_by, self._dictionaries
+        counts = self._columns.counts(holder, value, dictionary, self._reading)
+        codes = np.flatnonzero(counts)
+        slots = tuple(counts[codes].astype(np.int64) for _ in plan.states)
+        return CodePartial((codes.astype(np.int32),), slots, len(codes))
+
+    def _add(self, batch: _Batch, holder: Holder, selection: Selection) -> None:
+        rows = selection.rows
+        keys = []
+        for value, dictionary in zip(self._plan.grouped_by, self._dictionaries, strict=True):
+            codes = self._columns.codes(holder, value, dictionary, self._reading)
+            keys.append(codes if rows is None else codes[rows])
+        count = holder.rows.rows if rows is None else len(rows)
+        slots: list[Slot] = []
+        for call in self._plan.states:
+            slots.extend(self._slots(call, holder, rows))
+        batch.keys.append(keys)
+        batch.slots.append(slots)
+        batch.counts.append(count)
+        batch.kept.append(selection.mask)
+        batch.rows += count
+
+    def _slots(self, call: Call, holder: Holder, rows: Rows | None) -> list[Slot]:
+        argument = call.argument
+        if argument is None:
+            return call.state.slots(None, None)
+        if call.state.function == "count":
+            valid = self._columns.presence(holder, argument, self._reading)
+            return call.state.slots(None, valid if rows is None or valid is None else valid[rows])
+        values = self._columns.numbers(holder, argument, self._reading)
+        values = values if rows is None else values.taken(rows)
+        return call.state.slots(values, values.valid)
+
+    def _grouped(self, batch: _Batch, seen: "_Seen | None") -> CodePartial:
+        sizes = self._sizes()
+        keys: list[Codes] = [np.empty(0, dtype=np.int32) for _ in sizes]
+        slots = [slot for call in self._plan.states for slot in _no_slots(call)]
+        kept = None
+        if batch.rows:
+            keys = [np.concatenate(parts) for parts in zip(*batch.keys, strict=True)]
+            slots = [_joined(parts, batch.counts) for parts in zip(*batch.slots, strict=True)]
+            kept = _flags(batch.kept, batch.counts)
+        if seen is not None:
+            seen.add(keys, batch.rows, kept)
+            keys, sizes = keys[:-1], sizes[:-1]
+        return grouped(keys, sizes, slots, batch.rows, kept)
+
+    def _merged(self, partials: Sequence[CodePartial]) -> CodePartial:
+        return merged(partials, self._sizes(), self._plan.reducers)
+
+    def _exported(self, partial: CodePartial, counts: NDArray[np.int64] | None) -> pa.Table:
+        """The table of groups; ``counts`` are those of distinct values."""
+        plan = self._plan
+        columns = []
+        place = 0
+        for call in plan.calls:
+            if call is None:
+                columns.append(pa.array(counts, pa.int64()))
+                continue
+            width = len(call.state.reducers)
+            columns.append(call.state.column(partial.slots[place : place + width]))
+            place += width
+        keys = partial.keys
+        names = plan.schema.names
+        if plan.top is not None:
+            aggregates = pa.table(dict(zip(names[len(keys) :], columns, strict=True)))
+            chosen = top_groups(plan.top, aggregates, self._engine, self._reading.cancellation)
+            if chosen is not None:
+                keys = tuple(codes[chosen] for codes in keys)
+                columns = [column.take(pa.array(chosen)) for column in columns]
+        values = [
+            dictionary.taken(codes)
+            for codes, dictionary in zip(keys, self._dictionaries, strict=False)
+        ]
+        return pa.Table.from_arrays([*values, *columns], schema=plan.schema)
+
+
+class _Seen:
+    """Which values occur in which group, one flag per pair: small enough to be hit at random."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        """``sizes`` are those of the keys, the last one of the values."""
+        self._sizes = tuple(sizes)
+        self._flags = np.zeros(combinations_of(sizes) + 1, dtype=bool)
+
+    def add(self, keys: Sequence[Codes], rows: int, kept: NDArray[np.bool_] | None) -> None:
+        """Takes in the rows that are kept."""
+        self._flags[places_of(keys, self._sizes, rows, kept)] = True
+
+    def counts(self, groups: CodePartial) -> NDArray[np.int64]:
+        """How many values, NULL aside, each group has."""
+        pairs = self._flags[1:].reshape(-1, self._sizes[-1])
+        by_group: NDArray[np.int64] = np.count_nonzero(pairs[:, 1:], axis=1).astype(np.int64)
+        if not groups.keys:
+            return by_group
+        found: NDArray[np.int64] = by_group[combined_codes(groups.keys, self._sizes[:-1])]
+        return found
+
+
+def _joined(parts: Sequence[Slot], counts: Sequence[int]) -> Slot:
+    """The slots of several holders as one; ``counts`` are their rows."""
+    values = [part.values for part in parts if part.values is not None]
+    valid = _flags([part.valid for part in parts], counts)
+    return Slot(parts[0].reducer, np.concatenate(values) if values else None, valid)
+
+
+def _flags(
+    parts: Sequence[NDArray[np.bool_] | None], counts: Sequence[int]
+) -> NDArray[np.bool_] | None:
+    """The flags of several holders as one array, None standing for true everywhere."""
+    if all(part is None for part in parts):
+        return None
+    return np.concatenate(
+        [
+            np.ones(count, dtype=bool) if part is None else part
+            for part, count in zip(parts, counts, strict=True)
+        ]
+    )
+
+
+def _no_slots(call: Call) -> list[Slot]:
+    kind = call.state.kind
+    floats = pa.types.is_floating(kind) or (
+        pa.types.is_struct(kind) and pa.types.is_floating(kind.field(1).type)
+    )
+    none = np.empty(0, np.float64) if floats else np.empty(0, np.int64)
+    return call.state.slots(Values(none, None), None)

@@ -1,0 +1,272 @@
+"""Row values of segments and tails as global codes or numbers, computed once and cached.
+
+A value depends on one column. Where that column is kept as terms and codes, an expression runs over
+the terms instead of the rows; else it runs once over the rows. The engine evaluates every
+expression, so it means here what it means there.
+"""
+
+import itertools
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from alder.errors import AlderError, Reason
+from alder.fieldtypes import column_name, quote, single_sql_type
+from alder.positions import PartitionKey
+from alder.v1 import leaf_pb2
+from leaf.bindings import engine_names, projection
+from leaf.cache import PageCache
+from leaf.engine import Cancellation, Engine
+from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
+from leaf.kernels.grouping import Codes
+from leaf.kernels.states import Values, values_of
+from leaf.kernels.unsupported import Unsupported
+from leaf.pieces import Piece, piece_table
+from leaf.rows import column_type
+from leaf.segment import Segment
+from leaf.tail import TailChunk
+
+_PLAIN_TAGS: Final = frozenset({"string", "int", "bool", "float", "timestamp", "date"})
+_RESULT: Final = "result"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A segment or a chunk of the live tail, and the partitions of its shard."""
+
+    rows: Segment | TailChunk
+    streams: tuple[PartitionKey, ...]
+
+
+class RowValue:
+    """A value per row: a binding, and the SQL over it ("": the column itself). Immutable."""
+
+    def __init__(self, binding: leaf_pb2.ColumnBinding, sql: str) -> None:
+        self.binding: Final = binding
+        self.sql: Final = sql
+        self.key: Final = binding.SerializeToString(deterministic=True), sql
+        """Names what it means."""
+        self.stored: Final = _stored_column(binding)
+        """The one stored column that is the binding's column as it is; None if there is none."""
+
+    @cached_property
+    def column(self) -> "RowValue":
+        """The column that it is computed from."""
+        return RowValue(self.binding, "") if self.sql else self
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What reading a column depends on beside the column: type tags by path, keys, deadline."""
+
+    fields: Mapping[str, Iterable[str]]
+    keyed: bool
+    cancellation: Cancellation
+
+
+class Columns:
+    """Codes and numbers of holders. Thread-safe; calls may block on the store and the engine."""
+
+    def __init__(self, engine: Engine, cache_bytes: int, dictionary_bytes: int) -> None:
+        self._engine = engine
+        self._cache = PageCache(cache_bytes)
+        self._dictionaries = Dictionaries(dictionary_bytes)
+        self._lock = threading.Lock()
+        self._chunk_scopes: WeakKeyDictionary[TailChunk, int] = WeakKeyDictionary()
+        self._next_chunk = itertools.count()
+
+    def dictionary(self, value: RowValue, kind: pa.DataType) -> GlobalDictionary:
+        """The dictionary of a value whose Arrow type is known. Raises Unsupported."""
+        return self._dictionaries.get(value.key, kind)
+
+    def codes(
+        self, holder: Holder, value: RowValue, dictionary: GlobalDictionary, reading: Reading
+    ) -> Codes:
+        """The code of each row. Raises Unsupported, CORRUPT, DEADLINE."""
+        key = (*self._scope(holder), value.key, dictionary.scope, reading.keyed)
+
+        def load() -> Codes:
+            terms, local = self._encoded(holder, value, reading)
+            if terms.type != dictionary.kind:
+                raise Unsupported
+            absent = np.zeros(1, dtype=np.int32)
+            known = np.concatenate([absent, dictionary.codes_of(terms)])
+            if known.max() < 1 << 8:
+                known = known.astype(np.uint8)
+            elif known.max() < 1 << 16:
+                known = known.astype(np.uint16)
+            return known[local]
+
+        return self._cache.get(key, load, lambda codes: codes.nbytes)
+
+    def numbers(self, holder: Holder, value: RowValue, reading: Reading) -> Values:
+        """The number of each row. Raises Unsupported, CORRUPT, DEADLINE."""
+        key = (*self._scope(holder), value.key, "numbers", reading.keyed)
+        return self._cache.get(
+            key,
+            lambda: values_of(self._column(holder, value, reading)),
+            lambda values: values.size_bytes,
+        )
+
+    def presence(
+        self, holder: Holder, value: RowValue, reading: Reading
+    ) -> NDArray[np.bool_] | None:
+        """True for the rows that have a value; None for all."""
+        key = (*self._scope(holder), value.key, "presence", reading.keyed)
+
+        def load() -> tuple[NDArray[np.bool_] | None]:
+            column = self._column(holder, value, reading)
+            return (np.asarray(column.is_valid()) if column.null_count else None,)
+
+        (valid,) = self._cache.get(
+            key, load, lambda found: 0 if found[0] is None else found[0].nbytes
+        )
+        return valid
+
+    def kind(self, value: RowValue, reading: Reading) -> pa.DataType:
+        """The Arrow type of a value. Raises Unsupported, DEADLINE."""
+        if value.stored is not None:
+            column = pa.array([], column_type(value.stored))
+            return self._evaluated(value, column, reading).type if value.sql else column.type
+        plan = projection([value.binding], {}, reading.keyed)
+        nothing = plan.needs.schema().empty_table()
+        nothing = nothing.rename_columns(engine_names(nothing.num_columns))
+        return self._run(nothing, plan.sql, value, reading).type
+
+    def counts(
+        self, holder: Holder, value: RowValue, dictionary: GlobalDictionary, reading: Reading
+    ) -> NDArray[np.intp]:
+        """How many rows have each code; codes past the end have none."""
+        key = (*self._scope(holder), value.key, dictionary.scope, "counts", reading.keyed)
+        return self._cache.get(
+            key,
+            lambda: np.bincount(self.codes(holder, value, dictionary, reading)),
+            lambda counts: counts.nbytes,
+        )
+
+    def truth(
+        self, value: RowValue, dictionary: GlobalDictionary, reading: Reading
+    ) -> NDArray[np.bool_]:
+        """For each code of the value's column, whether the condition is true of it."""
+        size = dictionary.size
+        key = ("truth", value.key, dictionary.scope, size)
+
+        def load() -> NDArray[np.bool_]:
+            values = dictionary.values().slice(0, size - 1)
+            column = pa.concat_arrays([pa.nulls(1, dictionary.kind), values])
+            result = self._evaluated(value, column, reading)
+            if not pa.types.is_boolean(result.type):
+                raise Unsupported
+            return np.asarray(result.fill_null(False))
+
+        return self._cache.get(key, load, lambda truth: truth.nbytes)
+
+    def _scope(self, holder: Holder) -> tuple[str, int]:
+        if isinstance(holder.rows, Segment):
+            return "segment", holder.rows.scope
+        with self._lock:
+            number = self._chunk_scopes.get(holder.rows)
+            if number is None:
+                number = self._chunk_scopes[holder.rows] = next(self._next_chunk)
+        return "tail", number
+
+    def _encoded(
+        self, holder: Holder, value: RowValue, reading: Reading
+    ) -> tuple[pa.Array, NDArray[np.int32]]:
+        """Distinct values, and for each row the number of its value from 1 on, 0 for NULL."""
+        stored = value.stored
+        segment = holder.rows
+        if stored is not None and isinstance(segment, Segment) and segment.has(stored):
+            encoded = segment.encoded(stored)
+            if encoded is not None:
+                codes = _from_one(encoded.codes)
+                if not value.sql:
+                    return encoded.terms, codes
+                column = pa.concat_arrays([pa.nulls(1, encoded.terms.type), encoded.terms])
+                terms, of_term = _dictionary_of(self._evaluated(value, column, reading))
+                return terms, of_term[codes]
+        return _dictionary_of(self._column(holder, value, reading))
+
+    def _column(self, holder: Holder, value: RowValue, reading: Reading) -> pa.Array:
+        """The value of each row."""
+        stored = value.stored
+        if stored is not None:
+            if isinstance(holder.rows, Segment):
+                there = holder.rows.has(stored)
+                column = holder.rows.column(stored, None) if there else None
+            else:
+                there = stored in holder.rows.table.column_names
+                column = holder.rows.table.column(stored) if there else None
+            if column is None:
+                array = pa.nulls(holder.rows.rows, column_type(stored))
+            else:
+                array = _single(column)
+            return self._evaluated(value, array, reading) if value.sql else array
+        plan = projection([value.binding], reading.fields, reading.keyed)
+        if plan.watched:
+            raise Unsupported
+        table = piece_table(Piece(holder.rows, None), holder.streams, plan.needs)
+        table = table.rename_columns(engine_names(table.num_columns))
+        return self._run(table, plan.sql, value, reading)
+
+    def _evaluated(self, value: RowValue, column: pa.Array, reading: Reading) -> pa.Array:
+        """The expression over values of its column, which is a stored one."""
+        (name,) = engine_names(1)
+        sql = f"SELECT {name} AS {quote(value.binding.name)} FROM physical"
+        return self._run(pa.table({name: column}), sql, value, reading)
+
+    def _run(
+        self, physical: pa.Table, projection_sql: str, value: RowValue, reading: Reading
+    ) -> pa.Array:
+        expression = value.sql or quote(value.binding.name)
+        sql = f"SELECT {expression} AS {_RESULT} FROM rows"
+        try:
+            result = self._engine.run(physical, projection_sql, sql, reading.cancellation)
+        except AlderError as error:
+            if error.reason in {Reason.DEADLINE, Reason.CORRUPT}:
+                raise
+            raise Unsupported from error
+        if result.num_rows != physical.num_rows:
+            raise Unsupported
+        return _single(result.column(_RESULT))
+
+
+def _stored_column(binding: leaf_pb2.ColumnBinding) -> str | None:
+    tags = binding.types
+    if len(tags) != 1 or binding.overflow or tags[0] not in _PLAIN_TAGS:
+        return None
+    plain = single_sql_type(tags[0]) == binding.sql_type
+    return column_name(tags[0], binding.path) if plain else None
+
+
+def _dictionary_of(column: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
+    kind = column.type
+    if not (
+        pa.types.is_string(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_signed_integer(kind)
+        or pa.types.is_timestamp(kind)
+        or pa.types.is_date32(kind)
+    ):
+        raise Unsupported
+    encoded = column.dictionary_encode()
+    return encoded.dictionary, _from_one(encoded.indices)
+
+
+def _from_one(codes: pa.Array) -> NDArray[np.int32]:
+    filled = codes.fill_null(-1) if codes.null_count else codes
+    shifted: NDArray[np.int32] = np.asarray(filled).astype(np.int32) + np.int32(1)
+    return shifted
+
+
+def _single(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)

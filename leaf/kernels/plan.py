@@ -1,0 +1,93 @@
+"""A fragment's aggregation made ready for the kernels: values, states and the result's schema."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from alder.v1 import leaf_pb2
+from leaf.kernels.columns import RowValue
+from leaf.kernels.filters import RowCondition
+from leaf.kernels.grouping import Reducer
+from leaf.kernels.states import State, state_of
+from leaf.kernels.unsupported import Unsupported
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An aggregate: its state, and its argument unless it counts rows."""
+
+    state: State
+    argument: RowValue | None
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPlan:
+    """What to group by, what to aggregate, what to filter by.
+
+    ``distinct`` is the value whose distinct ones are counted, grouped by like one more key.
+    ``calls`` has None in the place of each aggregate that counts them.
+    """
+
+    keys: tuple[RowValue, ...]
+    distinct: RowValue | None
+    calls: tuple[Call | None, ...]
+    conditions: tuple[RowCondition, ...]
+    schema: pa.Schema
+    top: leaf_pb2.TopGroups | None
+
+    @property
+    def grouped_by(self) -> tuple[RowValue, ...]:
+        """The keys, and the distinct value behind them."""
+        return self.keys if self.distinct is None else (*self.keys, self.distinct)
+
+    @property
+    def states(self) -> tuple[Call, ...]:
+        """The aggregates that have a state."""
+        return tuple(call for call in self.calls if call is not None)
+
+    @property
+    def reducers(self) -> list[Reducer]:
+        """How the slots of all states reduce, in order."""
+        return [reducer for call in self.states for reducer in call.state.reducers]
+
+
+def kernel_plan(fragment: leaf_pb2.Fragment, schema: pa.Schema) -> KernelPlan:
+    """The plan for a fragment whose result has this schema.
+
+    Raises Unsupported for what the kernels don't do.
+    """
+    bindings = {binding.name: binding for binding in fragment.columns}
+
+    def value(message: leaf_pb2.RowValue) -> RowValue:
+        if message.column not in bindings:
+            raise Unsupported
+        return RowValue(bindings[message.column], message.sql)
+
+    wanted = fragment.aggregation
+    names = [entry.name for entry in wanted.keys] + [entry.name for entry in wanted.aggregates]
+    if names != schema.names:
+        raise Unsupported
+    kinds = schema.types[len(wanted.keys) :]
+    distinct: RowValue | None = None
+    calls: list[Call | None] = []
+    for entry, kind in zip(wanted.aggregates, kinds, strict=True):
+        argument = value(entry.argument) if entry.HasField("argument") else None
+        if not entry.distinct:
+            calls.append(Call(state_of(entry.function, kind), argument))
+            continue
+        if entry.function != "count" or argument is None or kind != pa.int64():
+            raise Unsupported
+        if distinct is not None and distinct.key != argument.key:
+            raise Unsupported
+        distinct = argument
+        calls.append(None)
+    return KernelPlan(
+        keys=tuple(value(entry.value) for entry in wanted.keys),
+        distinct=distinct,
+        calls=tuple(calls),
+        conditions=tuple(
+            RowCondition(value(entry.value), tuple(entry.terms)) for entry in wanted.conditions
+        ),
+        schema=schema,
+        top=wanted.top if wanted.HasField("top") else None,
+    )

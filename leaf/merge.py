@@ -1,0 +1,246 @@
+"""Merging segments: which ones (a pure decision), and how one column of the result is made.
+
+Segments are merged by size tiers: a tier holds segments of about the same number of rows, and once
+it holds enough of them, some become one of the next tier. So a row is written a logarithmic number
+of times, and a query meets a logarithmic number of segments. Births stay what they were, so key map
+and tombstones, which name births, are not touched. Every row stays, dead ones too: an older cut may
+still ask for it.
+
+Columns are made one by one, large ones in runs of pages, from stored blocks alone, so that a worker
+process holds neither a store nor more than a part of a segment.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from leaf.format import dictionary
+from leaf.format.hashing import hash_strings
+from leaf.format.meta import ColumnMeta
+from leaf.format.pages import decode_page
+from leaf.layout import SegmentEntry
+from leaf.rows import column_type
+from leaf.seal import (
+    Block,
+    Pages,
+    coded_column,
+    hashed_column,
+    last_births,
+    plain_pages,
+    seal_column,
+    tag_of,
+)
+
+TIER_ROWS_MIN: Final = 1024
+"""Segments with fewer rows are all of the lowest tier."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergePolicy:
+    """``factor`` segments of a tier make one; none gets larger than the limits by merging.
+
+    A factor below 2 means that nothing is merged.
+    """
+
+    factor: int
+    rows_max: int
+    bytes_max: int
+
+
+def choose_merges(
+    segments: Sequence[SegmentEntry], policy: MergePolicy
+) -> list[tuple[SegmentEntry, ...]]:
+    """Disjoint groups to be merged, each of one tier and at least two segments.
+
+    A segment beyond half of a limit is left alone, so that any two candidates fit together and a
+    group that a limit cuts short yields a segment that is left alone in turn.
+    """
+    if policy.factor < 2:
+        return []
+    tiers: dict[int, list[SegmentEntry]] = {}
+    for entry in segments:
+        if 2 * entry.rows <= policy.rows_max and 2 * entry.size_bytes <= policy.bytes_max:
+            tiers.setdefault(tier_of(entry.rows, policy.factor), []).append(entry)
+    chosen = []
+    for tier in tiers.values():
+        while len(tier) >= policy.factor:
+            group = _group(tier, policy)
+            chosen.append(group)
+            tier = tier[len(group) :]
+    return chosen
+
+
+def tier_of(rows: int, factor: int) -> int:
+    """The tier of a segment."""
+    tier, limit = 0, TIER_ROWS_MIN
+    while rows >= limit:
+        tier, limit = tier + 1, limit * factor
+    return tier
+
+
+def _group(tier: Sequence[SegmentEntry], policy: MergePolicy) -> tuple[SegmentEntry, ...]:
+    rows = size_bytes = 0
+    group: list[SegmentEntry] = []
+    for entry in tier[: policy.factor]:
+        rows, size_bytes = rows + entry.rows, size_bytes + entry.size_bytes
+        if rows > policy.rows_max or size_bytes > policy.bytes_max:
+            break
+        group.append(entry)
+    return tuple(group)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnPart:
+    """What one segment stores of a column: its description (None: nothing), terms, some pages."""
+
+    meta: ColumnMeta | None = None
+    terms: bytes | None = None
+    pages: Mapping[int, bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Where the rows of the result come from: ``rows[i]`` of the segment ``segments[i]``."""
+
+    segments: NDArray[np.uint16]
+    rows: NDArray[np.uint32]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def part(self, begin: int, end: int) -> "Order":
+        """The rows ``[begin, end)`` of the result."""
+        return Order(self.segments[begin:end], self.rows[begin:end])
+
+
+@dataclass(frozen=True, slots=True)
+class MergedBirths:
+    """The order of the result, and the largest birth of each stream in it."""
+
+    order: Order
+    last_births: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MergedPages:
+    """Some pages of the result; for strings also the hashes of the rows that have a value."""
+
+    pages: Pages
+    hashes: NDArray[np.uint32] | None
+    rows: NDArray[np.uint32] | None
+
+
+def merge_births(parts: Sequence[ColumnPart], what: str) -> MergedBirths:
+    """The order by birth. Raises AlderError(CORRUPT), as everything here that reads pages."""
+    found = [np.asarray(_whole("_birth", part, what)) for part in parts]
+    segments = np.repeat(np.arange(len(found), dtype=np.uint16), [len(part) for part in found])
+    rows = np.concatenate([np.arange(len(part), dtype=np.uint32) for part in found])
+    births = np.concatenate(found)
+    order = np.argsort(births, kind="stable")
+    return MergedBirths(Order(segments[order], rows[order]), last_births(births[order]))
+
+
+def merge_column(
+    number: int, name: str, parts: Sequence[ColumnPart], order: Order, what: str
+) -> tuple[ColumnMeta, tuple[Block, ...]]:
+    """A column with its index, from all of its pages."""
+    if tag_of(name) != "string" or not all(part.meta is None or part.meta.coded for part in parts):
+        return seal_column(number, name, _values(name, parts, order, what))
+    encoded = _encoded(name, parts, order, what)
+    if dictionary.pays(len(order) - encoded.codes.null_count, len(encoded.terms)):
+        return coded_column(number, encoded)
+    return hashed_column(number, encoded.terms.take(encoded.codes))
+
+
+def merge_pages(
+    number: int,
+    name: str,
+    parts: Sequence[ColumnPart],
+    order: Order,
+    page_rows: int,
+    first_page: int,
+    what: str,
+) -> MergedPages:
+    """The pages of these rows of the result, kept as values, from the stored pages they need."""
+    values = _values(name, parts, order, what)
+    tag = tag_of(name)
+    pages = plain_pages(number, tag, values, page_rows, first_page)
+    if tag != "string":
+        return MergedPages(pages, None, None)
+    rows = np.flatnonzero(np.asarray(values.is_valid())) + first_page * page_rows
+    return MergedPages(pages, hash_strings(values.drop_null()), rows.astype(np.uint32))
+
+
+def _values(name: str, parts: Sequence[ColumnPart], order: Order, what: str) -> pa.Array:
+    """The values of the rows of the result."""
+    kind = column_type(name)
+    arrays = []
+    for part in parts:
+        values = _pages(name, part, what)
+        if part.meta is not None and part.meta.coded:
+            values = _terms(part, what).take(values)
+        arrays.append(values)
+    return _ordered(kind, arrays, parts, order)
+
+
+def _encoded(name: str, parts: Sequence[ColumnPart], order: Order, what: str) -> dictionary.Encoded:
+    """Coded columns as one, over the terms of all of them."""
+    own = [_terms(part, what) for part in parts]
+    union = pc.unique(pa.concat_arrays(own))
+    union = union.take(pc.array_sort_indices(union))
+    arrays = [
+        pc.index_in(terms, value_set=union).take(_pages(name, part, what))
+        for part, terms in zip(parts, own, strict=True)
+    ]
+    return dictionary.Encoded(union, _ordered(pa.int32(), arrays, parts, order))
+
+
+def _ordered(
+    kind: pa.DataType, arrays: Sequence[pa.Array], parts: Sequence[ColumnPart], order: Order
+) -> pa.Array:
+    """The rows of the result out of the pages at hand, copied only where they are not in a row."""
+    places = np.empty(len(order), dtype=np.int64)
+    begin = 0
+    columns = []
+    for segment, (part, values) in enumerate(zip(parts, arrays, strict=True)):
+        chosen = order.segments == segment
+        if part.meta is None or not part.pages:
+            places[chosen] = begin
+            columns.append(pa.nulls(1, kind))
+        else:
+            rows = order.rows[chosen].astype(np.int64)
+            ranks = np.searchsorted(sorted(part.pages), rows // part.meta.page_rows)
+            places[chosen] = begin + ranks * part.meta.page_rows + rows % part.meta.page_rows
+            columns.append(values)
+        begin += len(columns[-1])
+    whole = pa.concat_arrays(columns)
+    if len(places) and (np.diff(places) == 1).all():
+        return whole.slice(int(places[0]), len(places))
+    return whole.take(pa.array(places))
+
+
+def _whole(name: str, part: ColumnPart, what: str) -> pa.Array:
+    return _pages(name, part, what)
+
+
+def _pages(name: str, part: ColumnPart, what: str) -> pa.Array:
+    """The pages at hand as they are stored, one after the other; codes of a coded column."""
+    if part.meta is None:
+        return pa.array([], pa.int32())
+    kind = pa.int32() if part.meta.coded else column_type(name)
+    pages = []
+    for page, data in sorted((part.pages or {}).items()):
+        zone = part.meta.zones[page]
+        pages.append(pa.nulls(zone.rows, kind) if zone.empty else decode_page(data, kind, what))
+    return pa.concat_arrays(pages) if pages else pa.array([], kind)
+
+
+def _terms(part: ColumnPart, what: str) -> pa.Array:
+    if part.terms is None:
+        return pa.array([], pa.string())
+    return dictionary.decode_terms(part.terms, what)

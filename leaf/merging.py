@@ -1,0 +1,204 @@
+"""A merge from the store's side: reads stored blocks, has them merged elsewhere, writes the result.
+
+Column by column, and large columns by runs of pages, so that memory stays bounded by a run and not
+by a segment. Nothing that is written counts before the manifest names the segment, so a merge that
+ends early, by an error or a crash, leaves garbage and no change.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, ParamSpec, Protocol, TypeVar
+
+import numpy as np
+
+from alder.errors import AlderError, Reason
+from alder.rocks import Store
+from leaf import layout
+from leaf.format.frame import payload_bytes
+from leaf.format.meta import (
+    META_SUFFIX,
+    PAGE,
+    TERMS,
+    ColumnMeta,
+    Index,
+    SegmentMeta,
+    decode_meta,
+    suffix,
+)
+from leaf.format.zonemap import Zone
+from leaf.layout import SegmentEntry
+from leaf.merge import ColumnPart, Order, merge_births, merge_column, merge_pages
+from leaf.seal import INDEXED_TAGS, hash_blocks, meta_block, tag_of
+from leaf.sealing import BlockWriter
+
+RUN_BYTES_MAX: Final = 8 << 20
+"""Stored pages that are merged at once."""
+WHOLE_BYTES_MAX: Final = 128 << 20
+"""Decoded bytes up to which a column with an index is merged at once; a larger one gets hashes."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Compute(Protocol):
+    """Runs a function, perhaps in another process, and waits for what it returns."""
+
+    def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Raises what the function raises, and AlderError(UNAVAILABLE) where it can't be run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MergePlan:
+    """The segments ``inputs`` become the segment ``segment``."""
+
+    segment: int
+    inputs: tuple[int, ...]
+
+
+def merge_stored(
+    store: Store, name: str, plan: MergePlan, writer: BlockWriter, compute: Compute
+) -> SegmentEntry:
+    """Merges segments of the shard ``name`` into blocks on disk, which no manifest names yet.
+
+    Raises AlderError: CORRUPT for a damaged block, UNAVAILABLE where the store can't be written,
+    and what ``compute`` raises.
+    """
+    return _Merge(store, name, plan, writer, compute).run()
+
+
+class _Merge:
+    def __init__(
+        self, store: Store, name: str, plan: MergePlan, writer: BlockWriter, compute: Compute
+    ) -> None:
+        self._store = store
+        self._what = f"a block in one of the segments {list(plan.inputs)} of shard {name}"
+        self._inputs = plan.inputs
+        self._compute = compute
+        self._metas = [
+            decode_meta(self._block(segment, META_SUFFIX), self._what) for segment in plan.inputs
+        ]
+        self._writer = writer
+
+    def run(self) -> SegmentEntry:
+        parts = [self._part(i, "_birth", None) for i in range(len(self._inputs))]
+        births = self._compute(merge_births, parts, self._what)
+        columns: dict[str, ColumnMeta] = {}
+        for name in dict.fromkeys(name for meta in self._metas for name in meta.columns):
+            columns[name] = self._column(len(columns), name, births.order)
+        meta = SegmentMeta(len(births.order), births.last_births, columns)
+        self._writer.put([meta_block(meta)])
+        return SegmentEntry(self._writer.segment, meta.rows, self._writer.finish())
+
+    def _column(self, number: int, name: str, order: Order) -> ColumnMeta:
+        if tag_of(name) in INDEXED_TAGS:
+            parts = self._whole_parts(name)
+            if parts is not None:
+                meta, blocks = self._compute(merge_column, number, name, parts, order, self._what)
+                self._writer.put(blocks)
+                return meta
+        return self._column_in_runs(number, name, order)
+
+    def _whole_parts(self, name: str) -> list[ColumnPart] | None:
+        """All of a column; None where it is too large to be decoded at once."""
+        parts, decoded_bytes = [], 0
+        for i in range(len(self._inputs)):
+            part = self._part(i, name, None)
+            stored = [*(part.pages or {}).values(), part.terms or b""]
+            decoded_bytes += sum(map(payload_bytes, stored))
+            if decoded_bytes > WHOLE_BYTES_MAX:
+                return None
+            parts.append(part)
+        return parts
+
+    def _column_in_runs(self, number: int, name: str, order: Order) -> ColumnMeta:
+        page_rows = min(
+            meta.columns[name].page_rows for meta in self._metas if name in meta.columns
+        )
+        zones: list[Zone] = []
+        hashes, rows = [], []
+        while (first := len(zones)) * page_rows < len(order):
+            parts, end = self._run(name, order, first, page_rows)
+            merged = self._compute(
+                merge_pages,
+                number,
+                name,
+                parts,
+                order.part(first * page_rows, end * page_rows),
+                page_rows,
+                first,
+                self._what,
+            )
+            zones.extend(merged.pages[0])
+            self._writer.put(merged.pages[1])
+            if merged.hashes is not None and merged.rows is not None:
+                hashes.append(merged.hashes)
+                rows.append(merged.rows)
+        index, bits = Index.NONE, 0
+        if hashes:
+            found = self._compute(hash_blocks, number, np.concatenate(hashes), np.concatenate(rows))
+            index, bits = Index.HASHES, found[0]
+            self._writer.put(found[1])
+        return ColumnMeta(number, page_rows, False, index, bits, tuple(zones))
+
+    def _run(
+        self, name: str, order: Order, first: int, page_rows: int
+    ) -> tuple[list[ColumnPart], int]:
+        """The stored pages for a run of pages of the result from ``first`` on, and its end."""
+        pages: list[dict[int, bytes]] = [{} for _ in self._inputs]
+        stored_bytes, end = 0, first
+        while end * page_rows < len(order) and (end == first or stored_bytes < RUN_BYTES_MAX):
+            rows = order.part(end * page_rows, (end + 1) * page_rows)
+            for i, page in self._pages_of(name, rows):
+                if page not in pages[i]:
+                    pages[i][page] = self._page(i, name, page)
+                    stored_bytes += len(pages[i][page])
+            end += 1
+        return [self._part(i, name, found) for i, found in enumerate(pages)], end
+
+    def _pages_of(self, name: str, rows: Order) -> list[tuple[int, int]]:
+        """The segments and pages that hold these rows."""
+        found: list[tuple[int, int]] = []
+        for i in np.unique(rows.segments).tolist():
+            meta = self._metas[i].columns.get(name)
+            if meta is not None:
+                numbers = rows.rows[rows.segments == i] // meta.page_rows
+                found.extend((i, page) for page in np.unique(numbers).tolist())
+        return found
+
+    def _part(self, i: int, name: str, pages: Mapping[int, bytes] | None) -> ColumnPart:
+        """A segment's part of a column, with these pages or all."""
+        meta = self._metas[i].columns.get(name)
+        if meta is None:
+            return ColumnPart()
+        if pages is None:
+            pages = {page: self._page(i, name, page) for page in range(len(meta.zones))}
+        terms = None
+        if meta.coded:
+            terms = self._block(self._inputs[i], suffix(meta.number, TERMS))
+        return ColumnPart(meta, terms, pages)
+
+    def _page(self, i: int, name: str, page: int) -> bytes:
+        """A stored page; nothing for one without a value."""
+        meta = self._metas[i].columns[name]
+        if meta.zones[page].empty:
+            return b""
+        return self._block(self._inputs[i], suffix(meta.number, PAGE, page))
+
+    def _block(self, segment: int, key: bytes) -> bytes:
+        data = self._store.get(layout.COLUMNS, layout.number_key(segment) + key)
+        if data is None:
+            raise AlderError(Reason.CORRUPT, f"{self._what} is missing")
+        return data
+
+
+def merged_entries(
+    entries: Sequence[SegmentEntry], inputs: Sequence[int], merged: SegmentEntry
+) -> tuple[SegmentEntry, ...]:
+    """A manifest's segments with the merged one in the place of the first that it replaces."""
+    replaced = set(inputs)
+    return tuple(
+        merged if entry.segment == inputs[0] else entry
+        for entry in entries
+        if entry.segment == inputs[0] or entry.segment not in replaced
+    )

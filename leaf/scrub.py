@@ -1,0 +1,46 @@
+"""Reads everything that a shard stores, and says what is damaged."""
+
+from alder.errors import AlderError, Reason
+from alder.rocks import Store
+from leaf import layout
+from leaf.format.frame import check_frame
+from leaf.format.meta import META_SUFFIX, PAGE, TERM_POSTINGS, TERMS, Index, decode_meta, suffix
+from leaf.layout import Manifest
+
+
+def damage_of(store: Store, manifest: Manifest, name: str) -> str:
+    """The first damage found in segments and keys; empty if there is none. Blocks for long."""
+    try:
+        for _ in store.scan(layout.KEYS):
+            pass
+        for entry in manifest.segments:
+            _check_segment(store, entry.segment, f"segment {entry.segment} of shard {name}")
+    except AlderError as error:
+        if error.reason is not Reason.CORRUPT:
+            raise
+        return error.message
+    return ""
+
+
+def _check_segment(store: Store, segment: int, what: str) -> None:
+    begin, end = layout.number_key(segment), layout.number_key(segment + 1)
+    found: dict[bytes, bytes] = {}
+    for family in layout.SEGMENT_FAMILIES:
+        for key, value in store.scan(family, begin, end):
+            block = key[len(begin) :]
+            check_frame(value, f"a block in {what}")
+            found[block] = value if block == META_SUFFIX else b""
+    if META_SUFFIX not in found:
+        raise AlderError(Reason.CORRUPT, f"the description of {what} is missing")
+    for column, meta in decode_meta(
+        found[META_SUFFIX], f"the description of {what}"
+    ).columns.items():
+        needed = {
+            suffix(meta.number, PAGE, page)
+            for page, zone in enumerate(meta.zones)
+            if not zone.empty
+        }
+        if meta.index is Index.TERMS:
+            needed |= {suffix(meta.number, TERMS), suffix(meta.number, TERM_POSTINGS)}
+        if not needed <= found.keys():
+            raise AlderError(Reason.CORRUPT, f"a block of column {column!r} in {what} is missing")

@@ -1,0 +1,211 @@
+"""Grouping, dictionaries and states against plain Python."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alder.v1 import leaf_pb2
+from leaf.engine import Cancellation, Engine
+from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
+from leaf.kernels.grouping import (
+    CodePartial,
+    Reducer,
+    Slot,
+    grouped,
+    merged,
+    without_last_key,
+)
+from leaf.kernels.states import State, state_of, values_of
+from leaf.kernels.top import top_groups
+from leaf.kernels.unsupported import Unsupported
+
+SIZES = (4, 1000)
+REDUCERS = (Reducer.SUM, Reducer.SUM, Reducer.MIN, Reducer.MAX)
+INT64 = st.integers(-(2**63), 2**63 - 1)
+SMALL = st.integers(-(2**40), 2**40)
+Row = tuple[int, int, int]
+Model = dict[tuple[int, int], list[int]]
+ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 999), SMALL), max_size=60)
+
+
+def partial_of(rows: Sequence[Row]) -> CodePartial:
+    first = np.asarray([row[0] for row in rows], dtype=np.uint8)
+    second = np.asarray([row[1] for row in rows], dtype=np.int32)
+    numbers = np.asarray([row[2] for row in rows], dtype=np.int64)
+    slots = [Slot(Reducer.SUM, None), *(Slot(reducer, numbers) for reducer in REDUCERS[1:])]
+    return grouped([first, second], SIZES, slots, len(rows))
+
+
+def model_of(rows: Sequence[Row]) -> Model:
+    groups: Model = {}
+    for first, second, number in rows:
+        known = groups.setdefault((first, second), [0, 0, number, number])
+        known[0] += 1
+        known[1] += number
+        known[2] = min(known[2], number)
+        known[3] = max(known[3], number)
+    return groups
+
+
+def read(partial: CodePartial) -> Model:
+    keys = list(zip(*(codes.tolist() for codes in partial.keys), strict=True))
+    slots = list(zip(*(slot.tolist() for slot in partial.slots), strict=True))
+    assert keys == sorted(keys), "groups must ascend"
+    assert len(keys) == partial.groups
+    return {key: list(values) for key, values in zip(keys, slots, strict=True)}
+
+
+@given(ROWS)
+def test_grouping_equals_a_dictionary(rows: list[Row]) -> None:
+    assert read(partial_of(rows)) == model_of(rows)
+
+
+@given(st.lists(ROWS, min_size=1, max_size=5))
+def test_merging_partials_equals_grouping_everything(parts: list[list[Row]]) -> None:
+    together = merged([partial_of(part) for part in parts], SIZES, REDUCERS)
+    assert read(together) == model_of([row for part in parts for row in part])
+
+
+@given(ROWS, st.lists(st.tuples(st.integers(0, 3), st.integers(0, 999), SMALL), max_size=4))
+def test_a_small_partial_is_absorbed(many: list[Row], few: list[Row]) -> None:
+    for parts in ((many * 5, few), (few, many * 5)):
+        together = merged([partial_of(part) for part in parts], SIZES, REDUCERS)
+        assert read(together) == model_of([*parts[0], *parts[1]])
+
+
+@given(st.lists(ROWS, min_size=1, max_size=3))
+def test_one_group_without_keys(parts: list[list[Row]]) -> None:
+    partials = []
+    for rows in parts:
+        numbers = np.asarray([row[2] for row in rows], dtype=np.int64)
+        slots = [Slot(Reducer.SUM, None), Slot(Reducer.SUM, numbers)]
+        partials.append(grouped([], [], slots, len(rows)))
+    together = merged(partials, [], [Reducer.SUM, Reducer.SUM])
+    rows = [row for part in parts for row in part]
+    assert together.groups == 1
+    assert [slot.tolist() for slot in together.slots] == [[len(rows)], [sum(r[2] for r in rows)]]
+
+
+@given(ROWS)
+def test_the_last_key_is_counted_away(rows: list[Row]) -> None:
+    groups, distinct = without_last_key(partial_of(rows), REDUCERS)
+    told = {
+        (int(key),): [count, *(int(slot[at]) for slot in groups.slots)]
+        for at, (key, count) in enumerate(zip(groups.keys[0], distinct.tolist(), strict=True))
+    }
+    expected: dict[tuple[int], list[int]] = {}
+    for first in sorted({row[0] for row in rows}):
+        own = [row for row in rows if row[0] == first]
+        numbers = [row[2] for row in own]
+        values = {row[1] for row in own if row[1]}
+        expected[first,] = [len(values), len(own), sum(numbers), min(numbers), max(numbers)]
+    assert told == expected
+
+
+@given(st.lists(st.one_of(st.none(), INT64), min_size=1, max_size=50), st.integers(1, 4))
+def test_sums_of_integers_are_exact(numbers: list[int | None], parts: int) -> None:
+    state = state_of("sum", pa.decimal128(38, 0))
+    average = state_of("avg", pa.struct([("count", pa.uint64()), ("value", pa.decimal128(38, 0))]))
+    present = [number for number in numbers if number is not None]
+    assert _reduced(state, numbers, parts) == [Decimal(sum(present)) if present else None]
+    told = _reduced(average, numbers, parts)
+    assert told == [{"count": len(present), "value": Decimal(sum(present))}]
+
+
+@given(st.lists(st.one_of(st.none(), INT64), min_size=1, max_size=50), st.integers(1, 4))
+def test_extremes_leave_nulls_out(numbers: list[int | None], parts: int) -> None:
+    present = [number for number in numbers if number is not None]
+    for function, truth in (("min", min), ("max", max)):
+        told = _reduced(state_of(function, pa.int64()), numbers, parts)
+        assert told == [truth(present) if present else None]
+
+
+def _reduced(state: State, numbers: Sequence[int | None], parts: int) -> list[object]:
+    partials = []
+    for part in range(parts):
+        values = values_of(pa.array(numbers[part::parts], pa.int64()))
+        slots = state.slots(values, values.valid)
+        partials.append(grouped([], [], slots, len(numbers[part::parts])))
+    together = merged(partials, [], state.reducers)
+    told: list[object] = state.column(together.slots).to_pylist()
+    return told
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.one_of(st.none(), st.integers(-20, 20)), min_size=257, max_size=270),
+    st.integers(0, 12),
+    st.booleans(),
+)
+def test_the_best_groups_are_chosen_with_all_their_equals(
+    numbers: list[int | None], rows: int, descending: bool
+) -> None:
+    wanted = leaf_pb2.TopGroups(columns=["a"], descending=descending, rows=rows)
+    engine = Engine(1 << 28)
+    table = pa.table({"a": pa.array(numbers, pa.int64())})
+    for sql in ("", "a * 2 - 1"):
+        wanted.sql = sql
+        chosen = top_groups(wanted, table, engine, Cancellation())
+        kept = numbers if chosen is None else [numbers[at] for at in chosen.tolist()]
+        present = sorted((n for n in numbers if n is not None), reverse=descending)
+        best = present[:rows]
+        assert sorted((n for n in kept if n is not None), reverse=descending)[:rows] == best
+        if chosen is not None and best:
+            assert len(kept) == sum(
+                n <= best[-1] if not descending else n >= best[-1] for n in present
+            )
+    engine.close()
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.text(max_size=12), unique=True), max_size=8))
+def test_a_dictionary_keeps_its_codes(batches: list[list[str]]) -> None:
+    dictionary = GlobalDictionary(0, pa.string())
+    known: dict[str, int] = {}
+    for batch in batches:
+        codes = dictionary.codes_of(pa.array(batch, pa.string()))
+        for value, code in zip(batch, codes.tolist(), strict=True):
+            assert known.setdefault(value, code) == code
+    assert sorted(known.values()) == list(range(1, len(known) + 1))
+    assert dictionary.size == len(known) + 1
+    every = np.asarray([0, *known.values()], dtype=np.int32)
+    assert dictionary.taken(every).to_pylist() == [None, *known]
+
+
+def test_equal_hashes_are_not_taken_for_equal_strings(monkeypatch: pytest.MonkeyPatch) -> None:
+    def constant(values: pa.Array) -> np.ndarray:
+        return np.zeros(len(values), dtype=np.uint64)
+
+    monkeypatch.setattr("leaf.kernels.dictionaries.hash_strings_wide", constant)
+    dictionary = GlobalDictionary(0, pa.string())
+    dictionary.codes_of(pa.array(["a"]))
+    with pytest.raises(Unsupported):
+        dictionary.codes_of(pa.array(["b"]))
+    with pytest.raises(Unsupported):
+        GlobalDictionary(1, pa.string()).codes_of(pa.array(["a", "b"]))
+
+
+def test_a_dropped_dictionary_comes_back_under_another_scope() -> None:
+    dictionaries = Dictionaries(2_000)
+    first = dictionaries.get("one", pa.string())
+    first.codes_of(pa.array(["x" * 1_500]))
+    second = dictionaries.get("two", pa.string())
+    second.codes_of(pa.array(["y" * 1_500]))
+    dictionaries.get("two", pa.string())
+    again = dictionaries.get("one", pa.string())
+    assert again is not first
+    assert again.scope not in {first.scope, second.scope}
+    again.codes_of(pa.array(["z" * 3_000]))
+    with pytest.raises(Unsupported):
+        dictionaries.get("one", pa.string())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_compare_otherwise_are_refused(value: float) -> None:
+    with pytest.raises(Unsupported):
+        values_of(pa.array([1.0, value]))
