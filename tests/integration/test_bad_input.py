@@ -12,7 +12,7 @@ import psutil
 import pytest
 from deployment import Deployment, standalone
 
-from alder.client import Connection
+from alder.client import Connection, Error
 
 LINE_BYTES = 100 << 20
 GROWTH_BYTES_MAX = 700 << 20
@@ -160,11 +160,10 @@ SQL_ERRORS = {
     "SELECT * FROM read_csv('/etc/passwd')": "read_csv",
     "SELECT * FROM '/etc/passwd'": "",
     "SELECT getenv('HOME')": "getenv",
-    "SET memory_limit = '1TB'": "SET",
+    "SET memory_limit = '1TB'": "there is no setting memory_limit",
     "COPY (SELECT 1) TO '/tmp/x'": "COPY",
     "INSERT INTO sqlbad VALUES (1)": "INSERT",
     "ATTACH '/tmp/x.db'": "ATTACH",
-    "SELECT 1; SELECT 2": "one SELECT at a time",
     "SELECT sum(name) FROM sqlbad": "",
 }
 
@@ -183,6 +182,11 @@ def test_bad_sql_is_one_clear_sentence(
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert SQL_ERRORS[sql] in done.stderr
+
+
+def test_a_query_is_one_statement(connection: Connection) -> None:
+    with pytest.raises(Error, match="one SELECT at a time"):
+        connection.execute("SELECT 1; SELECT 2").fetchall()
 
 
 def _await_rows(connection: Connection, name: str, rows: int) -> None:
