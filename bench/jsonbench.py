@@ -13,7 +13,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -60,28 +60,34 @@ def same(left: Rows, right: Rows) -> bool:
     return sorted(map(repr, map(tuple, left))) == sorted(map(repr, map(tuple, right)))
 
 
-def ask_all(
-    connection: Connection, peers: Sequence[Peer], runs: int
-) -> Mapping[str, dict[str, float]]:
-    """Median milliseconds by question and system, interleaved. Ends where an answer differs."""
+def ask_all(target: str, peers: Sequence[Peer], runs: int) -> Mapping[str, dict[str, float]]:
+    """Median milliseconds by question and system, interleaved. Ends where an answer differs.
+
+    ``alder`` computes every answer; ``alder (memo)`` may use partials of sealed segments.
+    """
     truth = next(peer for peer in peers if peer.name == "duckdb (typed)")
-    asking = [peer for peer in peers if peer.name not in {"tantivy"}]
+    plain, memoising = connect(target), connect(target)
+    plain.execute("SET memoise_partials = false")
+    asked: dict[str, Callable[[str], Rows]] = {
+        "alder": lambda question: plain.execute(ALDER_QUESTIONS[question]).fetchall(),
+        "alder (memo)": lambda question: memoising.execute(ALDER_QUESTIONS[question]).fetchall(),
+        **{peer.name: peer.ask for peer in peers if peer.name != "tantivy"},
+    }
     figures: Figures = {}
-    for question, sql in ALDER_QUESTIONS.items():
+    for question in ALDER_QUESTIONS:
         expected = truth.ask(question)
-        taken: dict[str, list[float]] = {"alder": [], **{peer.name: [] for peer in asking}}
+        taken: dict[str, list[float]] = {name: [] for name in asked}
         for run in range(runs + 1):
             for name, times in taken.items():
                 begun = time.perf_counter()
-                if name == "alder":
-                    rows = connection.execute(sql).fetchall()
-                else:
-                    rows = next(peer for peer in asking if peer.name == name).ask(question)
+                rows = asked[name](question)
                 if run:
                     times.append((time.perf_counter() - begun) * 1e3)
                 if not same(rows, expected):
                     raise SystemExit(f"{name} {question}: {rows!s:.300} is not {expected!s:.300}")
         figures[question] = {name: statistics.median(times) for name, times in taken.items()}
+    plain.close()
+    memoising.close()
     return figures
 
 
@@ -128,7 +134,7 @@ def main() -> None:
                 rates[peer.name] = options.events / (time.perf_counter() - begun)
                 sizes[peer.name] = peer.size_bytes() / raw_bytes
                 console.print(f"{peer.name} loaded {rates[peer.name]:,.0f} events/s")
-            questions = ask_all(connection, peers, options.runs)
+            questions = ask_all(target, peers, options.runs)
         for peer in peers:
             peer.close()
     means = {
