@@ -80,7 +80,8 @@ async def standalone(
     services = {QUERY: aggregator, LOG: log, CATALOG: catalog}
     address = await _serve(stack, listen, services)
     _end_watches_first(stack, controller)
-    return f"alder ready on {address} (data in {data}, {leaves} leaves)"
+    count = "1 leaf" if leaves == 1 else f"{leaves} leaves"
+    return f"alder ready on {address} (data in {data}, {count})"
 
 
 async def controller_node(stack: AsyncExitStack, config: NodeConfig) -> str:
