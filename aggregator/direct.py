@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from aggregator import pushdown, tree
 from aggregator.aliases import explicit
-from aggregator.engine import TYPE_KEY
 from aggregator.syntax import Parser
+from alder.arrow import SQL_TYPE_KEY
 from alder.v1 import leaf_pb2
 
 STATE_IS_RESULT: Final = frozenset({"count", "count_star", "max", "min", "sum"})
@@ -129,7 +129,7 @@ def finished(plan: Direct, types: Sequence[str], groups: pa.Table) -> pa.Table |
         groups = groups.take(pc.sort_indices(groups, sort_keys=keys))
     groups = groups.slice(plan.offset, plan.limit)
     fields = [
-        pa.field(name, groups.schema.field(column).type, metadata={TYPE_KEY: sql_type.encode()})
+        pa.field(name, groups.schema.field(column).type, metadata={SQL_TYPE_KEY: sql_type.encode()})
         for (column, name), sql_type in zip(plan.columns, types, strict=True)
     ]
     arrays = [groups.column(column) for column, _ in plan.columns]

@@ -13,10 +13,10 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
+from alder.arrow import SQL_TYPE_KEY
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import quote
 
-TYPE_KEY: Final = b"alder.type"
 """Metadata of a result's Arrow field: the SQL type of the column."""
 
 
@@ -87,7 +87,7 @@ def run(
     except duckdb.Error as error:
         raise translated(error, user_names) from error
     fields = [
-        table.schema.field(index).with_name(name).with_metadata({TYPE_KEY: sql_type.encode()})
+        table.schema.field(index).with_name(name).with_metadata({SQL_TYPE_KEY: sql_type.encode()})
         for index, (name, sql_type) in enumerate(zip(names, types, strict=True))
     ]
     return pa.Table.from_arrays(table.columns, schema=pa.schema(fields))

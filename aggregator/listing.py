@@ -5,8 +5,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from aggregator.engine import TYPE_KEY
 from aggregator.names import SYSTEM_TYPES
+from alder.arrow import SQL_TYPE_KEY
 from alder.catalog import Collection
 from alder.v1 import leaf_pb2, query_pb2
 
@@ -27,7 +27,7 @@ _VERDICTS: Final = {
 def table(columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[object]]) -> pa.Table:
     """Rows under columns given by name and SQL type."""
     fields = [
-        pa.field(name, _ARROW[sql_type], metadata={TYPE_KEY: sql_type.encode()})
+        pa.field(name, _ARROW[sql_type], metadata={SQL_TYPE_KEY: sql_type.encode()})
         for name, sql_type in columns
     ]
     records = list(rows)

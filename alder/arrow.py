@@ -7,6 +7,9 @@ import pyarrow as pa
 
 from alder.errors import AlderError, Reason
 
+SQL_TYPE_KEY: Final = b"alder.type"
+"""Metadata key under which each field of a result has its SQL type."""
+
 CHUNK_BYTES: Final = 1 << 20
 """Size of one message of a stream: larger ones stall the event loop of the receiver."""
 

@@ -283,11 +283,6 @@ def prefix_end(prefix: bytes) -> bytes | None:
     return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
 
 
-def destroy(path: Path) -> None:
-    """Deletes a closed store."""
-    Rdict.destroy(str(path), Options(raw_mode=True))
-
-
 class _Unlogged(Protocol):
     """What WriteOptions has; the binding's stub says that it is a method."""
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from alder.arrow import SQL_TYPE_KEY
 from alder.client.channel import ResponseStream
 from alder.client.errors import Error, InternalError
 from alder.client.token import Token
@@ -19,7 +20,6 @@ from alder.positions import PositionVector
 from alder.v1 import leaf_pb2, query_pb2
 
 _SECONDS_PER_US: Final = 1e-6
-_SQL_TYPE_KEY: Final = b"alder.type"
 """Metadata of a field: its SQL type, which Arrow's own type does not always tell."""
 
 
@@ -168,7 +168,7 @@ class _ArrowSource(io.RawIOBase):
 
 def _marked(field: pa.Field) -> pa.Field:
     """The field, with Arrow's JSON type if that is what its text is."""
-    sql_type = (field.metadata or {}).get(_SQL_TYPE_KEY, b"").decode()
+    sql_type = (field.metadata or {}).get(SQL_TYPE_KEY, b"").decode()
     return field.with_type(_json_type(field.type, sql_type))
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alder.errors import AlderError, Reason
-from alder.rocks import FamilyOptions, Store, destroy, prefix_end
+from alder.rocks import FamilyOptions, Store, prefix_end
 
 FAMILIES = {
     "a": FamilyOptions(),
@@ -97,10 +97,6 @@ def test_a_store_keeps_what_was_written(tmp_path: Path) -> None:
     assert store.get_many("b", [b"small", b"none"]) == [b"y", None]
     assert store.get_many("b", []) == []
     assert store.size_bytes() > 0
-    store.close()
-    destroy(tmp_path / "s")
-    store = Store(tmp_path / "s", FAMILIES)
-    assert list(store.scan("b")) == []
     store.close()
 
 

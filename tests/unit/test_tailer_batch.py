@@ -53,7 +53,7 @@ def builder(
 
 
 def build(batch: RawBatch, **options: object) -> Rows:
-    (rows,) = builder(**options).build(batch)  # type: ignore[arg-type]
+    (rows,) = builder(**options).build(batch)
     return rows
 
 

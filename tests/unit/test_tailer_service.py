@@ -168,7 +168,7 @@ class FakeDirectory:
         self.leaves = leaves
 
     def leaf(self, node_id: str) -> LeafClient:
-        return self.leaves[node_id]  # type: ignore[return-value]
+        return self.leaves[node_id]
 
     def tailer(self, node_id: str) -> TailerClient:
         raise AlderError(Reason.UNAVAILABLE, node_id)
@@ -237,10 +237,10 @@ class World:
     def tailer(self, name: str, settings: TailerSettings = FAST) -> Tailer:
         return Tailer(
             name,
-            self.catalog,  # type: ignore[arg-type]
+            self.catalog,
             self.catalog,
             FakeDirectory(self.leaves),
-            self.log,  # type: ignore[arg-type]
+            self.log,
             settings,
         )
 
@@ -302,7 +302,7 @@ async def equals(value: Awaitable[object], expected: object) -> bool:
 
 
 def run(main: Callable[[], object]) -> None:
-    asyncio.run(main())  # type: ignore[arg-type]
+    asyncio.run(main())
 
 
 def test_every_record_becomes_one_row_on_its_own_shard() -> None:

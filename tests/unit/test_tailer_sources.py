@@ -170,7 +170,7 @@ def test_a_cut_file_gives_all_that_can_be_read(
     rows, refused, end = read_all(source(path, executor, limits))
     count = len(rows)
     assert count > 10_000
-    assert [text.encode() for _, text in rows] == lines[:count]  # type: ignore[attr-defined]
+    assert [text.encode() for _, text in rows] == lines[:count]
     (entry,) = refused
     assert entry.offset == count
     assert "can't be read from here on" in entry.reason
@@ -203,7 +203,7 @@ def test_csv_types_hold_for_the_whole_file(
     path = compressed(tmp_path / f"a.csv{suffix}", CSV)
     rows, refused, end = read_all(source(path, executor))
     assert (refused, end) == ([], 5)
-    columns = {name: [row[name] for _, row in rows] for name in rows[0][1]}  # type: ignore[index, attr-defined]
+    columns = {name: [row[name] for _, row in rows] for name in rows[0][1]}
     assert columns["n"] == [1, -2, None, None, 9]
     assert columns["zip"] == ["00501", "10001", "NA", None, "00502"]
     assert columns["ratio"] == [1.5, 2.0, None, None, 100_000.0]
@@ -237,7 +237,7 @@ def test_no_csv_value_is_changed_by_its_type(
 ) -> None:
     path = compressed(tmp_path / "a.csv", "\n".join(["c,d", *(v + "," for v in values)]).encode())
     rows, _, _ = read_all(source(path, executor))
-    assert [row["c"] for _, row in rows] == expected  # type: ignore[index]
+    assert [row["c"] for _, row in rows] == expected
 
 
 def test_csv_types_come_from_late_rows_too(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
@@ -279,7 +279,7 @@ def test_a_cut_csv_does_not_pass_off_half_a_value(
         path = tmp_path / f"{cut}.csv.gz"
         path.write_bytes(whole[:cut])
         rows, refused, _ = read_all(source(path, executor))
-        found = [b"%d,%d" % (row["a"], row["b"]) for _, row in rows]  # type: ignore[index]
+        found = [b"%d,%d" % (row["a"], row["b"]) for _, row in rows]
         assert found == lines[: len(rows)]
         assert len(rows) > 10_000
         assert "can't be read from here on" in refused[-1].reason
