@@ -69,6 +69,25 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionSettings:
+    """How a collection's rows are kept; fixed when it is created.
+
+    ``cluster_by_paths``: what the rows of a sealed segment are ordered by; empty: as in the log.
+    """
+
+    cluster_by_paths: tuple[str, ...] = ()
+
+    @classmethod
+    def from_proto(cls, message: catalog_pb2.CollectionSettings) -> "CollectionSettings":
+        """The settings in a snapshot or a request."""
+        return cls(tuple(message.cluster_by_paths))
+
+    def to_proto(self) -> catalog_pb2.CollectionSettings:
+        """The settings as they travel."""
+        return catalog_pb2.CollectionSettings(cluster_by_paths=self.cluster_by_paths)
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
     """A collection with its sources and its shard map; shards ascend by slot."""
 
@@ -80,6 +99,7 @@ class Collection:
     sources: tuple[Source, ...] = ()
     shards: tuple[Shard, ...] = ()
     epoch: int = 1
+    settings: CollectionSettings = CollectionSettings()
 
     @classmethod
     def from_proto(cls, message: catalog_pb2.Collection) -> "Collection":
@@ -96,6 +116,7 @@ class Collection:
                 for entry in message.shards
             ),
             epoch=message.epoch,
+            settings=CollectionSettings.from_proto(message.settings),
         )
 
     def to_proto(self) -> catalog_pb2.Collection:
@@ -117,6 +138,7 @@ class Collection:
                 for entry in self.shards
             ],
             epoch=self.epoch,
+            settings=self.settings.to_proto(),
         )
 
     @property

@@ -1,7 +1,7 @@
 """Checks of what users ask the catalog for, and the collection that a request describes. Pure."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from alder import paths
@@ -37,7 +37,26 @@ def check_create(
             "a collection with a key spreads by its key, so that all documents of a key meet in "
             "one shard; leave --shard-by out",
         )
+    _check_cluster_by(request.settings.cluster_by_paths, settings)
     _check_urls(request.source_urls, settings)
+
+
+def _check_cluster_by(cluster_by: Sequence[str], settings: ControllerSettings) -> None:
+    if len(cluster_by) > settings.cluster_by_max:
+        raise AlderError(
+            Reason.LIMIT, f"rows are ordered by at most {settings.cluster_by_max} paths"
+        )
+    if len(set(cluster_by)) < len(cluster_by):
+        raise AlderError(Reason.INVALID_ARGUMENT, "a cluster-by path is given twice")
+    for path in cluster_by:
+        if not path:
+            raise AlderError(Reason.INVALID_ARGUMENT, "a cluster-by path is empty")
+        if path in paths.SYSTEM_FIELDS and path != "_time":
+            raise AlderError(
+                Reason.INVALID_ARGUMENT,
+                f"rows can't be ordered by {path}; name fields of the documents, or _time",
+            )
+        _check_path("cluster-by", path, settings.text_characters_max)
 
 
 def _check_path(what: str, path: str, characters_max: int) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from alder.catalog import Collection, Node, Snapshot, SourcePartition
+from alder.catalog import Collection, CollectionSettings, Node, Snapshot, SourcePartition
 from alder.errors import AlderError, Reason
 from alder.interfaces import LogClient
 from alder.v1 import catalog_pb2, log_pb2
@@ -253,6 +253,7 @@ class Controller:
             key_path=request.key_path,
             time_path=request.time_path,
             shard_by_path=request.shard_by_path,
+            settings=CollectionSettings.from_proto(request.settings),
             sources=requests.sources(request.source_urls, topic.topic_id, topic.partitions),
             shards=place_shards(
                 request.shards or self._settings.shards_default,

@@ -13,6 +13,7 @@ class ControllerSettings:
     leaf_wait_s_default: float = 10.0
     collections_max: int = 1_000
     sources_max: int = 64
+    cluster_by_max: int = 8
     files_max: int = 100_000
     nodes_max: int = 10_000
     snapshot_bytes_max: int = 48 << 20

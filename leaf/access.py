@@ -151,16 +151,15 @@ def _id_rows(
     """An id is ``source/partition/offset`` where there is no key; sources may hold slashes."""
     if condition.operator not in {"=", "in"}:
         return None
-    mask = np.zeros(segment.rows, dtype=bool)
+    births = []
     for value in condition.values:
         match = _ID.match(value) if isinstance(value, str) else None
         if match is None:
             return None
         key = match[1], int(match[2])
         if key in streams and int(match[3]) <= OFFSET_MAX:
-            birth = streams.index(key) << OFFSET_BITS | int(match[3])
-            mask |= segment.rows_in_zones("_birth", "=", birth)
-    return _Found(mask, (ZONE_MAP,))
+            births.append(streams.index(key) << OFFSET_BITS | int(match[3]))
+    return _Found(segment.rows_equal("_birth", births), (_BY_INDEX[segment.index("_birth")],))
 
 
 def _column_rows(

@@ -27,7 +27,7 @@ from leaf.access import HASH_PAGES, POSTINGS, ZONE_MAP, Scope, conditions, narro
 from leaf.bindings import engine_names, projection
 from leaf.cache import PageCache
 from leaf.engine import Cancellation
-from leaf.format.hashing import hash_strings
+from leaf.format.hashing import hash_values
 from leaf.format.meta import Index
 from leaf.format.zonemap import may_hold, zone_of
 from leaf.fragment import FragmentTools
@@ -284,7 +284,7 @@ class _Comparison:
             return "some rows are named twice, or have no value"
         wanted = column.take(pa.array(rows))
         if kind is Index.HASHES:
-            wanted = pa.array(hash_strings(wanted))
+            wanted = pa.array(hash_values(wanted))
         different = np.flatnonzero(~np.asarray(pc.equal(keys, wanted.cast(keys.type))))
         if len(different):
             return f"{self._row(int(rows[different[0]]))} is filed under another value"

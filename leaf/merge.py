@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from leaf.cluster import row_order
 from leaf.format import dictionary
-from leaf.format.hashing import hash_strings
+from leaf.format.hashing import hash_values
 from leaf.format.meta import ColumnMeta
 from leaf.format.pages import decode_page
 from leaf.layout import SegmentEntry
@@ -120,7 +121,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class MergedBirths:
-    """The order of the result, and the largest birth of each stream in it."""
+    """The order of the result's rows, and the largest birth of each stream in it."""
 
     order: Order
     last_births: tuple[int, ...]
@@ -128,28 +129,42 @@ class MergedBirths:
 
 @dataclass(frozen=True, slots=True)
 class MergedPages:
-    """Some pages of the result; for strings also the hashes of the rows that have a value."""
+    """Some pages of the result; where asked for also the hashes of the rows that have a value."""
 
     pages: Pages
     hashes: NDArray[np.uint32] | None
     rows: NDArray[np.uint32] | None
 
 
-def merge_births(parts: Sequence[ColumnPart], what: str) -> MergedBirths:
-    """The order by birth. Raises AlderError(CORRUPT), as everything here that reads pages."""
-    found = [np.asarray(_whole("_birth", part, what)) for part in parts]
+def merge_births(
+    parts: Sequence[ColumnPart], keys: Mapping[str, Sequence[ColumnPart]], what: str
+) -> MergedBirths:
+    """The order by these columns, the most significant first, and then by birth.
+
+    Raises AlderError(CORRUPT), as everything here that reads pages.
+    """
+    found = [np.asarray(_pages("_birth", part, what)) for part in parts]
     segments = np.repeat(np.arange(len(found), dtype=np.uint16), [len(part) for part in found])
     rows = np.concatenate([np.arange(len(part), dtype=np.uint32) for part in found])
     births = np.concatenate(found)
-    order = np.argsort(births, kind="stable")
-    return MergedBirths(Order(segments[order], rows[order]), last_births(births[order]))
+    given = Order(segments, rows)
+    columns = [_sortable(name, column, given, what) for name, column in keys.items()]
+    order = np.asarray(row_order(columns, births))
+    return MergedBirths(Order(segments[order], rows[order]), last_births(births))
+
+
+def _sortable(name: str, parts: Sequence[ColumnPart], order: Order, what: str) -> pa.Array:
+    """Values that are ordered as those of the column are."""
+    if tag_of(name) == "string" and _all_coded(parts):
+        return _encoded(name, parts, order, what).codes
+    return _values(name, parts, order, what)
 
 
 def merge_column(
     number: int, name: str, parts: Sequence[ColumnPart], order: Order, what: str
 ) -> tuple[ColumnMeta, tuple[Block, ...]]:
     """A column with its index, from all of its pages."""
-    if tag_of(name) != "string" or not all(part.meta is None or part.meta.coded for part in parts):
+    if tag_of(name) != "string" or not _all_coded(parts):
         return seal_column(number, name, _values(name, parts, order, what))
     encoded = _encoded(name, parts, order, what)
     if dictionary.pays(len(order) - encoded.codes.null_count, len(encoded.terms)):
@@ -164,16 +179,16 @@ def merge_pages(
     order: Order,
     page_rows: int,
     first_page: int,
+    hashed: bool,
     what: str,
 ) -> MergedPages:
     """The pages of these rows of the result, kept as values, from the stored pages they need."""
     values = _values(name, parts, order, what)
-    tag = tag_of(name)
-    pages = plain_pages(number, tag, values, page_rows, first_page)
-    if tag != "string":
+    pages = plain_pages(number, tag_of(name), values, page_rows, first_page)
+    if not hashed:
         return MergedPages(pages, None, None)
     rows = np.flatnonzero(np.asarray(values.is_valid())) + first_page * page_rows
-    return MergedPages(pages, hash_strings(values.drop_null()), rows.astype(np.uint32))
+    return MergedPages(pages, hash_values(values.drop_null()), rows.astype(np.uint32))
 
 
 def _values(name: str, parts: Sequence[ColumnPart], order: Order, what: str) -> pa.Array:
@@ -224,8 +239,8 @@ def _ordered(
     return whole.take(pa.array(places))
 
 
-def _whole(name: str, part: ColumnPart, what: str) -> pa.Array:
-    return _pages(name, part, what)
+def _all_coded(parts: Sequence[ColumnPart]) -> bool:
+    return all(part.meta is None or part.meta.coded for part in parts)
 
 
 def _pages(name: str, part: ColumnPart, what: str) -> pa.Array:

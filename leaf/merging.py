@@ -5,7 +5,7 @@ by a segment. Nothing that is written counts before the manifest names the segme
 ends early, by an error or a crash, leaves garbage and no change.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, ParamSpec, Protocol, TypeVar
 
@@ -14,6 +14,7 @@ import numpy as np
 from alder.errors import AlderError, Reason
 from alder.rocks import Store
 from leaf import layout
+from leaf.cluster import key_columns
 from leaf.format.frame import payload_bytes
 from leaf.format.meta import (
     META_SUFFIX,
@@ -50,10 +51,11 @@ class Compute(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MergePlan:
-    """The segments ``inputs`` become the segment ``segment``."""
+    """The segments ``inputs`` become the segment ``segment``, ordered by some paths."""
 
     segment: int
     inputs: tuple[int, ...]
+    cluster_by: tuple[str, ...] = ()
 
 
 def merge_stored(
@@ -74,6 +76,7 @@ class _Merge:
         self._store = store
         self._what = f"a block in one of the segments {list(plan.inputs)} of shard {name}"
         self._inputs = plan.inputs
+        self._cluster_by = plan.cluster_by
         self._compute = compute
         self._metas = [
             decode_meta(self._block(segment, META_SUFFIX), self._what) for segment in plan.inputs
@@ -82,13 +85,24 @@ class _Merge:
 
     def run(self) -> SegmentEntry:
         parts = [self._part(i, "_birth", None) for i in range(len(self._inputs))]
-        births = self._compute(merge_births, parts, self._what)
+        names = dict.fromkeys(name for meta in self._metas for name in meta.columns)
+        births = self._compute(merge_births, parts, self._keys(names), self._what)
         columns: dict[str, ColumnMeta] = {}
-        for name in dict.fromkeys(name for meta in self._metas for name in meta.columns):
+        for name in names:
             columns[name] = self._column(len(columns), name, births.order)
-        meta = SegmentMeta(len(births.order), births.last_births, columns)
+        meta = SegmentMeta(len(births.order), births.last_births, columns, self._cluster_by)
         self._writer.put([meta_block(meta)])
         return SegmentEntry(self._writer.segment, meta.rows, self._writer.finish())
+
+    def _keys(self, names: Iterable[str]) -> dict[str, list[ColumnPart]]:
+        """The columns to order rows by, up to the first that is too large to be decoded at once."""
+        keys: dict[str, list[ColumnPart]] = {}
+        for name in key_columns(self._cluster_by, names):
+            parts = self._whole_parts(name)
+            if parts is None:
+                break
+            keys[name] = parts
+        return keys
 
     def _column(self, number: int, name: str, order: Order) -> ColumnMeta:
         if tag_of(name) in INDEXED_TAGS:
@@ -115,6 +129,7 @@ class _Merge:
         page_rows = min(
             meta.columns[name].page_rows for meta in self._metas if name in meta.columns
         )
+        hashed = tag_of(name) == "string" or (name == "_birth" and bool(self._cluster_by))
         zones: list[Zone] = []
         hashes, rows = [], []
         while (first := len(zones)) * page_rows < len(order):
@@ -127,6 +142,7 @@ class _Merge:
                 order.part(first * page_rows, end * page_rows),
                 page_rows,
                 first,
+                hashed,
                 self._what,
             )
             zones.extend(merged.pages[0])

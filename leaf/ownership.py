@@ -198,6 +198,7 @@ class Shards:
             self._settings,
             self._cache,
             self._memory,
+            kept=collection.settings,
         )
 
     def _emptied(self, path: Path, collection: Collection) -> Shard:

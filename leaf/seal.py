@@ -1,7 +1,8 @@
 """Sealing: rows in, the blocks of a segment out.
 
 A pure function without a store, so that it can run in another process and be compared with the
-rows it came from. Rows are sorted by birth; a column without a value is left out.
+rows it came from. Rows are ordered by the paths that the collection is clustered by, then by birth;
+a column without a value is left out.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,8 +18,9 @@ from alder.arrow import from_bytes
 from alder.fieldtypes import split_column_name
 from leaf import layout
 from leaf.births import streams_of
+from leaf.cluster import key_columns, row_order
 from leaf.format import dictionary, postings
-from leaf.format.hashing import hash_strings
+from leaf.format.hashing import hash_strings, hash_values
 from leaf.format.meta import (
     HASH_PAGE,
     META_SUFFIX,
@@ -67,18 +69,18 @@ class SealedSegment:
         return sum(len(block.value) for block in self.blocks)
 
 
-def seal_streams(parts: Sequence[bytes]) -> SealedSegment:
+def seal_streams(parts: Sequence[bytes], cluster_by: Sequence[str] = ()) -> SealedSegment:
     """Seals tables given as Arrow streams: what a worker process is asked for."""
-    return seal([from_bytes(part) for part in parts])
+    return seal([from_bytes(part) for part in parts], cluster_by)
 
 
-def seal(tables: Sequence[pa.Table]) -> SealedSegment:
+def seal(tables: Sequence[pa.Table], cluster_by: Sequence[str] = ()) -> SealedSegment:
     """The segment of these rows, whose births are distinct."""
     table = pa.concat_tables(tables, promote_options="default").combine_chunks()
     births = np.asarray(table.column("_birth"))
-    if not (np.diff(births) > 0).all():
-        table = table.take(pa.array(np.argsort(births, kind="stable"))).combine_chunks()
-        births = np.asarray(table.column("_birth"))
+    if cluster_by or not (np.diff(births) > 0).all():
+        keys = [table.column(name) for name in key_columns(cluster_by, table.column_names)]
+        table = table.take(row_order(keys, births)).combine_chunks()
     blocks: list[Block] = []
     columns: dict[str, ColumnMeta] = {}
     for name in table.column_names:
@@ -86,14 +88,17 @@ def seal(tables: Sequence[pa.Table]) -> SealedSegment:
         if column.null_count == table.num_rows:
             continue
         values = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-        columns[name], parts = seal_column(len(columns), name, values)
+        seal_one = birth_column if cluster_by and name == "_birth" else seal_column
+        columns[name], parts = seal_one(len(columns), name, values)
         blocks.extend(parts)
-    blocks.append(meta_block(SegmentMeta(table.num_rows, last_births(births), columns)))
+    meta = SegmentMeta(table.num_rows, last_births(births), columns, tuple(cluster_by))
+    blocks.append(meta_block(meta))
     return SealedSegment(table.num_rows, tuple(blocks))
 
 
 def last_births(births: NDArray[np.int64]) -> tuple[int, ...]:
-    """The largest birth of each stream among births that ascend."""
+    """The largest birth of each stream."""
+    births = np.sort(births)
     changes = np.flatnonzero(np.diff(streams_of(births)))
     return tuple(births[[*changes.tolist(), len(births) - 1]].tolist())
 
@@ -117,6 +122,13 @@ def seal_column(number: int, name: str, values: pa.Array) -> tuple[ColumnMeta, t
         if encoded is not None:
             return _column(number, tag, values, Index.TERMS, 0, _term_blocks(number, encoded))
     return _column(number, tag, values, Index.NONE, 0, [])
+
+
+def birth_column(number: int, name: str, births: pa.Array) -> tuple[ColumnMeta, tuple[Block, ...]]:
+    """The births of rows that are not ordered by them, with hash pages to find one by."""
+    rows = np.arange(len(births), dtype=np.uint32)
+    bits, blocks = hash_blocks(number, hash_values(births), rows)
+    return _column(number, tag_of(name), births, Index.HASHES, bits, blocks)
 
 
 def _hashes_if_distinct(values: pa.Array) -> NDArray[np.uint32] | None:

@@ -24,11 +24,15 @@ BATCH_BYTES_MAX: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class SealPlan:
-    """The chunks to be sealed as ``segment``: all tail blocks before ``to_block``."""
+    """The chunks to be sealed as ``segment``: all tail blocks before ``to_block``.
+
+    Rows are ordered by the paths ``cluster_by``.
+    """
 
     segment: int
     to_block: int
     tail: tuple[TailChunk, ...]
+    cluster_by: tuple[str, ...] = ()
 
 
 class BlockWriter:

@@ -16,7 +16,7 @@ from alder.rocks import Store
 from leaf import layout
 from leaf.cache import PageCache
 from leaf.format import dictionary, postings
-from leaf.format.hashing import hash_strings
+from leaf.format.hashing import hash_values
 from leaf.format.meta import (
     HASH_PAGE,
     META_SUFFIX,
@@ -75,7 +75,7 @@ class Segment:
         return self._scope
 
     def births(self) -> Rows:
-        """The births of all rows, ascending. Raises AlderError(CORRUPT)."""
+        """The births of all rows, which ascend unless it is clustered. Raises CORRUPT."""
         return self._cached(
             _BIRTHS_KEY, lambda: np.asarray(self.column("_birth", None)), lambda array: array.nbytes
         )
@@ -180,7 +180,7 @@ class Segment:
                 if found is not None:
                     mask[found.rows_of(term)] = True
         else:
-            hashes = hash_strings(pa.array(values, pa.string()))
+            hashes = hash_values(pa.array(values, column_type(name)))
             pages = postings.page_of(hashes, meta.hash_bits)
             for wanted_hash, page in zip(hashes.tolist(), pages.tolist(), strict=True):
                 mask[self._hash_rows(name, meta, page, wanted_hash)] = True

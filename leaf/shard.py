@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from alder.catalog import CollectionSettings
 from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
 from alder.rocks import Batch, StoreMemory
@@ -47,15 +48,17 @@ class Shard:
         cache: PageCache,
         memory: StoreMemory | None = None,
         clock: Callable[[], float] = time.monotonic,
+        kept: CollectionSettings | None = None,
     ) -> None:
         """Opens or creates the replica.
 
-        ``clock`` gives seconds, and decides only when the live tail is sealed. Raises as
-        :func:`leaf.recovery.open_replica`.
+        ``kept`` says how the collection's rows are kept. ``clock`` gives seconds, and decides only
+        when the live tail is sealed. Raises as :func:`leaf.recovery.open_replica`.
         """
         self._keyed = keyed
         self._settings = settings
         self._cache = cache
+        self._kept = kept or CollectionSettings()
         self._clock = clock
         self._lock = threading.Lock()
         self._name = f"{path.parent.name}/{path.name}"
@@ -183,7 +186,12 @@ class Shard:
             view = self.view
             if self._seal is not None or not view.tail_rows:
                 return None
-            self._seal = SealPlan(self._segments.new_number(), view.counters.block_next, view.tail)
+            self._seal = SealPlan(
+                self._segments.new_number(),
+                view.counters.block_next,
+                view.tail,
+                self._kept.cluster_by_paths,
+            )
             self._tail_since_s = self._clock()
             return self._seal
 
@@ -237,7 +245,9 @@ class Shard:
             if self._merge is not None or not chosen:
                 return None
             inputs = tuple(entry.segment for entry in chosen[0])
-            self._merge = MergePlan(self._segments.new_number(), inputs)
+            self._merge = MergePlan(
+                self._segments.new_number(), inputs, self._kept.cluster_by_paths
+            )
             return self._merge
 
     def merge(self, plan: MergePlan, compute: Compute) -> None:

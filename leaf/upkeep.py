@@ -178,7 +178,7 @@ class Upkeep:
                     return
                 try:
                     parts = await loop.run_in_executor(self._threads, _parts, plan)
-                    sealed = await self._workers.seal(parts)
+                    sealed = await self._workers.seal(parts, plan.cluster_by)
                     await loop.run_in_executor(self._threads, shard.publish_seal, plan, sealed)
                 except AlderError as error:
                     logger.error("shard %s could not be sealed, trying again: %s", key, error)

@@ -38,7 +38,7 @@ class SealWorkers:
         self._own: ProcessPoolExecutor | None = None
         self._stopping = threading.Event()
 
-    async def seal(self, parts: Sequence[bytes]) -> SealedSegment:
+    async def seal(self, parts: Sequence[bytes], cluster_by: Sequence[str]) -> SealedSegment:
         """The segment of tables given as Arrow streams.
 
         Raises AlderError(UNAVAILABLE) where the worker died; the next call starts another.
@@ -46,7 +46,7 @@ class SealWorkers:
         executor = self._given or self._started()
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(executor, seal_streams, parts)
+            return await loop.run_in_executor(executor, seal_streams, parts, cluster_by)
         except BrokenExecutor as error:
             self._own = None
             raise AlderError(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Final
 
-from alder.catalog import Collection, Snapshot
+from alder.catalog import Collection, CollectionSettings, Snapshot
 from alder.client import documents, errors
 from alder.client.channel import Channel, resolve_target
 from alder.client.cursor import Cursor
@@ -131,13 +131,15 @@ class Connection:
         shards: int | None = None,
         source_urls: Sequence[str] = (),
         log_partitions: int | None = None,
+        settings: CollectionSettings | None = None,
         timeout_s: float = CATALOG_TIMEOUT_S,
     ) -> Collection:
         """Creates a collection.
 
         ``key_path``: where the key is (the last document of a key wins); ``time_path``: the event
         time; ``shard_by_path``: equal values there share a shard; ``source_urls``: ``file://`` with
-        globs; ``shards`` and ``log_partitions``: None for the server's default.
+        globs; ``shards`` and ``log_partitions``: None for the server's default; ``settings``: how
+        rows are kept.
         """
         request = catalog_pb2.CreateCollectionRequest(
             name=name,
@@ -147,6 +149,7 @@ class Connection:
             shards=_count("shards", shards),
             source_urls=source_urls,
             log_partitions=_count("log_partitions", log_partitions),
+            settings=None if settings is None else settings.to_proto(),
         )
         response = self._open_channel().unary("Catalog.create_collection", request, timeout_s)
         return Collection.from_proto(response.collection)

@@ -64,8 +64,14 @@ class Shard(_message.Message):
     leaf: str
     def __init__(self, shard: _Optional[int] = ..., slot_begin: _Optional[int] = ..., slot_end: _Optional[int] = ..., leaf: _Optional[str] = ...) -> None: ...
 
+class CollectionSettings(_message.Message):
+    __slots__ = ("cluster_by_paths",)
+    CLUSTER_BY_PATHS_FIELD_NUMBER: _ClassVar[int]
+    cluster_by_paths: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cluster_by_paths: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Collection(_message.Message):
-    __slots__ = ("name", "collection_id", "key_path", "time_path", "shard_by_path", "sources", "shards", "epoch")
+    __slots__ = ("name", "collection_id", "key_path", "time_path", "shard_by_path", "sources", "shards", "epoch", "settings")
     NAME_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_PATH_FIELD_NUMBER: _ClassVar[int]
@@ -74,6 +80,7 @@ class Collection(_message.Message):
     SOURCES_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
     name: str
     collection_id: int
     key_path: str
@@ -82,7 +89,8 @@ class Collection(_message.Message):
     sources: _containers.RepeatedCompositeFieldContainer[Source]
     shards: _containers.RepeatedCompositeFieldContainer[Shard]
     epoch: int
-    def __init__(self, name: _Optional[str] = ..., collection_id: _Optional[int] = ..., key_path: _Optional[str] = ..., time_path: _Optional[str] = ..., shard_by_path: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., shards: _Optional[_Iterable[_Union[Shard, _Mapping]]] = ..., epoch: _Optional[int] = ...) -> None: ...
+    settings: CollectionSettings
+    def __init__(self, name: _Optional[str] = ..., collection_id: _Optional[int] = ..., key_path: _Optional[str] = ..., time_path: _Optional[str] = ..., shard_by_path: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., shards: _Optional[_Iterable[_Union[Shard, _Mapping]]] = ..., epoch: _Optional[int] = ..., settings: _Optional[_Union[CollectionSettings, _Mapping]] = ...) -> None: ...
 
 class CatalogSnapshot(_message.Message):
     __slots__ = ("revision", "collections", "nodes")
@@ -95,7 +103,7 @@ class CatalogSnapshot(_message.Message):
     def __init__(self, revision: _Optional[int] = ..., collections: _Optional[_Iterable[_Union[Collection, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ...) -> None: ...
 
 class CreateCollectionRequest(_message.Message):
-    __slots__ = ("name", "key_path", "time_path", "shard_by_path", "shards", "source_urls", "log_partitions")
+    __slots__ = ("name", "key_path", "time_path", "shard_by_path", "shards", "source_urls", "log_partitions", "settings")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KEY_PATH_FIELD_NUMBER: _ClassVar[int]
     TIME_PATH_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +111,7 @@ class CreateCollectionRequest(_message.Message):
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_URLS_FIELD_NUMBER: _ClassVar[int]
     LOG_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
     name: str
     key_path: str
     time_path: str
@@ -110,7 +119,8 @@ class CreateCollectionRequest(_message.Message):
     shards: int
     source_urls: _containers.RepeatedScalarFieldContainer[str]
     log_partitions: int
-    def __init__(self, name: _Optional[str] = ..., key_path: _Optional[str] = ..., time_path: _Optional[str] = ..., shard_by_path: _Optional[str] = ..., shards: _Optional[int] = ..., source_urls: _Optional[_Iterable[str]] = ..., log_partitions: _Optional[int] = ...) -> None: ...
+    settings: CollectionSettings
+    def __init__(self, name: _Optional[str] = ..., key_path: _Optional[str] = ..., time_path: _Optional[str] = ..., shard_by_path: _Optional[str] = ..., shards: _Optional[int] = ..., source_urls: _Optional[_Iterable[str]] = ..., log_partitions: _Optional[int] = ..., settings: _Optional[_Union[CollectionSettings, _Mapping]] = ...) -> None: ...
 
 class CreateCollectionResponse(_message.Message):
     __slots__ = ("collection", "revision")

@@ -1,4 +1,4 @@
-"""A 32-bit hash of strings, over a whole column at once.
+"""A 32-bit hash of strings and of integers, over a whole column at once.
 
 It decides only which rows are looked at, never which match, so it reads no more than the first
 bytes of a string and its length. The function is part of the stored format and must not change.
@@ -14,6 +14,15 @@ _WORD_BYTES: Final = 8
 _WORDS_MAX: Final = 64
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT: Final = np.uint64(29)
+
+
+def hash_values(values: pa.Array) -> NDArray[np.uint32]:
+    """The hashes of an array of strings or of int64 without nulls."""
+    if pa.types.is_string(values.type):
+        return hash_strings(values)
+    state = np.asarray(values).astype(np.int64).view(np.uint64) * _MULTIPLIER
+    hashes: NDArray[np.uint32] = (_mixed(state) * _MULTIPLIER >> np.uint64(32)).astype(np.uint32)
+    return hashes
 
 
 def hash_strings(values: pa.Array) -> NDArray[np.uint32]:

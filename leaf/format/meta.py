@@ -45,11 +45,15 @@ class ColumnMeta:
 
 @dataclass(frozen=True, slots=True)
 class SegmentMeta:
-    """A segment. ``last_births`` is the largest birth of each stream in it."""
+    """A segment. ``last_births`` is the largest birth of each stream in it.
+
+    Rows are ordered by the paths ``cluster_by``, then by birth.
+    """
 
     rows: int
     last_births: tuple[int, ...]
     columns: Mapping[str, ColumnMeta]
+    cluster_by: tuple[str, ...] = ()
 
 
 def suffix(column: int, part: int, page: int = 0) -> bytes:
@@ -67,7 +71,9 @@ def decode_meta(data: bytes, what: str) -> SegmentMeta:
     try:
         fields = orjson.loads(unframed(data, what))
         columns = {name: _column(entry) for name, entry in fields["columns"].items()}
-        return SegmentMeta(fields["rows"], tuple(fields["last_births"]), columns)
+        return SegmentMeta(
+            fields["rows"], tuple(fields["last_births"]), columns, tuple(fields["cluster_by"])
+        )
     except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:
         raise AlderError(Reason.CORRUPT, f"{what} can't be read: {error}") from error
 

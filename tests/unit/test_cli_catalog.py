@@ -30,7 +30,7 @@ def run(server: tuple[str, Model], *arguments: str, stdin: str | None = None) ->
 
 def test_create_with_every_option(server: tuple[str, Model], model: Model) -> None:
     options = ["--key", "id", "--time", "at", "--shard-by", "user"]
-    options += ["--shards", "3", "--partitions", "2"]
+    options += ["--shards", "3", "--partitions", "2", "--cluster-by", "kind, a.b"]
     sources = ["--source", "file:///a/*.csv", "--source", "file:///b"]
     result = run(server, "collection", "create", "new", *options, *sources)
     assert (result.exit_code, result.stdout) == (0, "created new with 1 shard\n")
@@ -43,6 +43,7 @@ def test_create_with_every_option(server: tuple[str, Model], model: Model) -> No
             shards=3,
             source_urls=["file:///a/*.csv", "file:///b"],
             log_partitions=2,
+            settings=catalog_pb2.CollectionSettings(cluster_by_paths=["kind", "a.b"]),
         )
     ]
     again = run(server, "collection", "create", "new")

@@ -123,6 +123,10 @@ def test_an_unknown_name_brings_the_nearest() -> None:
     assert "did you mean" not in unknown_collection("zzz", ["planes"]).message
 
 
+def clustered(*cluster_by: str) -> catalog_pb2.CollectionSettings:
+    return catalog_pb2.CollectionSettings(cluster_by_paths=cluster_by)
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -137,6 +141,12 @@ def test_an_unknown_name_brings_the_nearest() -> None:
         ({"key_path": "a\\x"}, Reason.INVALID_ARGUMENT),
         ({"key_path": "a", "shard_by_path": "b"}, Reason.INVALID_ARGUMENT),
         ({"time_path": "x" * 5_000}, Reason.LIMIT),
+        ({"settings": clustered("a\\x")}, Reason.INVALID_ARGUMENT),
+        ({"settings": clustered("a", "a")}, Reason.INVALID_ARGUMENT),
+        ({"settings": clustered("")}, Reason.INVALID_ARGUMENT),
+        ({"settings": clustered("_id")}, Reason.INVALID_ARGUMENT),
+        ({"settings": clustered("_doc")}, Reason.INVALID_ARGUMENT),
+        ({"settings": clustered(*"abcdefghi")}, Reason.LIMIT),
         ({"source_urls": ["http://x/y"]}, Reason.INVALID_ARGUMENT),
         ({"source_urls": ["file://relative/x"]}, Reason.INVALID_ARGUMENT),
         ({"source_urls": ["file:///"]}, Reason.INVALID_ARGUMENT),
@@ -154,6 +164,10 @@ def test_what_can_not_be_a_collection(fields: dict[str, object], reason: Reason)
 
 def test_what_can_be_a_collection() -> None:
     request = catalog_pb2.CreateCollectionRequest(
-        name="_A9", shards=4096, key_path="a.b\\.c", source_urls=["file:///a/*.jsonl"]
+        name="_A9",
+        shards=4096,
+        key_path="a.b\\.c",
+        source_urls=["file:///a/*.jsonl"],
+        settings=clustered("kind", "_time", "\\_id"),
     )
     check_create(request, ControllerSettings())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from alder.catalog import Collection, Node, Shard, Source, SourcePartition
+from alder.catalog import Collection, CollectionSettings, Node, Shard, Source, SourcePartition
 from alder.errors import AlderError, Reason
 from alder.v1 import catalog_pb2
 from controller.catalog_store import FIRST_REVISION, CatalogStore
@@ -17,6 +17,7 @@ FULL = Collection(
     key_path="k",
     time_path="t",
     shard_by_path="s",
+    settings=CollectionSettings(cluster_by_paths=("a", "_time")),
     sources=(Source("log", "log", "id", (SourcePartition(0), SourcePartition(1, "n", "i"))),),
     shards=(Shard(0, 0, 4096, "leaf1"),),
     epoch=3,

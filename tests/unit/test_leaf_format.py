@@ -155,5 +155,5 @@ def test_a_zone_excludes_what_is_outside() -> None:
 def test_the_description_of_a_segment_comes_back() -> None:
     zones = (Zone(10, 2, -(1 << 63), (1 << 63) - 1), Zone(5, 0, "a", "b"), Zone(5, 5))
     column = ColumnMeta(3, 8192, True, Index.HASHES, 4, zones)
-    meta = SegmentMeta(20, (7, 1 << 50), {"string:a:b": column})
+    meta = SegmentMeta(20, (7, 1 << 50), {"string:a:b": column}, ("a", "_time"))
     assert decode_meta(encode_meta(meta), "it") == meta

@@ -193,6 +193,8 @@ def same_segment(merged: Segment, whole: Segment, table: pa.Table) -> None:
     assert merged.rows == whole.rows
     assert merged.births().tolist() == whole.births().tolist()
     assert merged.last_births.tolist() == whole.last_births.tolist()
+    for row, birth in enumerate(merged.births().tolist()):
+        assert merged.rows_equal("_birth", [birth])[row]
     for name in table.column_names:
         assert merged.has(name) == whole.has(name), name
         if not whole.has(name):
@@ -210,9 +212,12 @@ def same_segment(merged: Segment, whole: Segment, table: pa.Table) -> None:
                 assert rows == found
 
 
-@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize(
+    ("small", "cluster_by"),
+    [(False, ()), (True, ()), (False, ("many", "f")), (False, ("few", "l", "b", "_time"))],
+)
 def test_merged_segments_equal_one_that_was_sealed_whole(
-    small: bool, monkeypatch: pytest.MonkeyPatch
+    small: bool, cluster_by: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sealing, "PAGE_ROWS", 16)
     if small:
@@ -227,12 +232,12 @@ def test_merged_segments_equal_one_that_was_sealed_whole(
         files = SegmentFiles(store, "s", cache, 0)
         numbers = [files.new_number() for _ in tables]
         for number, table in zip(numbers, tables, strict=True):
-            files.write(number, seal([table]).blocks)
+            files.write(number, seal([table], cluster_by).blocks)
         target, beside = files.new_number(), files.new_number()
-        plan = MergePlan(target, tuple(numbers))
+        plan = MergePlan(target, tuple(numbers), cluster_by)
         entry = merge_stored(store, "s", plan, files.writer(target), compute)
         table = pa.concat_tables(tables, promote_options="default")
-        files.write(beside, seal(tables).blocks)
+        files.write(beside, seal(tables, cluster_by).blocks)
         merged, whole = Segment(store, "s", target, cache), Segment(store, "s", beside, cache)
         assert entry.rows == table.num_rows
         prefix = layout.number_key(target)
