@@ -38,8 +38,7 @@ protos: setup
 
 bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
-	$(BIN)/python -m bench.spine $(BENCH_ARGS)
-	$(BIN)/python -m bench.jsonbench $(BENCH_ARGS)
+	$(BIN)/python -m bench.run $(BENCH_ARGS)
 
 fix: setup
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,1 @@
+"""The systems that Alder is compared with, one module each."""

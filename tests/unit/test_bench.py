@@ -1,0 +1,156 @@
+"""The bench itself: generators keep the published shapes, statistics count every sample."""
+
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from bench import options, questions, report, statistics
+from bench.generators import files, jsonbench, strings
+
+EVENTS = 40_000
+
+
+@pytest.fixture(scope="module")
+def events() -> list[dict]:
+    return list(map(orjson.loads, jsonbench.chunk(EVENTS, 1, 0, EVENTS).splitlines()))
+
+
+def test_events_are_a_function_of_seed_and_place() -> None:
+    assert jsonbench.chunk(1000, 1, 0, 300) == jsonbench.chunk(1000, 1, 0, 300)
+    assert jsonbench.chunk(1000, 1, 0, 300) != jsonbench.chunk(1000, 2, 0, 300)
+    assert jsonbench.chunk(1000, 1, 300, 300) != jsonbench.chunk(1000, 1, 0, 300)
+
+
+def test_a_file_is_its_chunks_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = jsonbench.write(tmp_path / "events.jsonl", 500)
+    assert path.read_bytes() == jsonbench.chunk(500, 1, 0, 500)
+    monkeypatch.setattr(files, "CHUNK_ROWS", 200)
+    path = files.write(tmp_path / "parts.jsonl", 500, partial(jsonbench.chunk, 500, 1))
+    parts = [jsonbench.chunk(500, 1, first, rows) for first, rows in [(0, 200), (200, 200)]]
+    assert path.read_bytes() == b"".join([*parts, jsonbench.chunk(500, 1, 400, 100)])
+
+
+def test_events_have_the_published_shares(events: list[dict]) -> None:
+    counts = Counter(event.get("commit", {}).get("collection", "") for event in events)
+    for collection, kind in jsonbench.KINDS.items():
+        expected = kind.events * EVENTS / 1e6
+        assert abs(counts[collection] - expected) <= 5 * expected**0.5 + 1, collection
+    creations = Counter(
+        event["commit"]["collection"]
+        for event in events
+        if event.get("commit", {}).get("operation") == "create"
+    )
+    for collection in ("app.bsky.feed.like", "app.bsky.actor.profile"):
+        share = creations[collection] / counts[collection]
+        assert share == pytest.approx(jsonbench.KINDS[collection].create_share, abs=0.06)
+
+
+def test_events_have_the_published_shape(events: list[dict]) -> None:
+    times = [event["time_us"] for event in events]
+    assert times == sorted(set(times))
+    subjects = set()
+    for event in events:
+        commit = event.get("commit")
+        if commit is None:
+            assert {event["kind"]} == event.keys() - {"did", "time_us", "kind"}
+        elif commit["operation"] == "create":
+            assert commit["record"]["$type"] == commit["collection"]
+            assert len(commit["cid"]) == 59
+            subjects.add(type(commit["record"].get("subject")))
+        else:
+            assert not commit.keys() & {"record", "cid"}
+        assert len(event["did"]) == 32
+    assert subjects == {dict, str, type(None)}
+    assert 420 <= np.mean([len(orjson.dumps(event)) for event in events]) <= 500
+
+
+@pytest.mark.parametrize("events_count", [1_000_000, 10_000_000])
+def test_as_many_people_as_published_take_part(events_count: int) -> None:
+    """Draws the people of a collection as the generator does, in full."""
+    kind = jsonbench.KINDS["app.bsky.feed.post"]
+    assert kind.people is not None
+    pool = jsonbench.people_pool(events_count, "app.bsky.feed.post")
+    draws = int(kind.events * events_count / 1e6 * kind.create_share)
+    drawn = (pool * np.random.default_rng(5).random(draws) ** 2.5).astype(np.int64)
+    expected = kind.people[0 if events_count == 1_000_000 else 1]
+    assert len(np.unique(drawn)) == pytest.approx(expected, rel=0.02)
+
+
+def test_hashed_words_name_their_number() -> None:
+    words = strings.hashed_words(np.array([5, 6, 5]), 24, 0).to_pylist()
+    assert words[0] == words[2] != words[1]
+    many = strings.hashed_words(np.arange(50_000), 11, 3).to_pylist()
+    assert len(set(many)) == len(many)
+
+
+def test_time_words_sort_by_time() -> None:
+    times = np.sort(np.random.default_rng(1).integers(10**15, 2 * 10**15, 1000))
+    words = strings.time_words(times, np.zeros(1000, dtype=np.int64)).to_pylist()
+    assert words == sorted(words)
+
+
+def test_prose_has_the_words_asked_for() -> None:
+    texts = strings.Prose(1).texts(np.random.default_rng(2), 500, 2, 9).to_pylist()
+    assert {len(text.split(" ")) for text in texts} == set(range(2, 10))
+    assert all("" not in text.split(" ") for text in texts)
+
+
+def test_percentiles_are_samples() -> None:
+    samples = [float(value) for value in range(100, 0, -1)]
+    assert statistics.median(samples) == 50
+    assert statistics.percentile(samples, 0.99) == 99
+    assert statistics.percentile(samples, 1.0) == 100
+    assert statistics.percentile([7.0], 0.0) == 7
+    with pytest.raises(ValueError, match="no samples"):
+        statistics.percentile([], 0.5)
+
+
+def test_geometric_mean() -> None:
+    assert statistics.geometric_mean([1, 100]) == pytest.approx(10)
+
+
+def test_interleaving_takes_turns_and_lets_no_fast_system_off() -> None:
+    order: list[str] = []
+    clock = iter(range(10**6))
+
+    def system(name: str):
+        return lambda task: order.append(name) or (name, task, next(clock))
+
+    names = {"a": system("a"), "b": system("b"), "c": system("c")}
+    runs = statistics.interleaved(names, list(range(6)), budget_s=1e9, warm_up=False)
+    assert [len(run.samples_s) for run in runs.values()] == [6, 6, 6]
+    assert order[:6] == ["a", "b", "c", "b", "c", "a"]
+    assert [answer[:2] for answer in runs["b"].answers] == [("b", task) for task in range(6)]
+    runs = statistics.interleaved(names, list(range(6)), budget_s=0.0, warm_up=True)
+    assert [len(run.samples_s) for run in runs.values()] == [statistics.RUNS_MIN] * 3
+
+
+def test_a_target_without_its_peer_is_an_error_in_the_table() -> None:
+    row = report.Row("B1", "work")
+    verdict = report.at_least(">= 2 x chdb", 10, None, 2)
+    row.compare("rate", "events/s", 10, {}, [verdict])
+    assert row.errors
+    assert row.lines[0].verdicts == []
+
+
+def test_verdicts() -> None:
+    assert report.at_least("t", 10, 4, 2) == report.Verdict("t", 2.5, True)
+    assert report.at_most("t", 10, 4, 2) == report.Verdict("t", 2.5, False)
+
+
+def test_answers_compare_as_sets_of_plain_rows() -> None:
+    from_one = questions.plain([("a", 1.0), ("", 2)])
+    from_other = questions.plain([(None, 2), ("a", 1)])
+    assert questions.same(from_one, from_other)
+    assert not questions.same(from_one, from_other[:1])
+
+
+def test_flags_win_over_the_short_run() -> None:
+    given = options.parse(["--short", "--only", "b3,B1", "--events", "7"])
+    assert given.rows == ("B1", "B3")
+    assert given.options.events == 7
+    assert given.options.runs == options.SHORT.runs
