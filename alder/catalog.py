@@ -73,18 +73,27 @@ class CollectionSettings:
     """How a collection's rows are kept; fixed when it is created.
 
     ``cluster_by_paths``: what the rows of a sealed segment are ordered by; empty: as in the log.
+    ``retain_us``: documents of an older event time are gone; 0: none are. ``history_us``: how far
+    back a cut may lie; 0: as far as the log, or for a part of the time that documents are retained.
+    Both are microseconds of the log's time.
     """
 
     cluster_by_paths: tuple[str, ...] = ()
+    retain_us: int = 0
+    history_us: int = 0
 
     @classmethod
     def from_proto(cls, message: catalog_pb2.CollectionSettings) -> "CollectionSettings":
         """The settings in a snapshot or a request."""
-        return cls(tuple(message.cluster_by_paths))
+        return cls(tuple(message.cluster_by_paths), message.retain_us, message.history_us)
 
     def to_proto(self) -> catalog_pb2.CollectionSettings:
         """The settings as they travel."""
-        return catalog_pb2.CollectionSettings(cluster_by_paths=self.cluster_by_paths)
+        return catalog_pb2.CollectionSettings(
+            cluster_by_paths=self.cluster_by_paths,
+            retain_us=self.retain_us,
+            history_us=self.history_us,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,12 @@ from typing import Final
 from alder import paths
 from alder.catalog import LOG_SOURCE, Collection, Source, SourcePartition, check_collection_name
 from alder.errors import AlderError, Reason
+from alder.periods import PERIOD_US_MAX
 from alder.slots import SLOTS
 from alder.v1 import catalog_pb2
 from controller.settings import ControllerSettings
 
+PERIOD_US_MIN: Final = 60_000_000
 _FILE: Final = "file:///"
 
 
@@ -38,7 +40,16 @@ def check_create(
             "one shard; leave --shard-by out",
         )
     _check_cluster_by(request.settings.cluster_by_paths, settings)
+    _check_period("documents are retained", request.settings.retain_us)
+    _check_period("history reaches back", request.settings.history_us)
     _check_urls(request.source_urls, settings)
+
+
+def _check_period(what: str, period_us: int) -> None:
+    if period_us and not PERIOD_US_MIN <= period_us <= PERIOD_US_MAX:
+        raise AlderError(
+            Reason.INVALID_ARGUMENT, f"{what} for a minute at least and 1,000 years at most"
+        )
 
 
 def _check_cluster_by(cluster_by: Sequence[str], settings: ControllerSettings) -> None:

@@ -35,7 +35,7 @@ def describe_shard(collection: str, number: int, shard: Shard) -> leaf_pb2.Shard
 
 def rows_alive(view: ShardView) -> int:
     """Rows alive at the shard's newest. Raises AlderError(CORRUPT)."""
-    if not len(view.tombstones):
-        return view.counters.rows_born
+    if not len(view.tombstones) and not view.log_time.retain_us:
+        return sum(holder.rows for holder in holders(view))
     at = horizon_of(view, None)
     return sum(alive_piece(holder, at).rows_count for holder in holders(view))

@@ -17,6 +17,7 @@ from leaf.core import PushHeader
 from leaf.digest import combined, digest_rows
 from leaf.keyed import Resolution, resolve, running_maximum
 from leaf.layout import StreamRecord
+from leaf.logtime import LogTime
 from leaf.rows import PushedRows, is_marker
 from leaf.tail import TailBlock
 from leaf.view import ShardView
@@ -84,6 +85,9 @@ def change_of(
         None,
         parsed.table.add_column(0, "_birth", pa.array(births.pack(stream, parsed.offsets))),
     )
+    log_time, late = _passed(view.log_time, stream, parsed)
+    if log_time is not view.log_time:
+        record = replace(record, marks=log_time.streams[stream])
     if lookup is not None:
         resolution, record = _resolved(view, record, table, lookup)
         table = table.filter(pa.array(~is_marker(table)))
@@ -93,9 +97,12 @@ def change_of(
         rows_born=counters.rows_born + table.num_rows,
         tombstone_next=counters.tombstone_next + (tombstones is not view.tombstones),
         digest=combined(counters.digest, _digest(push, parsed)),
+        rows_late=counters.rows_late + late,
     )
     schema = view.schema.with_columns(parsed.field_columns, overflow)
-    after = replace(view, counters=counters, schema=schema, tombstones=tombstones)
+    after = replace(
+        view, counters=counters, schema=schema, tombstones=tombstones, log_time=log_time
+    )
     block = TailBlock(stream, push.from_offset, push.to_offset, table)
     if resolution is None:
         return Change(stream, record, after, block, quarantined)
@@ -103,6 +110,18 @@ def change_of(
 
 
 _NO_ROWS = pa.table({"_birth": pa.array([], pa.int64())})
+
+
+def _passed(before: LogTime, stream: int, parsed: PushedRows) -> tuple[LogTime, int]:
+    """The log time after the push, and how many of its documents were too old when they came."""
+    if not before.step_us:
+        return before, 0
+    times, log_times = (
+        parsed.table.column(name).cast(pa.int64()).to_numpy() for name in ("_time", "_log_time")
+    )
+    steps = before.steps(stream, log_times)
+    late = before.late(times, steps) & ~is_marker(parsed.table)
+    return before.passed(stream, parsed.offsets, steps), int(late.sum())
 
 
 def _resolved(

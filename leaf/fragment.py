@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from alder.errors import AlderError, Reason
+from alder.periods import period_text
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
 from leaf import births
@@ -201,9 +202,22 @@ def _read_shard(
 
 
 def horizon_of(view: ShardView, cut: PositionVector | None) -> Horizon:
-    """A cut as this shard sees it; None for the shard's newest."""
-    at = view.positions if cut is None else cut
-    return horizon(births.cut_births(view.streams, at), view.tombstones)
+    """A cut as this shard sees it; None for the shard's newest.
+
+    Raises AlderError(OUT_OF_RANGE) for a cut that lies further back than history reaches.
+    """
+    ends = births.cut_births(view.streams, view.positions if cut is None else cut)
+    missing = view.log_time.missing(ends)
+    if missing is not None:
+        source, partition = view.streams[missing]
+        first = births.offsets_of(view.log_time.floor())[missing]
+        raise AlderError(
+            Reason.OUT_OF_RANGE,
+            f"the answer as of offset {births.offsets_of(ends)[missing]} of {source}/{partition} "
+            f"can't be had any more: history reaches back to offset {first}, which is "
+            f"{period_text(view.log_time.history_us)} before the newest; ask for a later one",
+        )
+    return horizon(ends, view.tombstones, view.log_time.oldest_us(ends))
 
 
 def _check_overflow(views: Mapping[int, ShardView], fragment: leaf_pb2.Fragment) -> None:

@@ -113,7 +113,7 @@ def _summary(store: Store) -> ShardSummary:
         format=layout.FORMAT.decode(),
         digest=to_hex(counters.digest),
         rows_born=counters.rows_born,
-        tombstone_blocks=counters.tombstone_next,
+        tombstone_blocks=counters.tombstone_next - manifest.tombstone_from,
         quarantined=counters.quarantined,
         tail_blocks=counters.block_next - manifest.sealed_to_block,
         disk_bytes=store.size_bytes(),

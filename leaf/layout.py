@@ -16,6 +16,7 @@ from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
 from alder.rocks import FamilyOptions
 from alder.v1 import common_pb2
+from leaf.logtime import Mark
 from leaf.visibility import Deaths
 
 META: Final = "meta"
@@ -51,7 +52,7 @@ TOMBSTONE_PREFIX: Final = b"tomb:"
 
 _U32: Final = struct.Struct(">I")
 _U64: Final = struct.Struct(">Q")
-_COUNTERS: Final = struct.Struct(">QQQQ16s")
+_COUNTERS: Final = struct.Struct(">QQQQ16sQ")
 _QUARANTINED: Final = struct.Struct(">qI")
 
 
@@ -59,7 +60,8 @@ _QUARANTINED: Final = struct.Struct(">qI")
 class StreamRecord:
     """One partition that the shard reads; its number is its place in the shard's list.
 
-    ``log_time_us`` is the running maximum of its rows' log times, microseconds since 1970 UTC.
+    ``log_time_us`` is the running maximum of its rows' log times, microseconds since 1970 UTC;
+    ``marks`` are those of :class:`leaf.logtime.LogTime`.
     """
 
     source: str
@@ -67,17 +69,22 @@ class StreamRecord:
     identity: str
     next_offset: int = 0
     log_time_us: int = -(1 << 63)
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What grows with every push. ``block_next`` is the number of the next tail block."""
+    """What grows with every push. ``block_next`` is the number of the next tail block.
+
+    ``rows_late`` are those that were older than what is retained when they came.
+    """
 
     block_next: int = 0
     rows_born: int = 0
     quarantined: int = 0
     tombstone_next: int = 0
     digest: int = 0
+    rows_late: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +98,15 @@ class SegmentEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Which segments exist, and the first tail block that none of them holds."""
+    """Which segments exist, and the first tail block that none of them holds.
+
+    ``tombstone_from`` is the number of the first block of tombstones.
+    """
 
     sealed_to_block: int = 0
     segment_next: int = 0
     segments: tuple[SegmentEntry, ...] = field(default=())
+    tombstone_from: int = 0
 
 
 def number_key(number: int) -> bytes:
@@ -132,8 +143,10 @@ def encode_stream(record: StreamRecord) -> bytes:
 def decode_stream(data: bytes) -> StreamRecord:
     """Raises AlderError(CORRUPT)."""
     try:
-        return StreamRecord(**orjson.loads(data))
-    except (orjson.JSONDecodeError, TypeError) as error:
+        fields = orjson.loads(data)
+        fields["marks"] = tuple(Mark(**mark) for mark in fields["marks"])
+        return StreamRecord(**fields)
+    except (orjson.JSONDecodeError, TypeError, KeyError) as error:
         raise AlderError(Reason.CORRUPT, f"a stream's record can't be read: {error}") from error
 
 
@@ -145,6 +158,7 @@ def encode_counters(counters: Counters) -> bytes:
         counters.quarantined,
         counters.tombstone_next,
         counters.digest.to_bytes(16, "big"),
+        counters.rows_late,
     )
 
 
@@ -152,9 +166,9 @@ def decode_counters(data: bytes) -> Counters:
     """Raises AlderError(CORRUPT)."""
     if len(data) != _COUNTERS.size:
         raise AlderError(Reason.CORRUPT, "the shard's counters can't be read")
-    block_next, rows_born, quarantined, tombstone_next, digest = _COUNTERS.unpack(data)
+    block_next, rows_born, quarantined, tombstone_next, digest, late = _COUNTERS.unpack(data)
     return Counters(
-        block_next, rows_born, quarantined, tombstone_next, int.from_bytes(digest, "big")
+        block_next, rows_born, quarantined, tombstone_next, int.from_bytes(digest, "big"), late
     )
 
 

@@ -3,8 +3,9 @@
 Segments are merged by size tiers: a tier holds segments of about the same number of rows, and once
 it holds enough of them, some become one of the next tier. So a row is written a logarithmic number
 of times, and a query meets a logarithmic number of segments. Births stay what they were, so key map
-and tombstones, which name births, are not touched. Every row stays, dead ones too: an older cut may
-still ask for it.
+and tombstones, which name births, are not touched. Dead rows stay, because an older cut may still
+ask for them, but for those that no cut can ask for any more (:mod:`leaf.purge`); a segment that has
+many of them is written anew, whatever its tier holds.
 
 Columns are made one by one, large ones in runs of pages, from stored blocks alone, so that a worker
 process holds neither a store nor more than a part of a segment.
@@ -54,26 +55,36 @@ class MergePolicy:
 
 
 def choose_merges(
-    segments: Sequence[SegmentEntry], policy: MergePolicy
+    segments: Sequence[SegmentEntry], policy: MergePolicy, droppable: Mapping[int, int]
 ) -> list[tuple[SegmentEntry, ...]]:
-    """Disjoint groups to be merged, each of one tier and at least two segments.
+    """Disjoint groups to be merged: of one tier and at least two, or one with much to drop.
 
-    A segment beyond half of a limit is left alone, so that any two candidates fit together and a
-    group that a limit cuts short yields a segment that is left alone in turn.
+    ``droppable`` has the number of rows that may go by segment; where they are half of it, the
+    segment is written anew without them. Of the others, one beyond half of a limit is left alone,
+    so that any two candidates fit together and a group that a limit cuts short yields a segment
+    that is left alone in turn.
     """
+    chosen: list[tuple[SegmentEntry, ...]] = [
+        (entry,) for entry in segments if _is_mostly_gone(entry, droppable)
+    ]
     if policy.factor < 2:
-        return []
+        return chosen
     tiers: dict[int, list[SegmentEntry]] = {}
     for entry in segments:
+        if _is_mostly_gone(entry, droppable):
+            continue
         if 2 * entry.rows <= policy.rows_max and 2 * entry.size_bytes <= policy.bytes_max:
             tiers.setdefault(tier_of(entry.rows, policy.factor), []).append(entry)
-    chosen = []
     for tier in tiers.values():
         while len(tier) >= policy.factor:
             group = _group(tier, policy)
             chosen.append(group)
             tier = tier[len(group) :]
     return chosen
+
+
+def _is_mostly_gone(entry: SegmentEntry, droppable: Mapping[int, int]) -> bool:
+    return 2 * droppable.get(entry.segment, 0) >= entry.rows
 
 
 def tier_of(rows: int, factor: int) -> int:
@@ -137,11 +148,15 @@ class MergedPages:
 
 
 def merge_births(
-    parts: Sequence[ColumnPart], keys: Mapping[str, Sequence[ColumnPart]], what: str
+    parts: Sequence[ColumnPart],
+    keys: Mapping[str, Sequence[ColumnPart]],
+    dropped: Sequence[NDArray[np.int64]],
+    what: str,
 ) -> MergedBirths:
     """The order by these columns, the most significant first, and then by birth.
 
-    Raises AlderError(CORRUPT), as everything here that reads pages.
+    ``dropped`` has the numbers of each segment's rows that are not in the result. Raises
+    AlderError(CORRUPT), as everything here that reads pages.
     """
     found = [np.asarray(_pages("_birth", part, what)) for part in parts]
     segments = np.repeat(np.arange(len(found), dtype=np.uint16), [len(part) for part in found])
@@ -150,6 +165,12 @@ def merge_births(
     given = Order(segments, rows)
     columns = [_sortable(name, column, given, what) for name, column in keys.items()]
     order = np.asarray(row_order(columns, births))
+    begins = np.cumsum([0, *map(len, found)])
+    gone = np.zeros(len(births), dtype=bool)
+    for begin, numbers in zip(begins, dropped, strict=False):
+        gone[begin + numbers] = True
+    order = order[~gone[order]]
+    births = births[~gone]
     return MergedBirths(Order(segments[order], rows[order]), last_births(births))
 
 
@@ -162,11 +183,14 @@ def _sortable(name: str, parts: Sequence[ColumnPart], order: Order, what: str) -
 
 def merge_column(
     number: int, name: str, parts: Sequence[ColumnPart], order: Order, what: str
-) -> tuple[ColumnMeta, tuple[Block, ...]]:
-    """A column with its index, from all of its pages."""
+) -> tuple[ColumnMeta, tuple[Block, ...]] | None:
+    """A column with its index, from all of its pages; None where no row has a value."""
     if tag_of(name) != "string" or not _all_coded(parts):
-        return seal_column(number, name, _values(name, parts, order, what))
-    encoded = _encoded(name, parts, order, what)
+        values = _values(name, parts, order, what)
+        return None if values.null_count == len(values) else seal_column(number, name, values)
+    encoded = _used(_encoded(name, parts, order, what))
+    if not len(encoded.terms):
+        return None
     if dictionary.pays(len(order) - encoded.codes.null_count, len(encoded.terms)):
         return coded_column(number, encoded)
     return hashed_column(number, encoded.terms.take(encoded.codes))
@@ -213,6 +237,15 @@ def _encoded(name: str, parts: Sequence[ColumnPart], order: Order, what: str) ->
         for part, terms in zip(parts, own, strict=True)
     ]
     return dictionary.Encoded(union, _ordered(pa.int32(), arrays, parts, order))
+
+
+def _used(encoded: dictionary.Encoded) -> dictionary.Encoded:
+    """The same values over terms that all occur."""
+    occurs = np.bincount(encoded.codes.drop_null(), minlength=len(encoded.terms)) > 0
+    if occurs.all():
+        return encoded
+    places = pa.array(np.cumsum(occurs, dtype=np.int32) - np.int32(1))
+    return dictionary.Encoded(encoded.terms.filter(pa.array(occurs)), places.take(encoded.codes))
 
 
 def _ordered(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final, ParamSpec, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alder.errors import AlderError, Reason
 from alder.rocks import Store
@@ -51,20 +52,24 @@ class Compute(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MergePlan:
-    """The segments ``inputs`` become the segment ``segment``, ordered by some paths."""
+    """The segments ``inputs`` become the segment ``segment``, ordered by some paths.
+
+    ``dropped`` has the numbers of each input's rows that go; empty: none do.
+    """
 
     segment: int
     inputs: tuple[int, ...]
     cluster_by: tuple[str, ...] = ()
+    dropped: tuple[NDArray[np.int64], ...] = ()
 
 
 def merge_stored(
     store: Store, name: str, plan: MergePlan, writer: BlockWriter, compute: Compute
-) -> SegmentEntry:
+) -> SegmentEntry | None:
     """Merges segments of the shard ``name`` into blocks on disk, which no manifest names yet.
 
-    Raises AlderError: CORRUPT for a damaged block, UNAVAILABLE where the store can't be written,
-    and what ``compute`` raises.
+    None where no row is left. Raises AlderError: CORRUPT for a damaged block, UNAVAILABLE where the
+    store can't be written, and what ``compute`` raises.
     """
     return _Merge(store, name, plan, writer, compute).run()
 
@@ -77,19 +82,24 @@ class _Merge:
         self._what = f"a block in one of the segments {list(plan.inputs)} of shard {name}"
         self._inputs = plan.inputs
         self._cluster_by = plan.cluster_by
+        self._dropped = plan.dropped
         self._compute = compute
         self._metas = [
             decode_meta(self._block(segment, META_SUFFIX), self._what) for segment in plan.inputs
         ]
         self._writer = writer
 
-    def run(self) -> SegmentEntry:
+    def run(self) -> SegmentEntry | None:
         parts = [self._part(i, "_birth", None) for i in range(len(self._inputs))]
         names = dict.fromkeys(name for meta in self._metas for name in meta.columns)
-        births = self._compute(merge_births, parts, self._keys(names), self._what)
+        births = self._compute(merge_births, parts, self._keys(names), self._dropped, self._what)
+        if not len(births.order):
+            return None
         columns: dict[str, ColumnMeta] = {}
         for name in names:
-            columns[name] = self._column(len(columns), name, births.order)
+            column = self._column(len(columns), name, births.order)
+            if column is not None:
+                columns[name] = column
         meta = SegmentMeta(len(births.order), births.last_births, columns, self._cluster_by)
         self._writer.put([meta_block(meta)])
         return SegmentEntry(self._writer.segment, meta.rows, self._writer.finish())
@@ -104,13 +114,16 @@ class _Merge:
             keys[name] = parts
         return keys
 
-    def _column(self, number: int, name: str, order: Order) -> ColumnMeta:
+    def _column(self, number: int, name: str, order: Order) -> ColumnMeta | None:
+        """A column of the result; None where no row has a value any more."""
         if tag_of(name) in INDEXED_TAGS:
             parts = self._whole_parts(name)
             if parts is not None:
-                meta, blocks = self._compute(merge_column, number, name, parts, order, self._what)
-                self._writer.put(blocks)
-                return meta
+                merged = self._compute(merge_column, number, name, parts, order, self._what)
+                if merged is None:
+                    return None
+                self._writer.put(merged[1])
+                return merged[0]
         return self._column_in_runs(number, name, order)
 
     def _whole_parts(self, name: str) -> list[ColumnPart] | None:
@@ -125,7 +138,7 @@ class _Merge:
             parts.append(part)
         return parts
 
-    def _column_in_runs(self, number: int, name: str, order: Order) -> ColumnMeta:
+    def _column_in_runs(self, number: int, name: str, order: Order) -> ColumnMeta | None:
         page_rows = min(
             meta.columns[name].page_rows for meta in self._metas if name in meta.columns
         )
@@ -150,6 +163,8 @@ class _Merge:
             if merged.hashes is not None and merged.rows is not None:
                 hashes.append(merged.hashes)
                 rows.append(merged.rows)
+        if all(zone.empty for zone in zones):
+            return None
         index, bits = Index.NONE, 0
         if hashes:
             found = self._compute(hash_blocks, number, np.concatenate(hashes), np.concatenate(rows))
@@ -209,12 +224,14 @@ class _Merge:
 
 
 def merged_entries(
-    entries: Sequence[SegmentEntry], inputs: Sequence[int], merged: SegmentEntry
+    entries: Sequence[SegmentEntry], inputs: Sequence[int], merged: SegmentEntry | None
 ) -> tuple[SegmentEntry, ...]:
-    """A manifest's segments with the merged one in the place of the first that it replaces."""
+    """A manifest's segments with the merged one, if any, in the place of the first it replaces."""
     replaced = set(inputs)
-    return tuple(
-        merged if entry.segment == inputs[0] else entry
-        for entry in entries
-        if entry.segment == inputs[0] or entry.segment not in replaced
-    )
+    found: list[SegmentEntry] = []
+    for entry in entries:
+        if entry.segment not in replaced:
+            found.append(entry)
+        elif entry.segment == inputs[0] and merged is not None:
+            found.append(merged)
+    return tuple(found)

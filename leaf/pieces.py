@@ -80,8 +80,11 @@ def alive_piece(holder: TailChunk | Segment, at: Horizon) -> Piece:
     """The rows of a piece that are alive. Raises AlderError(CORRUPT)."""
     if isinstance(holder, Segment) and _whole(holder, at):
         return Piece(holder, None)
-    numbers = holder.births()
-    mask = alive(numbers, at)
+    if at.oldest_us is not None and holder.time_high_us < at.oldest_us:
+        return Piece(holder, np.empty(0, dtype=np.int64))
+    mask = alive(holder.births(), at)
+    if at.oldest_us is not None and holder.time_low_us < at.oldest_us:
+        mask &= holder.times() >= at.oldest_us
     return Piece(holder, None if mask.all() else np.flatnonzero(mask))
 
 
@@ -105,6 +108,8 @@ def holders(view: ShardView) -> tuple[TailChunk | Segment, ...]:
 
 def _whole(segment: Segment, at: Horizon) -> bool:
     """True if every row is surely alive, found without reading the births."""
+    if at.oldest_us is not None and segment.time_low_us < at.oldest_us:
+        return False
     last = segment.last_births
     return not len(at.dead) and bool((last < at.ends[births.streams_of(last)]).all())
 

@@ -89,7 +89,7 @@ def recover(store: Store, name: str, cache: PageCache) -> Recovered:
     )
     streams = _streams(store)
     tail = _tail(store, manifest, counters, len(streams))
-    tombstones = _tombstones(store, counters)
+    tombstones = _tombstones(store, manifest, counters)
     _remove_orphans(store, manifest)
     segments = tuple(Segment(store, name, entry.segment, cache) for entry in manifest.segments)
     rebuild_to = layout.decode_positions(store.get(layout.META, layout.REBUILD_KEY) or b"")
@@ -154,10 +154,11 @@ def _tail(
     return tail
 
 
-def _tombstones(store: Store, counters: Counters) -> Tombstones:
+def _tombstones(store: Store, manifest: Manifest, counters: Counters) -> Tombstones:
     prefix = layout.TOMBSTONE_PREFIX
     found = list(store.scan(layout.META, prefix, prefix_end(prefix)))
-    expected = [layout.tombstone_key(number) for number in range(counters.tombstone_next)]
+    numbers = range(manifest.tombstone_from, counters.tombstone_next)
+    expected = [layout.tombstone_key(number) for number in numbers]
     if [key for key, _ in found] != expected:
         raise AlderError(Reason.CORRUPT, "a block of tombstones is missing")
     tombstones = Tombstones()

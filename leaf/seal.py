@@ -99,8 +99,8 @@ def seal(tables: Sequence[pa.Table], cluster_by: Sequence[str] = ()) -> SealedSe
 def last_births(births: NDArray[np.int64]) -> tuple[int, ...]:
     """The largest birth of each stream."""
     births = np.sort(births)
-    changes = np.flatnonzero(np.diff(streams_of(births)))
-    return tuple(births[[*changes.tolist(), len(births) - 1]].tolist())
+    last = np.diff(streams_of(births), append=-1) != 0
+    return tuple(births[last].tolist())
 
 
 def meta_block(meta: SegmentMeta) -> Block:

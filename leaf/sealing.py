@@ -9,7 +9,7 @@ the segment is deleted.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import RLock
 from typing import Final
 
@@ -106,4 +106,9 @@ def published(manifest: Manifest, plan: SealPlan, sealed: SealedSegment) -> Mani
     """The manifest with the segment in it."""
     entry = SegmentEntry(plan.segment, sealed.rows, sealed.size_bytes)
     number_next = max(manifest.segment_next, plan.segment + 1)
-    return Manifest(plan.to_block, number_next, (*manifest.segments, entry))
+    return replace(
+        manifest,
+        sealed_to_block=plan.to_block,
+        segment_next=number_next,
+        segments=(*manifest.segments, entry),
+    )

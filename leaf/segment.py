@@ -4,6 +4,7 @@ Blocks are read from the store when they are needed, checked, and kept decoded i
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -33,6 +34,7 @@ from leaf.format.zonemap import Bound, Zone, may_hold
 from leaf.rows import column_type
 
 _BIRTHS_KEY = b"births"
+_TIMES_KEY = b"times"
 T = TypeVar("T")
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -79,6 +81,24 @@ class Segment:
         return self._cached(
             _BIRTHS_KEY, lambda: np.asarray(self.column("_birth", None)), lambda array: array.nbytes
         )
+
+    def times(self) -> Rows:
+        """The event times of all rows, in microseconds. Raises AlderError(CORRUPT)."""
+        return self._cached(
+            _TIMES_KEY,
+            lambda: np.asarray(self.column("_time", None).cast(pa.int64())),
+            lambda array: array.nbytes,
+        )
+
+    @cached_property
+    def time_low_us(self) -> int:
+        """The oldest event time."""
+        return min(int(zone.low) for zone in self.zones("_time") if zone.low is not None)
+
+    @cached_property
+    def time_high_us(self) -> int:
+        """The newest event time."""
+        return max(int(zone.high) for zone in self.zones("_time") if zone.high is not None)
 
     def has(self, column: str) -> bool:
         """True if a row has a value in this column."""

@@ -22,9 +22,11 @@ from leaf import layout
 from leaf.cache import PageCache
 from leaf.change import Change, change_of, stream_record
 from leaf.core import Decision, PushHeader, ShardState, applied, decide
-from leaf.layout import Manifest, StreamRecord
+from leaf.layout import Manifest, SegmentEntry, StreamRecord
+from leaf.logtime import LogTime
 from leaf.merge import MergePolicy, choose_merges
 from leaf.merging import Compute, MergePlan, merge_stored, merged_entries
+from leaf.purge import Survey, put_deaths, rows_dropped
 from leaf.recovery import open_replica, stream_numbers
 from leaf.rows import PushedRows, parse_quarantine, parse_rows
 from leaf.scrub import damage_of
@@ -95,7 +97,9 @@ class Shard:
             tombstones=recovered.tombstones,
             schema=recovered.schema,
             counters=recovered.counters,
+            log_time=LogTime.of(self._kept, [record.marks for record in recovered.streams]),
         )
+        self._survey = Survey()
         for entry, segment in zip(recovered.manifest.segments, recovered.segments, strict=True):
             self._segments.watch(segment, entry.segment)
 
@@ -231,27 +235,61 @@ class Shard:
 
     @property
     def merge_due(self) -> bool:
-        """True if there are segments to be merged and none are being merged."""
-        manifest = self._manifest
-        return self._merge is None and bool(choose_merges(manifest.segments, self._merge_policy))
+        """True if there is something to be purged or merged and nothing is being merged."""
+        return self._merge is None and (self._survey.due(self.view) or bool(self._chosen()))
+
+    def purge(self) -> None:
+        """Removes what no answer needs: whole segments, and deaths; finds out what merges may.
+
+        Raises AlderError: CORRUPT for a damaged block, UNAVAILABLE where the store can't write.
+        """
+        view = self.view
+        if not self._survey.due(view):
+            return
+        gone, kept = self._survey.look(view)
+        if not gone and kept is None:
+            return
+        with self._lock:
+            gone = gone.difference(self._merge.inputs if self._merge else ())
+            entries = tuple(e for e in self._manifest.segments if e.segment not in gone)
+            manifest = replace(self._manifest, segments=entries)
+            batch = self._store.batch()
+            tombstones = self.view.tombstones
+            if kept is not None:
+                numbers = manifest.tombstone_from, view.counters.tombstone_next
+                number_next = self.view.counters.tombstone_next
+                first, tombstones = put_deaths(self._store, batch, kept, *numbers, number_next)
+                manifest = replace(manifest, tombstone_from=first)
+            batch.put(layout.META, layout.MANIFEST_KEY, layout.encode_manifest(manifest))
+            self._commit(batch)
+            self._manifest = manifest
+            segments = tuple(s for s in self.view.segments if s.number not in gone)
+            self.view = replace(self.view, segments=segments, tombstones=tombstones)
 
     def begin_merge(self) -> MergePlan | None:
         """The next segments to be merged; None where none are, or some are being merged already.
 
-        Must be followed by :meth:`end_merge`, whether or not it was published.
+        Must be followed by :meth:`end_merge`, whether or not it was published. Raises
+        AlderError(CORRUPT) for a damaged block.
         """
+        view, chosen = self.view, self._chosen()
+        if not chosen:
+            return None
+        inputs = tuple(entry.segment for entry in chosen[0])
+        dropped = rows_dropped(view, inputs)
         with self._lock:
-            chosen = choose_merges(self._manifest.segments, self._merge_policy)
-            if self._merge is not None or not chosen:
+            here = {entry.segment for entry in self._manifest.segments}
+            if self._merge is not None or not here.issuperset(inputs):
                 return None
-            inputs = tuple(entry.segment for entry in chosen[0])
-            self._merge = MergePlan(
-                self._segments.new_number(), inputs, self._kept.cluster_by_paths
-            )
+            number, cluster_by = self._segments.new_number(), self._kept.cluster_by_paths
+            self._merge = MergePlan(number, inputs, cluster_by, dropped)
             return self._merge
 
+    def _chosen(self) -> list[tuple[SegmentEntry, ...]]:
+        return choose_merges(self._manifest.segments, self._merge_policy, self._survey.droppable)
+
     def merge(self, plan: MergePlan, compute: Compute) -> None:
-        """Merges segments and puts the result in their place.
+        """Merges segments and puts the result, if a row is left, in their place.
 
         Views that hold the old segments go on with them; their blocks are deleted once nobody does.
         Raises AlderError: CORRUPT for a damaged block, UNAVAILABLE where the store can't write, and
@@ -259,7 +297,7 @@ class Shard:
         """
         writer = self._segments.writer(plan.segment)
         entry = merge_stored(self._store, self._name, plan, writer, compute)
-        segment = self._segments.open(plan.segment)
+        segment = None if entry is None else self._segments.open(plan.segment)
         with self._lock:
             entries = merged_entries(self._manifest.segments, plan.inputs, entry)
             number_next = max(self._manifest.segment_next, plan.segment + 1)
@@ -273,7 +311,8 @@ class Shard:
             }
             self._manifest = manifest
             self._merge = None
-            replaced[plan.segment] = segment
+            if segment is not None:
+                replaced[plan.segment] = segment
             segments = tuple(replaced[entry.segment] for entry in entries)
             self.view = replace(self.view, segments=segments)
 

@@ -9,6 +9,7 @@ copied a logarithmic number of times), because a query pays for every table that
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -77,6 +78,20 @@ class TailChunk:
     def births(self) -> NDArray[np.int64]:
         """The births of all rows, in any order."""
         return self._births
+
+    def times(self) -> NDArray[np.int64]:
+        """The event times of all rows, in microseconds."""
+        return np.asarray(self.table.column("_time").cast(pa.int64()))
+
+    @cached_property
+    def time_low_us(self) -> int:
+        """The oldest event time."""
+        return int(self.times().min())
+
+    @cached_property
+    def time_high_us(self) -> int:
+        """The newest event time."""
+        return int(self.times().max())
 
 
 def appended(

@@ -137,6 +137,7 @@ class Upkeep:
                         self._suspect(key)
 
     def _merge_here(self, shard: Shard) -> None:
+        shard.purge()
         plan = shard.begin_merge()
         if plan is None:
             return
@@ -152,6 +153,8 @@ class Upkeep:
             await asyncio.shield(tending)
         except AlderError as error:
             logger.error("shard %s can't be synced: %s", key, error)
+            if error.reason is Reason.CORRUPT:
+                self._suspect(key)
         finally:
             await asyncio.wait({tending})
 

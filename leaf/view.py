@@ -3,11 +3,12 @@
 A reader takes the view once and then neither waits for a writer nor sees half of a push.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from alder.positions import PartitionKey, PositionVector
 from alder.schema import Schema
 from leaf.layout import Counters
+from leaf.logtime import LogTime
 from leaf.segment import Segment
 from leaf.tail import TailChunk
 from leaf.visibility import Tombstones
@@ -24,6 +25,7 @@ class ShardView:
     tombstones: Tombstones
     schema: Schema
     counters: Counters
+    log_time: LogTime = field(default_factory=LogTime)
 
     @property
     def tail_rows(self) -> int:

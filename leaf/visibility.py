@@ -74,18 +74,19 @@ class Tombstones:
 class Horizon:
     """A cut as one shard sees it: the first birth of each stream outside, and who is dead inside.
 
-    ``dead`` ascends.
+    ``dead`` ascends. Rows of an event time before ``oldest_us`` are too old; None: none is.
     """
 
     ends: Births
     dead: Births
+    oldest_us: int | None = None
 
 
-def horizon(ends: Births, tombstones: Tombstones) -> Horizon:
+def horizon(ends: Births, tombstones: Tombstones, oldest_us: int | None = None) -> Horizon:
     """The horizon of a cut; ``ends`` come from :func:`leaf.births.cut_births`."""
     struck = [block.victims[before(block.killers, ends)] for block in tombstones.blocks]
     dead = np.concatenate(struck) if struck else np.empty(0, dtype=np.int64)
-    return Horizon(ends, np.sort(dead, kind="stable"))
+    return Horizon(ends, np.sort(dead, kind="stable"), oldest_us)
 
 
 def before(births: Births, ends: Births) -> Mask:
@@ -95,7 +96,7 @@ def before(births: Births, ends: Births) -> Mask:
 
 
 def alive(births: Births, at: Horizon) -> Mask:
-    """True for the rows alive at the horizon."""
+    """True for the rows alive at the horizon, but for their age."""
     mask = before(births, at.ends)
     if len(at.dead):
         mask &= ~is_member(births, at.dead)

@@ -5,6 +5,7 @@ import click
 from alder.catalog import Collection, CollectionSettings
 from alder.cli.options import plain, print_json, print_table, server_option
 from alder.client import connect
+from alder.periods import parse_period, period_text
 
 FORMAT = click.option(
     "--format",
@@ -14,6 +15,13 @@ FORMAT = click.option(
     show_default=True,
     help="How to print.",
 )
+
+
+def _period(context: click.Context, parameter: click.Parameter, value: str | None) -> int:
+    try:
+        return parse_period(value) if value is not None else 0
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.group()
@@ -40,6 +48,19 @@ def collection() -> None:
     metavar="PATHS",
     help="Keep rows ordered by these paths, such as 'kind, actor.login'; queries read less then.",
 )
+@click.option(
+    "--retain",
+    metavar="PERIOD",
+    callback=_period,
+    help="Documents of an older event time go, such as '30 days' (default: none do).",
+)
+@click.option(
+    "--history",
+    metavar="PERIOD",
+    callback=_period,
+    help="How long replaced and deleted documents are kept for queries at earlier cuts of the log "
+    "(default: for ever, or an eighth of --retain).",
+)
 @server_option
 def create(
     name: str,
@@ -50,6 +71,8 @@ def create(
     sources: tuple[str, ...],
     partitions: int | None,
     cluster_by: str | None,
+    retain: int,
+    history: int,
     server: str | None,
 ) -> None:
     """Create the collection NAME.
@@ -65,7 +88,7 @@ def create(
             shards=shards,
             source_urls=sources,
             log_partitions=partitions,
-            settings=CollectionSettings(cluster_by_paths=_paths(cluster_by)),
+            settings=CollectionSettings(_paths(cluster_by), retain, history),
         )
     count = len(made.shards)
     click.echo(f"created {made.name} with {count} shard{'s' if count != 1 else ''}")
@@ -123,6 +146,8 @@ def show(name: str, form: str, server: str | None) -> None:
             ("time", entry.time_path),
             ("shard by", entry.shard_by_path),
             ("cluster by", ", ".join(entry.settings.cluster_by_paths)),
+            ("retain", _period_text(entry.settings.retain_us)),
+            ("history", _period_text(entry.settings.history_us)),
             ("shards", len(entry.shards)),
             ("sources", ", ".join(source.url for source in entry.sources)),
         ),
@@ -146,6 +171,10 @@ def drop(name: str, yes: bool, server: str | None) -> None:
     with connect(server) as connection:
         connection.drop_collection(name)
     click.echo(f"dropped {name}")
+
+
+def _period_text(period_us: int) -> str:
+    return period_text(period_us) if period_us else ""
 
 
 def _paths(text: str | None) -> tuple[str, ...]:

@@ -63,15 +63,19 @@ def rows_bytes(
     documents: Mapping[int, Document | None],
     keys: Mapping[int, str] | None = None,
     times: Mapping[int, int] | None = None,
+    event_times: Mapping[int, int] | None = None,
 ) -> bytes:
-    """Flat documents by offset as a push's rows; times are microseconds."""
+    """Flat documents by offset as a push's rows; times of log and events are microseconds."""
     if not documents:
         return b""
     offsets = sorted(documents)
     log_times = [(times or {}).get(offset, offset) for offset in offsets]
     columns: dict[str, pa.Array] = {
         "_offset": pa.array(offsets, pa.int64()),
-        "_time": pa.array(log_times, pa.timestamp("us")),
+        "_time": pa.array(
+            [event_times[offset] for offset in offsets] if event_times else log_times,
+            pa.timestamp("us"),
+        ),
         "_log_time": pa.array(log_times, pa.timestamp("us")),
         "_doc": pa.array(
             [

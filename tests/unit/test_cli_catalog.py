@@ -31,6 +31,7 @@ def run(server: tuple[str, Model], *arguments: str, stdin: str | None = None) ->
 def test_create_with_every_option(server: tuple[str, Model], model: Model) -> None:
     options = ["--key", "id", "--time", "at", "--shard-by", "user"]
     options += ["--shards", "3", "--partitions", "2", "--cluster-by", "kind, a.b"]
+    options += ["--retain", "30 days", "--history", "1h"]
     sources = ["--source", "file:///a/*.csv", "--source", "file:///b"]
     result = run(server, "collection", "create", "new", *options, *sources)
     assert (result.exit_code, result.stdout) == (0, "created new with 1 shard\n")
@@ -43,12 +44,19 @@ def test_create_with_every_option(server: tuple[str, Model], model: Model) -> No
             shards=3,
             source_urls=["file:///a/*.csv", "file:///b"],
             log_partitions=2,
-            settings=catalog_pb2.CollectionSettings(cluster_by_paths=["kind", "a.b"]),
+            settings=catalog_pb2.CollectionSettings(
+                cluster_by_paths=["kind", "a.b"],
+                retain_us=30 * 86_400_000_000,
+                history_us=3_600_000_000,
+            ),
         )
     ]
     again = run(server, "collection", "create", "new")
     assert (again.exit_code, again.stderr) == (1, "alder: there is a collection 'new'\n")
     assert run(server, "collection", "create", "x", "--shards", "0").exit_code == 2
+    refused = run(server, "collection", "create", "x", "--retain", "a while")
+    assert refused.exit_code == 2
+    assert "'a while' is not a period" in refused.stderr
 
 
 def test_list_and_show(server: tuple[str, Model]) -> None:

@@ -127,6 +127,10 @@ def clustered(*cluster_by: str) -> catalog_pb2.CollectionSettings:
     return catalog_pb2.CollectionSettings(cluster_by_paths=cluster_by)
 
 
+def kept(retain_us: int = 0, history_us: int = 0) -> catalog_pb2.CollectionSettings:
+    return catalog_pb2.CollectionSettings(retain_us=retain_us, history_us=history_us)
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -147,6 +151,10 @@ def clustered(*cluster_by: str) -> catalog_pb2.CollectionSettings:
         ({"settings": clustered("_id")}, Reason.INVALID_ARGUMENT),
         ({"settings": clustered("_doc")}, Reason.INVALID_ARGUMENT),
         ({"settings": clustered(*"abcdefghi")}, Reason.LIMIT),
+        ({"settings": kept(retain_us=59_999_999)}, Reason.INVALID_ARGUMENT),
+        ({"settings": kept(retain_us=-60_000_000)}, Reason.INVALID_ARGUMENT),
+        ({"settings": kept(history_us=1)}, Reason.INVALID_ARGUMENT),
+        ({"settings": kept(history_us=1 << 62)}, Reason.INVALID_ARGUMENT),
         ({"source_urls": ["http://x/y"]}, Reason.INVALID_ARGUMENT),
         ({"source_urls": ["file://relative/x"]}, Reason.INVALID_ARGUMENT),
         ({"source_urls": ["file:///"]}, Reason.INVALID_ARGUMENT),

@@ -17,7 +17,7 @@ FULL = Collection(
     key_path="k",
     time_path="t",
     shard_by_path="s",
-    settings=CollectionSettings(cluster_by_paths=("a", "_time")),
+    settings=CollectionSettings(("a", "_time"), retain_us=7, history_us=9),
     sources=(Source("log", "log", "id", (SourcePartition(0), SourcePartition(1, "n", "i"))),),
     shards=(Shard(0, 0, 4096, "leaf1"),),
     epoch=3,

@@ -61,7 +61,7 @@ def compute(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 def test_chosen_merges_are_disjoint_and_within_limits(
     entries: list[SegmentEntry], policy: MergePolicy
 ) -> None:
-    chosen = choose_merges(entries, policy)
+    chosen = choose_merges(entries, policy, {})
     named = [entry for group in chosen for entry in group]
     assert len({entry.segment for entry in named}) == len(named)
     assert set(named) <= set(entries)
@@ -78,7 +78,7 @@ def test_merging_ends_with_few_segments_of_each_tier(
     entries: list[SegmentEntry], policy: MergePolicy
 ) -> None:
     written = 0
-    while chosen := choose_merges(entries, policy):
+    while chosen := choose_merges(entries, policy, {}):
         group = chosen[0]
         rows, size = (sum(getattr(e, name) for e in group) for name in ("rows", "size_bytes"))
         written += rows
@@ -97,12 +97,12 @@ def test_merging_ends_with_few_segments_of_each_tier(
 def test_nothing_is_merged_where_it_is_turned_off_or_too_few() -> None:
     entries = [SegmentEntry(n, 10, 10) for n in range(7)]
     policy = MergePolicy(8, 1_000, 1_000)
-    assert choose_merges(entries, policy) == []
+    assert choose_merges(entries, policy, {}) == []
     entries.append(SegmentEntry(7, 10, 10))
-    assert choose_merges(entries, policy) == [tuple(entries)]
-    assert choose_merges(entries, replace(policy, factor=0)) == []
-    assert choose_merges(entries, replace(policy, rows_max=19)) == []
-    assert [len(g) for g in choose_merges(entries, replace(policy, rows_max=45))] == [4]
+    assert choose_merges(entries, policy, {}) == [tuple(entries)]
+    assert choose_merges(entries, replace(policy, factor=0), {}) == []
+    assert choose_merges(entries, replace(policy, rows_max=19), {}) == []
+    assert [len(g) for g in choose_merges(entries, replace(policy, rows_max=45), {})] == [4]
 
 
 VALUES: dict[str, st.SearchStrategy[object]] = {
