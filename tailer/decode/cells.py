@@ -52,7 +52,10 @@ class LongCells:
         for tag, values in typed.columns.items():
             at = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
             for group in np.split(at, np.flatnonzero(np.diff(slots[at])) + 1):
-                name = column_name(tag, self.nodes[slots[group[0]]].path)
+                node = self.nodes[slots[group[0]]]
+                if tag == "string":
+                    node.strings += len(group)
+                name = column_name(tag, node.path)
                 columns[name] = values.take(_places(rows[group], group, row_count))
         if typed.refused is None:
             return columns, None

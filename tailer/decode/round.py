@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 from alder.fieldtypes import column_name
 from tailer.decode.cells import LongCells
 from tailer.decode.engine import Engine
-from tailer.decode.extract import extract, text_buffer
+from tailer.decode.extract import Extracted, extract, text_buffer
 from tailer.decode.model import DecodeLimits, Mask, RowIndices
 from tailer.decode.parts import Part, interleave
-from tailer.decode.scan import Bytes, Positions, Scan, mark_nulls, scan, skip_space
+from tailer.decode.scan import Bytes, Positions, mark_nulls, scan, skip_space
 from tailer.decode.strict import (
     EMPTY_REASON,
     Members,
@@ -33,7 +33,8 @@ from tailer.decode.strict import (
     size_reason,
     text_of,
 )
-from tailer.decode.structure import Node, Structure
+from tailer.decode.structure import Node, Plan, Structure
+from tailer.decode.survey import survey
 from tailer.decode.values import type_cells
 
 # Rows that the strict path learns from before the vectorised one is tried again on the rest.
@@ -58,13 +59,21 @@ class RoundResult:
 @dataclass(frozen=True, slots=True)
 class _Texts:
     """Documents that passed the first checks: their own text for the strict path, and marked text
-    with its number of keys for the vectorised one, which is for rows in ``fast`` only.
+    with its numbers of keys and quotes for the vectorised one, which is for rows in ``fast`` only.
+
+    Rows in ``plain`` have no backslash; quotes are counted for them only.
     """
 
     original: pa.Array
     marked: pa.Array
     keys: npt.NDArray[np.int64]
+    quotes: npt.NDArray[np.int64]
     fast: Mask
+    plain: Mask
+
+    def at(self, rows: RowIndices) -> pa.Array:
+        """The marked texts of rows (ascending)."""
+        return self.marked if len(rows) == len(self.keys) else self.marked.take(pa.array(rows))
 
 
 class Round:
@@ -88,12 +97,14 @@ class Round:
         tries = 0
         while len(todo):
             done = self._fast(texts, todo[texts.fast[todo]])
-            parts.append(done)
-            todo = np.setdiff1d(todo, done.rows, assume_unique=True)
+            parts.extend(done)
+            done_count = sum(len(part.rows) for part in done)
+            for part in done:
+                todo = np.setdiff1d(todo, part.rows, assume_unique=True)
             may_learn = tries < _LEARN_TRIES and np.count_nonzero(texts.fast[todo]) > _LEARN_ROWS
             now = todo[: _LEARN_ROWS if may_learn else len(todo)]
             parts.append(self._strict(texts, now, refused))
-            self._structure.observe(len(now) + len(done.rows))
+            self._structure.observe(len(now) + done_count)
             strict_count += len(now)
             todo = todo[len(now) :]
             tries += 1
@@ -102,31 +113,51 @@ class Round:
         return RoundResult(Part(readable[part.rows], part.columns), reasons, strict_count)
 
     def _prepare(self, values: pa.Array) -> tuple[_Texts, dict[int, str]]:
-        """Scan the bytes; returns the texts and the rows that are refused on sight."""
+        """Look at the bytes; returns the texts and the rows that are refused on sight."""
         data, offsets = text_buffer(values)
-        found = scan(data, offsets, self._limits.depth_max)
         first, stuck = skip_space(data, offsets[:-1])
-        fast = ~(found.strict | stuck | (data[first] != ord("{")))
-        return _Texts(values, _marked(data, offsets, found), found.keys, fast), {
-            **_reasons(found.keys > self._limits.document_fields_max, fields_reason(self._limits)),
-            **_reasons(found.unclosed, UNCLOSED_REASON),
-            **_reasons(found.deep, deep_reason(self._limits)),
+        fast = ~(stuck | (data[first] != ord("{")))
+        seen = survey(data, offsets, self._limits.depth_max)
+        keys, quotes, nulls = seen.keys, seen.quotes, [seen.nulls]
+        unclosed = (quotes & 1).astype(np.bool_)
+        deep = np.zeros(len(values), dtype=np.bool_)
+        odd = np.flatnonzero(~seen.plain)
+        if len(odd):
+            odd_data, odd_offsets = text_buffer(values.take(pa.array(odd)))
+            found = scan(odd_data, odd_offsets, self._limits.depth_max)
+            keys[odd], unclosed[odd], deep[odd] = found.keys, found.unclosed, found.deep
+            fast[odd] &= ~found.strict
+            row = np.searchsorted(odd_offsets, found.nulls, side="right") - 1
+            nulls.append(found.nulls + (offsets[odd] - odd_offsets[:-1])[row])
+        marked = _marked(data, offsets, np.concatenate(nulls))
+        return _Texts(values, marked, keys, quotes, fast, seen.plain), {
+            **_reasons(keys > self._limits.document_fields_max, fields_reason(self._limits)),
+            **_reasons(unclosed, UNCLOSED_REASON),
+            **_reasons(deep, deep_reason(self._limits)),
         }
 
-    def _fast(self, texts: _Texts, rows: RowIndices) -> Part:
+    def _fast(self, texts: _Texts, rows: RowIndices) -> list[Part]:
         """Columns for those of the rows that the plan accounts for."""
         plan = self._structure.root.plan
-        if plan is None or not plan.layers or len(rows) < self._fast_rows_min:
+        if plan is None or not plan.layers:
+            return []
+        plain = self._extracted(texts, rows[texts.plain[rows]], plan, plain=True)
+        others = self._extracted(texts, rows[~texts.plain[rows]], plan, plain=False)
+        return [plain, others]
+
+    def _extracted(self, texts: _Texts, rows: RowIndices, plan: Plan, *, plain: bool) -> Part:
+        if len(rows) < self._fast_rows_min:
             return _NOTHING
         try:
-            documents = texts.marked if len(rows) == len(texts.keys) else texts.marked.take(rows)
-            found = extract(documents, plan, self._engine)
+            found = extract(texts.at(rows), plan, self._engine, plain=plain)
             whole = found.keys == texts.keys[rows]
-            cells = found.cells
+            if plain:
+                retyped = (found.quotes != texts.quotes[rows]) & (whole | found.doubtful)
+                texts.plain[rows[retyped]] = False
+                whole &= ~retyped
             if not whole.all():
-                stay = pa.array(whole)
-                cells = [(node, column.filter(stay)) for node, column in cells]
-            part, refused = self._typed(rows[whole], cells)
+                found = found.filter(whole)
+            part, refused = self._typed(rows[whole], found)
         except duckdb.Error:
             # The strict path finds the row that DuckDB fails on.
             self._engine.reset()
@@ -134,13 +165,15 @@ class Round:
             return _NOTHING
         return part if refused is None else part.filter(~refused)
 
-    def _typed(
-        self, rows: RowIndices, cells: list[tuple[Node, pa.Array]]
-    ) -> tuple[Part, Mask | None]:
-        columns: dict[str, pa.Array] = {}
+    def _typed(self, rows: RowIndices, found: Extracted) -> tuple[Part, Mask | None]:
+        columns = {
+            column_name("string", node.path): values
+            for node, values in found.strings
+            if values.null_count < len(values)
+        }
         sparse = LongCells()
         refused = np.zeros(len(rows), dtype=np.bool_)
-        for node, column in cells:
+        for node, column in found.cells:
             valid = len(column) - column.null_count
             if valid < max(_SPARSE_CELLS, len(column) // 8):
                 places = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
@@ -149,6 +182,9 @@ class Round:
             typed = type_cells(column, self._engine, null_marks=True)
             for tag, values in typed.columns.items():
                 columns[column_name(tag, node.path)] = values
+            if "string" in typed.columns:
+                strings = typed.columns["string"]
+                node.strings += len(strings) - strings.null_count
             if typed.refused is not None:
                 refused |= typed.refused
         rare, rare_refused = sparse.columns(len(rows), self._engine, null_marks=True)
@@ -235,9 +271,9 @@ class _Cells:
 _NOTHING: Final = Part(np.zeros(0, dtype=np.int64), {})
 
 
-def _marked(data: Bytes, offsets: Positions, found: Scan) -> pa.Array:
+def _marked(data: Bytes, offsets: Positions, nulls: Positions) -> pa.Array:
     """The documents as a string column, with marks for nulls."""
-    marked = mark_nulls(data, found.nulls)
+    marked = mark_nulls(data, nulls)
     buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(marked)]
     return pa.StringArray.from_buffers(len(offsets) - 1, buffers[1], buffers[2])
 

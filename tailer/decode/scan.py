@@ -26,7 +26,7 @@ PADDING: Final = 8
 
 _QUOTE, _BACKSLASH, _COLON, _COMMA, _DELETE = 34, 92, 58, 44, 127
 _IS_SPACE: Final = np.isin(np.arange(256), [9, 10, 13, 32])
-_NULL: Final = np.frombuffer(b"null", dtype=np.uint8)
+NULL: Final = np.frombuffer(b"null", dtype=np.uint8)
 # A JSON string of the same length as ``null``, see ``mark_nulls``.
 NULL_MARK: Final = b'"\x7f\x7f"'
 
@@ -168,7 +168,7 @@ def _deep_rows(data: Bytes, offsets: Positions, quotes: Positions, depth_max: in
 
 
 def _nulls(data: Bytes, values: Positions) -> Positions:
-    nulls: Positions = values[data[values] == _NULL[0]]
-    for index in range(1, len(_NULL)):
-        nulls = nulls[data[nulls + index] == _NULL[index]]
+    nulls: Positions = values[data[values] == NULL[0]]
+    for index in range(1, len(NULL)):
+        nulls = nulls[data[nulls + index] == NULL[index]]
     return nulls

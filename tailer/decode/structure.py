@@ -16,15 +16,30 @@ from alder import paths
 # microseconds.
 _HOT_SHARE: Final = 0.004
 _COLD_SHARE: Final = 0.001
+# Above this share of strings a path is read as text; a row with another value there is read twice.
+_TEXTUAL_SHARE: Final = 0.95
 _WINDOW_ROWS: Final = 8_192
 # DuckDB refuses keys in one structure that differ in case only; they go to further structures.
 _LAYERS_MAX: Final = 4
 
 
 class Node:
-    """A key below its parents. ``atoms`` counts recent values that are no filled object."""
+    """A key below its parents. ``atoms`` counts recent values that are no filled object,
+    ``strings`` those of them that are strings; ``textual`` says that nearly all are.
+    """
 
-    __slots__ = ("atoms", "children", "field", "hot_atom", "hot_object", "key", "path", "plan")
+    __slots__ = (
+        "atoms",
+        "children",
+        "field",
+        "hot_atom",
+        "hot_object",
+        "key",
+        "path",
+        "plan",
+        "strings",
+        "textual",
+    )
 
     def __init__(self, key: str, path: str) -> None:
         self.key = key
@@ -32,6 +47,8 @@ class Node:
         self.children: dict[str, Node] = {}
         self.field = False
         self.atoms = 0.0
+        self.strings = 0.0
+        self.textual = False
         self.hot_atom = False
         self.hot_object = False
         self.plan: Plan | None = None
@@ -103,6 +120,7 @@ class Structure:
             self._rows /= 2
             for node in self.root.walk():
                 node.atoms /= 2
+                node.strings /= 2
         if changed or self.root.plan is None:
             self.root.plan = make_plan(self.root)
 
@@ -165,4 +183,5 @@ def _heat(node: Node, rows: float) -> bool:
     hot_atom = node.field and node.atoms > share * rows
     changed |= hot_atom != node.hot_atom or hot_object != node.hot_object
     node.hot_atom, node.hot_object = hot_atom, hot_object
+    node.textual = not hot_object and node.strings > _TEXTUAL_SHARE * node.atoms
     return changed
