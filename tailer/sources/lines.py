@@ -4,16 +4,20 @@ The offset of a record is the number of its line, from 0. Blank lines are no rec
 bounded by the limit on a record: of a longer line only the beginning is kept.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from tailer.sources.model import Quarantined, RawBatch, ReadLimits, oversize_reason
 from tailer.sources.streams import ByteStream
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_WHITESPACE: Final = (b" ", b"\t", b"\r", b"\x0b", b"\x0c")
+_NO_LINES: Final = pa.array([], pa.binary())
 
 
 class JsonLines:
@@ -42,16 +46,15 @@ class JsonLines:
                 yield self._batch(begin, splitter.next_line, lines, refused)
 
     def _batch(
-        self, begin: int, end: int, lines: Sequence[bytes], refused: tuple[Quarantined, ...]
+        self, begin: int, end: int, lines: pa.Array, refused: tuple[Quarantined, ...]
     ) -> RawBatch:
         first = end - len(lines)
-        is_record = np.fromiter((bool(line.strip()) for line in lines), np.bool_, len(lines))
+        is_record = ~_blank(lines)
         offsets = first + np.flatnonzero(is_record)
-        records = pa.array(lines, pa.binary())
         return RawBatch(
             begin,
             end,
-            records if is_record.all() else records.filter(pa.array(is_record)),
+            lines if is_record.all() else lines.filter(pa.array(is_record)),
             offsets,
             np.full(len(offsets), self._log_time_us, np.int64),
             quarantined=refused,
@@ -67,35 +70,37 @@ class _Splitter:
         self._unfinished = b""
         self._oversize_bytes = 0
 
-    def split(self, block: bytes) -> tuple[list[bytes], tuple[Quarantined, ...]]:
-        """The lines that end in this block, and before them a line that was too long."""
+    def split(self, block: bytes) -> tuple[pa.Array, tuple[Quarantined, ...]]:
+        """The lines (binary) that end in this block, and before them a line that was too long."""
         refused: tuple[Quarantined, ...] = ()
         if self._oversize_bytes:
             end = block.find(b"\n")
             self._oversize_bytes += len(block) if end < 0 else end
             if end < 0:
-                return [], ()
+                return _NO_LINES, ()
             refused = (self._oversize(),)
             block = block[end + 1 :]
-        *lines, self._unfinished = (self._unfinished + block).split(b"\n")
+        finished, line_feed, rest = block.rpartition(b"\n")
+        lines = _lines(self._unfinished + finished) if line_feed else _NO_LINES
+        self._unfinished = rest if line_feed else self._unfinished + rest
         if len(self._unfinished) > self._limits.record_size_bytes_max:
             self._oversize_bytes = len(self._unfinished)
             self._unfinished = self._unfinished[: self._limits.prefix_bytes_max]
         self.next_line += len(lines)
-        return [line.removesuffix(b"\r") for line in lines], refused
+        return lines, refused
 
-    def finish(self, broken: str) -> tuple[list[bytes], tuple[Quarantined, ...]]:
+    def finish(self, broken: str) -> tuple[pa.Array, tuple[Quarantined, ...]]:
         """The last line, where no line feed ended it, or where the file broke off."""
         if broken:
             size = self._oversize_bytes or len(self._unfinished)
             kept = self._unfinished[: self._limits.prefix_bytes_max]
-            return [], (self._refuse(broken_reason(broken), kept, size),)
+            return _NO_LINES, (self._refuse(broken_reason(broken), kept, size),)
         if self._oversize_bytes:
-            return [], (self._oversize(),)
+            return _NO_LINES, (self._oversize(),)
         if not self._unfinished:
-            return [], ()
+            return _NO_LINES, ()
         self.next_line += 1
-        return [self._unfinished.removesuffix(b"\r")], ()
+        return _lines(self._unfinished), ()
 
     def _oversize(self) -> Quarantined:
         size, prefix = self._oversize_bytes, self._unfinished
@@ -106,6 +111,27 @@ class _Splitter:
     def _refuse(self, reason: str, value: bytes, size_bytes: int) -> Quarantined:
         self.next_line += 1
         return Quarantined(self.next_line - 1, reason, value, size_bytes)
+
+
+def _lines(text: bytes) -> pa.Array:
+    """The lines of a text (binary) without their ends; after the last one there is no line feed."""
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n").removesuffix(b"\r")
+    feeds = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
+    ends = np.append(feeds, len(text)) - np.arange(len(feeds) + 1)
+    offsets = np.concatenate([[0], ends]).astype(np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text.replace(b"\n", b""))]
+    return pa.Array.from_buffers(pa.binary(), len(ends), buffers)
+
+
+def _blank(lines: pa.Array) -> NDArray[np.bool_]:
+    """Which lines are nothing but whitespace."""
+    begins = pc.binary_slice(lines, 0, 1)
+    doubtful = pc.is_in(begins, pa.array([b"", *_WHITESPACE], pa.binary()))
+    blank: NDArray[np.bool_] = doubtful.to_numpy(zero_copy_only=False).copy()
+    for index in np.flatnonzero(blank).tolist():
+        blank[index] = not lines[index].as_py().strip()
+    return blank
 
 
 def broken_reason(why: str) -> str:

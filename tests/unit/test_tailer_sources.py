@@ -134,22 +134,34 @@ def test_a_line_above_the_limit_is_refused_with_its_size_and_beginning(
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"").replace(b"\r", b""))),
+    st.lists(
+        st.one_of(
+            st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"").replace(b"\r", b"")),
+            st.lists(st.sampled_from([b"x", b" ", b"\t\v\f"]), max_size=4).map(b"".join),
+        )
+    ),
     st.integers(1, 30),
     st.integers(1, 50),
+    st.sampled_from([b"\n", b"\r\n"]),
 )
 def test_lines_do_not_depend_on_the_size_of_reads(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], block: int, longest: int
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[bytes],
+    block: int,
+    longest: int,
+    line_end: bytes,
 ) -> None:
     path = tmp_path_factory.mktemp("lines") / "a.jsonl"
-    path.write_bytes(b"\n".join(lines))
+    path.write_bytes(line_end.join(lines))
     limits = ReadLimits(block, 100, longest, 5)
     found: dict[int, bytes] = {}
     for batch in JsonLines(str(path), 0, limits).batches(0):
         found.update(zip(batch.offsets.tolist(), batch.records.to_pylist(), strict=True))
         for entry in batch.quarantined:
-            assert entry.size_bytes == len(lines[entry.offset]) > longest
-            assert lines[entry.offset].startswith(entry.value)
+            line = lines[entry.offset] + line_end.removesuffix(b"\n")
+            assert longest < entry.size_bytes <= len(line)
+            assert entry.size_bytes >= len(lines[entry.offset])
+            assert line.startswith(entry.value)
             assert len(entry.value) >= min(5, longest)
             found[entry.offset] = lines[entry.offset]
     text = b"\n".join(lines).removeprefix(b"\xef\xbb\xbf")
