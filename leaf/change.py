@@ -12,11 +12,12 @@ import pyarrow as pa
 
 from alder.positions import PartitionKey
 from alder.rocks import Batch
+from alder.schema import Schema
 from leaf import births, layout
 from leaf.core import PushHeader
 from leaf.digest import combined, digest_rows
 from leaf.keyed import Resolution, resolve, running_maximum
-from leaf.layout import StreamRecord
+from leaf.layout import Counters, StreamRecord
 from leaf.logtime import LogTime
 from leaf.rows import PushedRows, is_marker
 from leaf.tail import TailBlock
@@ -24,6 +25,37 @@ from leaf.view import ShardView
 from leaf.visibility import Deaths
 
 Lookup = Callable[[Sequence[bytes]], list[bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class PushWrite:
+    """What a push to a stream adds to the store, keys and deaths left out: the block ``number``,
+    the stream's record and the counters afterwards, the schema if it changed, quarantine.
+    """
+
+    number: int
+    block: TailBlock
+    record: StreamRecord
+    counters: Counters
+    schema: Schema | None
+    quarantined: pa.Table
+
+    def put(self, batch: Batch) -> None:
+        """Writes everything into a batch."""
+        batch.put(layout.TAIL, layout.number_key(self.number), self.block.encode())
+        self.put_without_rows(batch)
+
+    def put_without_rows(self, batch: Batch) -> None:
+        """Writes everything but the block of rows."""
+        stream = self.block.stream
+        batch.put(layout.META, layout.stream_key(stream), layout.encode_stream(self.record))
+        batch.put(layout.META, layout.COUNTERS_KEY, layout.encode_counters(self.counters))
+        if self.schema is not None:
+            schema = self.schema.to_proto().SerializeToString()
+            batch.put(layout.META, layout.SCHEMA_KEY, schema)
+        for entry in self.quarantined.to_pylist():
+            value = layout.encode_quarantined(entry["reason"], entry["value"], entry["size_bytes"])
+            batch.put(layout.QUARANTINE, layout.quarantine_key(stream, entry["offset"]), value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +70,20 @@ class Change:
     deaths: Deaths | None = None
     keys: Mapping[bytes, bytes] = field(default_factory=dict)
 
+    def write(self, before: ShardView) -> PushWrite:
+        """What it adds to the store, keys and deaths left out."""
+        number, counters = before.counters.block_next, self.view.counters
+        schema = None if self.view.schema is before.schema else self.view.schema
+        return PushWrite(number, self.block, self.record, counters, schema, self.quarantined)
+
     def put(self, batch: Batch, before: ShardView) -> None:
         """Writes everything, but the records of other streams, into a batch."""
-        counters = self.view.counters
-        batch.put(layout.TAIL, layout.number_key(before.counters.block_next), self.block.encode())
-        batch.put(layout.META, layout.stream_key(self.stream), layout.encode_stream(self.record))
-        batch.put(layout.META, layout.COUNTERS_KEY, layout.encode_counters(counters))
-        if self.view.schema is not before.schema:
-            schema = self.view.schema.to_proto().SerializeToString()
-            batch.put(layout.META, layout.SCHEMA_KEY, schema)
-        for entry in self.quarantined.to_pylist():
-            value = layout.encode_quarantined(entry["reason"], entry["value"], entry["size_bytes"])
-            batch.put(layout.QUARANTINE, layout.quarantine_key(self.stream, entry["offset"]), value)
+        self.write(before).put(batch)
         for key, value in self.keys.items():
             batch.put(layout.KEYS, key, value)
-        if counters.tombstone_next != before.counters.tombstone_next and self.deaths is not None:
-            key = layout.tombstone_key(before.counters.tombstone_next)
-            batch.put(layout.META, key, layout.encode_deaths(self.deaths))
+        number = before.counters.tombstone_next
+        if self.view.counters.tombstone_next != number and self.deaths is not None:
+            batch.put(layout.META, layout.tombstone_key(number), layout.encode_deaths(self.deaths))
 
 
 def change_of(

@@ -1,8 +1,9 @@
 """One shard replica: applies pushes exactly once and hands out immutable views.
 
-Rows, deaths, key map, quarantine and position of a push are one RocksDB batch (I2). There is one
-writer at a time; readers take :attr:`Shard.view`, which is replaced only after the commit, so they
-never wait and never see a part of a push. A failed commit leaves the view as it was.
+Rows, deaths, key map, quarantine and position of a push are one RocksDB batch (I2), which for large
+pushes comes with their seal (``leaf.held``). There is one writer at a time; readers take
+:attr:`Shard.view`, which is replaced only after the commit, so they never wait and never see a part
+of a push. A failed commit leaves the view as it was.
 """
 
 import threading
@@ -22,6 +23,7 @@ from leaf import layout
 from leaf.cache import PageCache
 from leaf.change import Change, change_of, stream_record
 from leaf.core import Decision, PushHeader, ShardState, applied, decide
+from leaf.held import HeldWrites
 from leaf.layout import Manifest, SegmentEntry, StreamRecord
 from leaf.logtime import LogTime
 from leaf.merge import MergePolicy, choose_merges
@@ -71,6 +73,7 @@ class Shard:
         self._records = list(recovered.streams)
         self._numbers = stream_numbers(recovered.streams)
         self._unwritten: set[int] = set()
+        self._held = HeldWrites(clock)
         self._unsynced = False
         self.failing = False
         """True from a write that failed on to the next one that does not."""
@@ -125,13 +128,17 @@ class Shard:
         return decision
 
     def sync(self) -> None:
-        """Brings all that was applied to disk, positions without rows included."""
+        """Brings all that was applied to disk, positions without rows included.
+
+        Raises AlderError(UNAVAILABLE) where the store can't write.
+        """
+        self._sync(hold=False)
+
+    def _sync(self, *, hold: bool) -> None:
+        """With ``hold``, pushes that wait for their seal go on waiting unless it takes too long."""
         with self._lock:
-            if self._unwritten or self.failing:
-                batch = self._store.batch()
-                self._put_unwritten(batch)
-                self._commit(batch)
-                self._unwritten.clear()
+            if not (hold and self._held and not self._held.due):
+                self._write_out()
             unsynced, self._unsynced = self._unsynced, False
         if unsynced:
             self._flush()
@@ -142,7 +149,7 @@ class Shard:
 
         Raises AlderError(UNAVAILABLE) where the store can't write.
         """
-        self.sync()
+        self._sync(hold=True)
         self.collect()
         if self._rebuild_to.offsets and not self.rebuilding:
             self.rebuild_to(PositionVector())
@@ -216,7 +223,9 @@ class Shard:
                 layout.number_key(self._manifest.sealed_to_block),
                 layout.number_key(plan.to_block),
             )
+            self._held.put_sealed(batch, plan.to_block)
             self._commit(batch)
+            self._held.drop_sealed(plan.to_block)
             self._manifest = manifest
             self._seal = None
             view = self.view
@@ -336,6 +345,8 @@ class Shard:
 
     def quarantined(self, records_max: int) -> list[common_pb2.QuarantinedRecord]:
         """The first quarantined records, by partition and offset."""
+        with self._lock:
+            self._write_out()
         found = []
         for key, value in self._store.scan(layout.QUARANTINE):
             record = self._records[layout.stream_of_quarantined(key)]
@@ -368,14 +379,33 @@ class Shard:
         else:
             lookup = self._lookup if self._keyed else None
             change = change_of(view, record, push, parsed, quarantined, overflow, lookup)
-            batch = self._store.batch()
-            self._put_unwritten(batch)
-            change.put(batch, self.view)
-            self._commit(batch)
-            self._unwritten.clear()
+            self._keep(change)
             record, view = change.record, self._with_rows(change)
         self._set_record(stream, record)
         self._state, self.view = state, view
+
+    def _keep(self, change: Change) -> None:
+        write = change.write(self.view)
+        if not self._keyed and not self.failing and self._held.takes(write):
+            self._held.add(write)
+            return
+        batch = self._store.batch()
+        self._held.put_all(batch)
+        self._put_unwritten(batch)
+        change.put(batch, self.view)
+        self._commit(batch)
+        self._held.clear()
+        self._unwritten.clear()
+
+    def _write_out(self) -> None:
+        """Writes what is in memory only; also, to find out whether that is possible again."""
+        if self._held or self._unwritten or self.failing:
+            batch = self._store.batch()
+            self._held.put_all(batch)
+            self._put_unwritten(batch)
+            self._commit(batch)
+            self._held.clear()
+            self._unwritten.clear()
 
     def _with_rows(self, change: Change) -> ShardView:
         if not change.block.table.num_rows:

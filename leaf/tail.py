@@ -21,7 +21,8 @@ from alder.errors import AlderError, Reason
 
 _HEADER: Final = struct.Struct(">BIqqI")
 _VERSION: Final = 1
-MERGED_BYTES_MAX: Final = 64 << 20
+MERGED_BYTES_MAX: Final = 16 << 20
+"""Merging tables of this size costs more time than it saves the queries that read them."""
 COMPRESSED_BYTES_MIN: Final = 64 << 10
 """Compressing a small block costs more time than its bytes are worth."""
 
