@@ -165,8 +165,8 @@ def _resolved(
 
 
 def _digest(push: PushHeader, parsed: PushedRows) -> int:
-    documents = parsed.table.column("_doc").cast(pa.binary()).to_pylist()
-    return digest_rows(push.source, push.partition, parsed.offsets.tolist(), documents)
+    documents = parsed.table.column("_doc")
+    return digest_rows(push.source, push.partition, parsed.offsets, documents)
 
 
 def stream_record(

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from alder.arrow import from_bytes
 from alder.fieldtypes import split_column_name
 from leaf import layout
 from leaf.births import streams_of
@@ -67,11 +66,6 @@ class SealedSegment:
     def size_bytes(self) -> int:
         """Bytes of all blocks."""
         return sum(len(block.value) for block in self.blocks)
-
-
-def seal_streams(parts: Sequence[bytes], cluster_by: Sequence[str] = ()) -> SealedSegment:
-    """Seals tables given as Arrow streams: what a worker process is asked for."""
-    return seal([from_bytes(part) for part in parts], cluster_by)
 
 
 def seal(tables: Sequence[pa.Table], cluster_by: Sequence[str] = ()) -> SealedSegment:

@@ -72,7 +72,7 @@ class Leaf:
         self._moved = Signal()
         self._closing = False
         self._checking = asyncio.Lock()
-        self._workers = SealWorkers(self._settings.seal_workers, seal_executor)
+        self._workers = SealWorkers(self._settings.seal_workers, directory, seal_executor)
         self._repair = Repair(
             self._shards,
             history,
@@ -95,6 +95,7 @@ class Leaf:
     async def start(self) -> None:
         """Opens the shards that the snapshot places here, and follows it from now on."""
         self._directory.mkdir(parents=True, exist_ok=True)
+        self._workers.remove_leftovers()
         await self._shards.follow(self._follower.snapshot)
         self._tasks = [
             asyncio.create_task(self._follow(), name="leaf-follow"),

@@ -50,7 +50,8 @@ class LeafSettings:
     apply_threads: int = 2
     """Pushes that are applied at the same time."""
     sync_interval_s: float = 1.0
-    """Time between two syncs of a shard's WAL; a crash loses at most this, and it is sent again."""
+    """Time between two syncs of a shard's WAL; a crash loses at most this, of a bulk load what is
+    not sealed, and it is sent again."""
     disk_free_bytes_min: int = 256 << 20
     """Free bytes on the disk below which no rows are taken; queries go on."""
     retry_s: float = 5.0

@@ -12,10 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
-from alder.arrow import to_bytes
 from alder.errors import AlderError, Reason
 from leaf.ownership import ShardKey, Shards
-from leaf.sealing import SealPlan
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
 from leaf.workers import SealWorkers
@@ -180,8 +178,8 @@ class Upkeep:
                 if plan is None:
                     return
                 try:
-                    parts = await loop.run_in_executor(self._threads, _parts, plan)
-                    sealed = await self._workers.seal(parts, plan.cluster_by)
+                    tables = [chunk.table for chunk in plan.tail]
+                    sealed = await self._workers.seal(tables, plan.cluster_by, self._threads)
                     await loop.run_in_executor(self._threads, shard.publish_seal, plan, sealed)
                 except AlderError as error:
                     logger.error("shard %s could not be sealed, trying again: %s", key, error)
@@ -195,7 +193,3 @@ _FULL = {True: "no more rows are taken", False: "rows are taken again"}
 def _log_defect(what: str, task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         logger.error("%s failed", what, exc_info=error)
-
-
-def _parts(plan: SealPlan) -> list[bytes]:
-    return [to_bytes(chunk.table) for chunk in plan.tail]

@@ -3,7 +3,8 @@
 Both are pure computation; in the leaf's own process it would hold the interpreter's lock against
 pushes and queries. Those that seal are started with the first seal and replaced when they die. A
 merge, which nobody waits for, has a process of its own at the lowest priority, which ends with it
-and gives its memory back. A worker ends by itself when its leaf is gone, also when the leaf was
+and gives its memory back. Rows go to a worker in a file that it maps, because a pipe would copy
+them several times. A worker ends by itself when its leaf is gone, also when the leaf was
 killed, so that no orphan stays behind.
 """
 
@@ -17,41 +18,54 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import wait
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final, ParamSpec, TypeVar
+
+import pyarrow as pa
 
 from alder.errors import AlderError, Reason
 from leaf.merging import Compute
-from leaf.seal import SealedSegment, seal_streams
+from leaf.seal import SealedSegment, seal
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 LOWEST_PRIORITY: Final = 19
+_ROWS_PREFIX: Final = "sealing-"
 
 
 class SealWorkers:
     """Seals and merges in worker processes, or in an executor that is given."""
 
-    def __init__(self, workers: int, executor: Executor | None = None) -> None:
+    def __init__(self, workers: int, directory: Path, executor: Executor | None = None) -> None:
+        """``directory`` is where rows are put for the workers to read."""
         self._workers = workers
+        self._directory = directory
         self._given = executor
         self._own: ProcessPoolExecutor | None = None
         self._stopping = threading.Event()
 
-    async def seal(self, parts: Sequence[bytes], cluster_by: Sequence[str]) -> SealedSegment:
-        """The segment of tables given as Arrow streams.
+    async def seal(
+        self, tables: Sequence[pa.Table], cluster_by: Sequence[str], threads: Executor
+    ) -> SealedSegment:
+        """The segment of some tables, which ``threads`` write down for a worker.
 
-        Raises AlderError(UNAVAILABLE) where the worker died; the next call starts another.
+        Raises AlderError(UNAVAILABLE) where they can't be written, or where the worker died; the
+        next call starts another.
         """
-        executor = self._given or self._started()
         loop = asyncio.get_running_loop()
+        path = await loop.run_in_executor(threads, self._write, tables)
         try:
-            return await loop.run_in_executor(executor, seal_streams, parts, cluster_by)
+            executor = self._given or self._started()
+            return await loop.run_in_executor(executor, _seal_file, path, cluster_by)
         except BrokenExecutor as error:
             self._own = None
             raise AlderError(
                 Reason.UNAVAILABLE, "the worker process that seals died; it is started again"
             ) from error
+        finally:
+            await loop.run_in_executor(threads, path.unlink)
 
     @contextmanager
     def merging(self) -> Iterator[Compute]:
@@ -75,6 +89,28 @@ class SealWorkers:
         if self._own is not None:
             self._own.shutdown(cancel_futures=True)
             self._own = None
+
+    def remove_leftovers(self) -> None:
+        """Removes files of rows that a killed leaf left behind."""
+        for path in self._directory.glob(f"{_ROWS_PREFIX}*"):
+            path.unlink()
+
+    def _write(self, tables: Sequence[pa.Table]) -> Path:
+        try:
+            with NamedTemporaryFile(dir=self._directory, prefix=_ROWS_PREFIX, delete=False) as file:
+                path = Path(file.name)
+                try:
+                    for table in tables:
+                        with pa.ipc.new_stream(file, table.schema) as writer:
+                            writer.write_table(table)
+                except OSError:
+                    path.unlink()
+                    raise
+        except OSError as error:
+            raise AlderError(
+                Reason.UNAVAILABLE, f"rows can't be written down to be sealed: {error}"
+            ) from error
+        return path
 
     def _started(self) -> ProcessPoolExecutor:
         if self._own is None:
@@ -102,6 +138,16 @@ class _Remote:
             raise AlderError(
                 Reason.UNAVAILABLE, "the worker process that merges died; it is started again"
             ) from error
+
+
+def _seal_file(path: Path, cluster_by: Sequence[str]) -> SealedSegment:
+    """What a worker process is asked for: the segment of the tables in a file."""
+    tables = []
+    with pa.memory_map(str(path)) as source:
+        while source.tell() < source.size():
+            with pa.ipc.open_stream(source) as reader:
+                tables.append(reader.read_all())
+    return seal(tables, cluster_by)
 
 
 def _begin_merge_worker() -> None:

@@ -476,7 +476,7 @@ def test_what_a_crash_leaves_of_a_merge_is_removed(
 
 
 def test_a_merge_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
-    workers = SealWorkers(1)
+    workers = SealWorkers(1, tmp_path)
     with opened(tmp_path) as shard:
         fill(shard, 3)
         expected = content(shard.view)
