@@ -1,10 +1,10 @@
 """Large pushes that are in memory only until their rows are sealed.
 
 Writing rows that a segment will hold a moment later doubles the work of a bulk load and serves
-nobody: what a crash loses is read from the log again. So a large push to a collection without keys
-is held back, and every push after it, since positions and blocks must reach the store in order; the
-commit that publishes their segment then writes all of it but the rows. What is not sealed after a
-while, because the load has ended, is written as usual.
+nobody: what a crash loses is read from the log again. So a large push to a collection in which no
+row ever dies is held back, and every push after it, since positions and blocks must reach the store
+in order; the commit that publishes their segment then writes all of it but the rows. What is not
+sealed after a while, because the load has ended, is written as usual.
 
 The invariant: the store holds the state after some prefix of the pushes, exactly (I1, I2).
 """

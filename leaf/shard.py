@@ -386,7 +386,9 @@ class Shard:
 
     def _keep(self, change: Change) -> None:
         write = change.write(self.view)
-        if not self._keyed and not self.failing and self._held.takes(write):
+        # Where rows die, what was removed must not be older in the store than what it died of.
+        deathless = not self._keyed and not change.view.log_time.step_us
+        if deathless and not self.failing and self._held.takes(write):
             self._held.add(write)
             return
         batch = self._store.batch()
