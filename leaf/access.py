@@ -1,13 +1,17 @@
 """Narrowing: which rows of a segment can meet the simple conditions of a fragment.
 
 Always a superset (I3): a condition is used only where comparing the stored values means the same
-as in SQL, and the fragment's own predicate runs over what is left. Rows that it cannot judge stay.
+as in SQL, and the fragment's own predicate runs over what is left, unless the indexes say that they
+are exact. Every condition first says how many rows it leaves, which costs little; the most
+selective one then gives its rows, and the others are looked at only as far as that saves more than
+it costs.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -19,28 +23,31 @@ from alder.fieldtypes import column_name
 from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
 from leaf.births import OFFSET_BITS, OFFSET_MAX
-from leaf.format.meta import Index
+from leaf.format.pages import PAGE_ROWS
+from leaf.indexes import zones
+from leaf.indexes.kind import Candidates
+from leaf.indexes.rowset import RowSet, no_rows, union
 from leaf.segment import Segment
 
-Mask = NDArray[np.bool_]
 Scalar = str | int | float | bool
 EXACT_INT_MAX: Final = 1 << 53
 """Beyond it an integer compared as DOUBLE may equal its neighbours."""
 _OPERATORS: Final = frozenset({"=", "<", "<=", ">", ">=", "in"})
 _ID: Final = re.compile(r"(.*)/(\d{1,9})/(\d{1,15})\Z", re.DOTALL)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d(\.\d{1,6})?)?\Z")
 
 
-POSTINGS: Final = "postings"
-HASH_PAGES: Final = "hash pages"
-ZONE_MAP: Final = "zone map"
 ABSENT: Final = "absence"
-"""Access paths, as users read them; the last one: no row of the segment has the field."""
-_BY_INDEX: Final = {
-    Index.TERMS: POSTINGS,
-    Index.HASHES: HASH_PAGES,
-    Index.NONE: ZONE_MAP,
-}
+"""The access path where no row of the segment has the field."""
+BIRTHS: Final = "births"
+"""The access path of identities, which births are in other words."""
+WHOLE_SHARE: Final = 0.5
+"""Share of the rows of a segment from which on all of them are read."""
+WORTH_ROWS_MAX: Final = 1 << 16
+WORTH_FACTOR: Final = 64
+"""A condition of more rows is left to SQL where fewer than one in so many of them are candidates
+already: reading those is cheaper than reading the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +59,20 @@ class Condition:
     values: tuple[Scalar, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scope:
     """What conditions refer to in a shard: type tags by path, keys or not, partitions."""
 
     fields: Mapping[str, Iterable[str]]
     keyed: bool
     streams: Sequence[PartitionKey]
+    _births: dict[Condition, NDArray[np.int64] | None] = field(default_factory=dict, compare=False)
+
+    def births_of(self, condition: Condition) -> NDArray[np.int64] | None:
+        """The births that a condition on ``_id`` names, ascending; None where one is no id."""
+        if condition not in self._births:
+            self._births[condition] = _births(condition.values, self.streams)
+        return self._births[condition]
 
 
 def conditions(fragment: leaf_pb2.Fragment) -> tuple[Condition, ...]:
@@ -88,18 +102,34 @@ def conditions(fragment: leaf_pb2.Fragment) -> tuple[Condition, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Narrowed:
-    """The ascending numbers of the rows that can match, None for all, and what told them."""
+    """The rows of a segment that can meet all conditions, and what told them.
 
-    rows: NDArray[np.int64] | None
+    At most ``count`` rows do; ``exact`` if precisely so many, so that nothing need be read to count
+    them.
+    """
+
     paths: tuple[str, ...]
+    count: int
+    exact: bool
+    _found: Callable[[], RowSet] | None = None
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64] | None:
+        """The ascending numbers of rows that hold them all; None for every row. Raises CORRUPT."""
+        return None if self._found is None else self._found().rows()
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    mask: Mask
+    """What indexes say of one condition; ``unread`` as that of Candidates."""
+
     paths: tuple[str, ...]
+    count: int
+    exact: bool
+    unread: int
+    rows: Callable[[], RowSet]
 
 
 def candidates(
@@ -111,74 +141,131 @@ def candidates(
 
 def narrowed(segment: Segment, wanted: Iterable[Condition], scope: Scope) -> Narrowed:
     """The rows that can match and the access paths that were taken. Raises CORRUPT."""
-    mask: Mask | None = None
-    paths: dict[str, None] = {}
+    found: list[_Found] = []
+    exact = True
     for condition in wanted:
-        found = _condition_rows(segment, condition, scope)
-        if found is not None:
-            mask = found.mask if mask is None else mask & found.mask
-            paths.update(dict.fromkeys(f"{path}({condition.path})" for path in found.paths))
-    rows = None if mask is None or mask.all() else np.flatnonzero(mask)
-    return Narrowed(rows, tuple(paths))
+        one = _of_condition(segment, condition, scope)
+        if one is None:
+            exact = False
+        elif not one.count:
+            return Narrowed(one.paths, 0, True, no_rows)
+        else:
+            found.append(one)
+    found.sort(key=lambda one: one.count)
+    paths = tuple(dict.fromkeys(path for one in found for path in one.paths))
+    exact = exact and all(one.exact for one in found if one.count >= segment.rows)
+    narrowing = [one for one in found if one.count < segment.rows]
+    if not narrowing:
+        return Narrowed(paths, segment.rows, exact)
+    first, *others = narrowing
+    if not others:
+        return _narrowed(segment, paths, first.count, exact and first.exact, first.rows)
+    rows = first.rows()
+    exact = exact and first.exact
+    for one in others:
+        if not rows.count:
+            return Narrowed(paths, 0, True, no_rows)
+        if one.unread <= max(WORTH_ROWS_MAX, WORTH_FACTOR * rows.count):
+            rows = rows.intersected(one.rows())
+            exact = exact and one.exact
+        else:
+            exact = False
+    return _narrowed(segment, paths, rows.count, exact, lambda: rows)
 
 
-def _condition_rows(segment: Segment, condition: Condition, scope: Scope) -> _Found | None:
-    if condition.path == "_time":
-        return _time_rows(segment, condition)
-    if condition.path == "_id":
-        if scope.keyed:
-            return _column_rows(segment, "_key", "string", condition, False)
-        return _id_rows(segment, condition, scope.streams)
-    tags = list(scope.fields.get(condition.path, ()))
-    if not tags:
-        return None
-    mask = np.zeros(segment.rows, dtype=bool)
-    paths: dict[str, None] = {}
-    for tag in tags:
-        name = column_name(tag, condition.path)
-        if segment.has(name):
-            found = _column_rows(segment, name, tag, condition, len(tags) > 1)
-            if found is None:
-                return None
-            mask |= found.mask
-            paths.update(dict.fromkeys(found.paths))
-    return _Found(mask, tuple(paths) or (ABSENT,))
+def _narrowed(
+    segment: Segment, paths: tuple[str, ...], count: int, exact: bool, rows: Callable[[], RowSet]
+) -> Narrowed:
+    """Where most rows are left, reading all of them is cheaper than picking them."""
+    whole = count > WHOLE_SHARE * segment.rows
+    return Narrowed(paths, count, exact, None if whole else rows)
 
 
-def _id_rows(
-    segment: Segment, condition: Condition, streams: Sequence[PartitionKey]
-) -> _Found | None:
-    """An id is ``source/partition/offset`` where there is no key; sources may hold slashes."""
-    if condition.operator not in {"=", "in"}:
-        return None
-    births = []
-    for value in condition.values:
-        match = _ID.match(value) if isinstance(value, str) else None
-        if match is None:
+def _of_condition(segment: Segment, condition: Condition, scope: Scope) -> _Found | None:
+    path = condition.path
+    if path == "_time":
+        micros = _micros(condition.values)
+        if micros is None:
             return None
-        key = match[1], int(match[2])
-        if key in streams and int(match[3]) <= OFFSET_MAX:
-            births.append(streams.index(key) << OFFSET_BITS | int(match[3]))
-    return _Found(segment.rows_equal("_birth", births), (_BY_INDEX[segment.index("_birth")],))
-
-
-def _column_rows(
-    segment: Segment, name: str, tag: str, condition: Condition, mixed: bool
-) -> _Found | None:
-    """A superset of the rows of one column; None where the values don't compare with it."""
-    values = condition.values
-    if not all(_comparable(value, tag, mixed) for value in values):
+        return _union(path, [_of_column(segment, "_time", condition.operator, micros)])
+    if path == "_id" and not scope.keyed:
+        if condition.operator not in {"=", "in"}:
+            return None
+        births = scope.births_of(condition)
+        if births is None:
+            return None
+        rows = segment.born(births)
+        return _Found((f"{BIRTHS}({path})",), rows.count, True, 0, lambda: rows)
+    columns = {"_key": "string"} if path == "_id" else _columns(path, scope)
+    if not columns:
         return None
-    if condition.operator in {"=", "in"} and tag != "float":
-        mask = segment.rows_equal(name, [int(v) if tag != "string" else v for v in values])
-        return _Found(mask, (_BY_INDEX[segment.index(name)],))
-    operator = "=" if condition.operator == "in" else condition.operator
+    found = []
+    for name, tag in columns.items():
+        values = _stored_values(condition, tag, len(columns) > 1)
+        if values is None:
+            return None
+        if segment.has(name):
+            one = _of_column(segment, name, condition.operator, values)
+            if one is None:
+                return None
+            found.append(one)
+    return _union(path, found)
+
+
+def _columns(path: str, scope: Scope) -> dict[str, str]:
+    return {column_name(tag, path): tag for tag in scope.fields.get(path, ())}
+
+
+def _union(path: str, found: Sequence[Candidates | None]) -> _Found | None:
+    """The rows of any column; each row has a value in one of them only."""
+    known = [one for one in found if one is not None]
+    if len(known) < len(found):
+        return None
+    names = dict.fromkeys([one.path for one in known] or [ABSENT])
+    return _Found(
+        tuple(f"{name}({path})" for name in names),
+        sum(one.count for one in known),
+        all(one.exact for one in known),
+        sum(one.unread for one in known),
+        known[0].rows if len(known) == 1 else lambda: union([one.rows() for one in known]),
+    )
+
+
+def _of_column(
+    segment: Segment, name: str, operator: str, values: Sequence[str | int | float]
+) -> Candidates | None:
+    """The rows of one column that can meet a comparison; None where nothing can tell."""
+    if not values:
+        return Candidates(zones.PATH, 0, True, 0, no_rows)
+    *indexes, zone_map = segment.indexes(name)
+    by_zones = None
+    if operator not in {"=", "in"}:
+        by_zones = zone_map.find(operator, values)
+        if by_zones is not None and by_zones.count <= PAGE_ROWS:
+            return by_zones
+    for index in indexes:
+        found = index.find(operator, values)
+        if found is not None:
+            return found
+    return by_zones or zone_map.find(operator, values)
+
+
+def _stored_values(
+    condition: Condition, tag: str, mixed: bool
+) -> tuple[str | int | float, ...] | None:
+    """The values as the column of a type has them; None where one doesn't compare with it.
+
+    One that the column can't have is left out of those to be equal to.
+    """
+    if not all(_comparable(value, tag, mixed) for value in condition.values):
+        return None
+    if tag == "bool" and condition.operator not in {"=", "in"}:
+        return None
     if tag == "bool":
-        return None
-    mask = np.zeros(segment.rows, dtype=bool)
-    for value in values:
-        mask |= segment.rows_in_zones(name, operator, value)
-    return _Found(mask, (ZONE_MAP,))
+        return tuple(int(value) for value in condition.values)
+    if tag != "int" or condition.operator not in {"=", "in"}:
+        return condition.values
+    return tuple(int(value) for value in condition.values if int(value) == value)
 
 
 def _comparable(value: Scalar, tag: str, mixed: bool) -> bool:
@@ -193,17 +280,30 @@ def _comparable(value: Scalar, tag: str, mixed: bool) -> bool:
     return abs(value) < EXACT_INT_MAX
 
 
-def _time_rows(segment: Segment, condition: Condition) -> _Found | None:
-    mask = np.zeros(segment.rows, dtype=bool)
-    for value in condition.values:
+def _births(values: Sequence[Scalar], streams: Sequence[PartitionKey]) -> NDArray[np.int64] | None:
+    """An id is ``source/partition/offset`` where there is no key; sources may hold slashes."""
+    found = []
+    for value in values:
+        match = _ID.match(value) if isinstance(value, str) else None
+        if match is None:
+            return None
+        key = match[1], int(match[2])
+        if key in streams and int(match[3]) <= OFFSET_MAX:
+            found.append(streams.index(key) << OFFSET_BITS | int(match[3]))
+    return np.unique(np.asarray(found, dtype=np.int64))
+
+
+def _micros(values: Sequence[Scalar]) -> list[int] | None:
+    """Times as microseconds since 1970; None where one is no time."""
+    found = []
+    for value in values:
         if not isinstance(value, str) or not _TIME.match(value):
             return None
         try:
             moment = datetime.fromisoformat(value).replace(tzinfo=UTC)
         except ValueError:
             return None
-        elapsed = moment - datetime(1970, 1, 1, tzinfo=UTC)
-        micros = (elapsed.days * 86_400 + elapsed.seconds) * 1_000_000 + elapsed.microseconds
-        operator = "=" if condition.operator == "in" else condition.operator
-        mask |= segment.rows_in_zones("_time", operator, micros)
-    return _Found(mask, (ZONE_MAP,))
+        elapsed = moment - _EPOCH
+        seconds = elapsed.days * 86_400 + elapsed.seconds
+        found.append(seconds * 1_000_000 + elapsed.microseconds)
+    return found

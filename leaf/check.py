@@ -1,11 +1,10 @@
 """CHECK INDEX: what the access paths of a shard find, beside what a scan of it finds.
 
 Per sealed segment and field, over all rows, dead ones included, since indexes do not know who is
-dead: every entry of postings and hash pages, and every zone, is compared with the stored column;
-and predicates made of values in the column run once through the narrowing that queries use and once
-through a scan by the engine. Nothing of this comes from the cache of queries: what is checked is
-what is on disk. Then some predicates run over the whole shard in each way that queries may take
-(`leaf/ways.py`).
+dead: every entry of every index, and every zone, is compared with the stored column; and predicates
+made of values in the column run once through the narrowing that queries use and once through a scan
+by the engine. Nothing of this comes from the cache of queries: what is checked is what is on disk.
+Then some predicates run over the whole shard in each way that queries may take (`leaf/ways.py`).
 
 A row that a path leaves out is the fault that invariant I3 forbids; one that it offers in vain is
 not a fault of a predicate, but it is one of an exact index.
@@ -17,20 +16,17 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import column_name, sql_type
 from alder.v1 import leaf_pb2
-from leaf.access import HASH_PAGES, POSTINGS, ZONE_MAP, Scope, conditions, narrowed
+from leaf.access import Scope, conditions, narrowed
 from leaf.bindings import engine_names, projection
 from leaf.cache import PageCache
 from leaf.engine import Cancellation
-from leaf.format.hashing import hash_values
-from leaf.format.meta import Index
-from leaf.format.zonemap import may_hold, zone_of
 from leaf.fragment import FragmentTools
+from leaf.indexes import zones
 from leaf.pieces import Piece, piece_table
 from leaf.probes import PROBE_COLUMN, Probe, ids_of, probes
 from leaf.segment import Segment
@@ -204,11 +200,8 @@ class _Comparison:
         """Adds to the report; the predicates that ran. Raises AlderError."""
         stored = [name for name in self.target.columns if self.segment.has(name)]
         columns = {name: self.segment.column(name, None) for name in stored}
-        sound = True
-        for name, values in columns.items():
-            self._zones(name, values)
-            sound = self._entries(name, values) and sound
-        if not sound:
+        usable = [self._entries(name, values) for name, values in columns.items()]
+        if not all(usable):
             return []
         limit, seed = self.means.values_max, self.means.seed
         found = probes(self.target.binding, columns, self.view.streams, limit, seed)
@@ -233,62 +226,27 @@ class _Comparison:
                     told += f"a scan {expected}"
                     tally.note(leaf_pb2.INDEX_VERDICT_DIFFERENT, told)
 
-    def _zones(self, name: str, values: pa.ChunkedArray) -> None:
-        tally = self.report.of(ZONE_MAP)
-        tally.predicates += 2 * values.num_chunks
-        tally.rows_compared += len(values)
-        for page, (zone, chunk) in enumerate(
-            zip(self.segment.zones(name), values.chunks, strict=True)
-        ):
-            real = zone_of(chunk)
-            known = [bound for bound in (real.low, real.high) if bound is not None]
-            if (zone.rows, zone.nulls) != (real.rows, real.nulls):
-                tally.note(*self._differs(f"the zone of page {page} counts other rows"))
-            elif zone.low is not None and not (
-                known and all(may_hold(zone, "=", bound) for bound in known)
-            ):
-                tally.note(*self._differs(f"the zone of page {page} is too narrow"))
-
     def _entries(self, name: str, values: pa.ChunkedArray) -> bool:
-        """Compares an index with its column, entry by entry; false if they differ."""
-        kind = self.segment.index(name)
-        if kind is Index.NONE:
-            return True
-        tally = self.report.of(POSTINGS if kind is Index.TERMS else HASH_PAGES)
-        try:
-            entries = self.segment.entries(name)
-        except AlderError as error:
-            if error.reason not in _DAMAGE:
-                raise
-            tally.note(leaf_pb2.INDEX_VERDICT_DAMAGED, error.message)
-            return False
-        fault = "its entries contradict each other"
-        if entries is not None:
-            keys, rows = entries
-            tally.predicates += len(pc.unique(keys))
+        """Compares each index with its column, entry by entry; false if one can't be used."""
+        column = values.combine_chunks()
+        usable = True
+        for index in self.segment.indexes(name):
+            tally = self.report.of(index.path)
+            try:
+                checked = index.check(column)
+            except AlderError as error:
+                if error.reason not in _DAMAGE:
+                    raise
+                tally.note(leaf_pb2.INDEX_VERDICT_DAMAGED, error.message)
+                usable = False
+                continue
+            tally.predicates += checked.entries
             tally.rows_compared += len(values)
-            fault = self._first_fault(kind, values.combine_chunks(), keys, rows)
-        if fault:
-            tally.note(*self._differs(fault))
-        return not fault
-
-    def _first_fault(self, kind: Index, column: pa.Array, keys: pa.Array, rows: Rows) -> str:
-        """What is wrong with the entries of an index; "" for nothing."""
-        present = np.flatnonzero(np.asarray(column.is_valid()))
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(column)):
-            return "it names rows that do not exist"
-        missing = np.setdiff1d(present, rows)
-        if len(missing):
-            return f"no entry leads to {self._row(int(missing[0]))}"
-        if len(rows) != len(present) or len(np.unique(rows)) != len(rows):
-            return "some rows are named twice, or have no value"
-        wanted = column.take(pa.array(rows))
-        if kind is Index.HASHES:
-            wanted = pa.array(hash_values(wanted))
-        different = np.flatnonzero(~np.asarray(pc.equal(keys, wanted.cast(keys.type))))
-        if len(different):
-            return f"{self._row(int(rows[different[0]]))} is filed under another value"
-        return ""
+            if checked.fault:
+                row = "" if checked.row is None else self._row(checked.row)
+                tally.note(*self._differs(checked.fault.replace("{row}", row)))
+                usable = usable and index.path == zones.PATH
+        return usable
 
     def _probes(self, found: Sequence[Probe], columns: dict[str, pa.ChunkedArray]) -> None:
         scope = Scope(self.view.schema.fields, self.keyed, self.view.streams)
@@ -300,6 +258,9 @@ class _Comparison:
                 tally = self.report.of(path.removesuffix(f"({self.target.binding.path})"))
                 tally.predicates += 1
                 tally.rows_compared += self.segment.rows
+                if by_index.exact and by_index.count != len(matches):
+                    told = f"{probe.told} counts {by_index.count} rows, a scan {len(matches)}"
+                    tally.note(*self._differs(told))
                 if by_index.rows is not None:
                     missing = matches[~np.isin(matches, by_index.rows, assume_unique=True)]
                     if len(missing):

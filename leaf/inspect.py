@@ -188,7 +188,14 @@ def _fields(
             terms=terms[name],
             terms_bytes=sizes[name, "terms"],
             indexes=tuple(
-                sorted({str(m.columns[name].index) for m in metas.values() if name in m.columns})
+                sorted(
+                    {
+                        str(index.kind)
+                        for meta in metas.values()
+                        if name in meta.columns
+                        for index in meta.columns[name].indexes
+                    }
+                )
             ),
         )
         for name in {name for meta in metas.values() for name in meta.columns}

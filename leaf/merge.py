@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 
 from leaf.cluster import row_order
 from leaf.format import dictionary
-from leaf.format.hashing import hash_values
-from leaf.format.meta import ColumnMeta
+from leaf.format.meta import Block, ColumnMeta
 from leaf.format.pages import decode_page
+from leaf.indexes.kind import Part
+from leaf.indexes.kinds import partwise
 from leaf.layout import SegmentEntry
 from leaf.rows import column_type
 from leaf.seal import (
-    Block,
     Pages,
     coded_column,
-    hashed_column,
     last_births,
+    plain_column,
     plain_pages,
     seal_column,
     tag_of,
@@ -140,11 +140,10 @@ class MergedBirths:
 
 @dataclass(frozen=True, slots=True)
 class MergedPages:
-    """Some pages of the result; where asked for also the hashes of the rows that have a value."""
+    """Some pages of the result, and what the index of the column is to know of them."""
 
     pages: Pages
-    hashes: NDArray[np.uint32] | None
-    rows: NDArray[np.uint32] | None
+    part: Part | None
 
 
 def merge_births(
@@ -187,13 +186,15 @@ def merge_column(
     """A column with its index, from all of its pages; None where no row has a value."""
     if tag_of(name) != "string" or not _all_coded(parts):
         values = _values(name, parts, order, what)
-        return None if values.null_count == len(values) else seal_column(number, name, values)
+        if values.null_count == len(values):
+            return None
+        return seal_column(number, tag_of(name), values)
     encoded = _used(_encoded(name, parts, order, what))
     if not len(encoded.terms):
         return None
     if dictionary.pays(len(order) - encoded.codes.null_count, len(encoded.terms)):
         return coded_column(number, encoded)
-    return hashed_column(number, encoded.terms.take(encoded.codes))
+    return plain_column(number, tag_of(name), encoded.terms.take(encoded.codes))
 
 
 def merge_pages(
@@ -203,16 +204,15 @@ def merge_pages(
     order: Order,
     page_rows: int,
     first_page: int,
-    hashed: bool,
+    clustered: bool,
     what: str,
 ) -> MergedPages:
     """The pages of these rows of the result, kept as values, from the stored pages they need."""
     values = _values(name, parts, order, what)
     pages = plain_pages(number, tag_of(name), values, page_rows, first_page)
-    if not hashed:
-        return MergedPages(pages, None, None)
-    rows = np.flatnonzero(np.asarray(values.is_valid())) + first_page * page_rows
-    return MergedPages(pages, hash_values(values.drop_null()), rows.astype(np.uint32))
+    kind = partwise(tag_of(name, clustered))
+    part = None if kind is None else kind.part(values, first_page * page_rows)
+    return MergedPages(pages, part)
 
 
 def _values(name: str, parts: Sequence[ColumnPart], order: Order, what: str) -> pa.Array:

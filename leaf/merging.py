@@ -22,21 +22,22 @@ from leaf.format.meta import (
     PAGE,
     TERMS,
     ColumnMeta,
-    Index,
+    IndexMeta,
     SegmentMeta,
     decode_meta,
     suffix,
 )
 from leaf.format.zonemap import Zone
+from leaf.indexes.kinds import has_index, partwise
 from leaf.layout import SegmentEntry
 from leaf.merge import ColumnPart, Order, merge_births, merge_column, merge_pages
-from leaf.seal import INDEXED_TAGS, hash_blocks, meta_block, tag_of
+from leaf.seal import meta_block, tag_of
 from leaf.sealing import BlockWriter
 
 RUN_BYTES_MAX: Final = 8 << 20
 """Stored pages that are merged at once."""
 WHOLE_BYTES_MAX: Final = 128 << 20
-"""Decoded bytes up to which a column with an index is merged at once; a larger one gets hashes."""
+"""Decoded bytes up to which a column with an index is merged at once, and may have any index."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -116,7 +117,7 @@ class _Merge:
 
     def _column(self, number: int, name: str, order: Order) -> ColumnMeta | None:
         """A column of the result; None where no row has a value any more."""
-        if tag_of(name) in INDEXED_TAGS:
+        if has_index(tag_of(name)):
             parts = self._whole_parts(name)
             if parts is not None:
                 merged = self._compute(merge_column, number, name, parts, order, self._what)
@@ -142,9 +143,9 @@ class _Merge:
         page_rows = min(
             meta.columns[name].page_rows for meta in self._metas if name in meta.columns
         )
-        hashed = tag_of(name) == "string" or (name == "_birth" and bool(self._cluster_by))
+        clustered = bool(self._cluster_by)
         zones: list[Zone] = []
-        hashes, rows = [], []
+        parts_of_index = []
         while (first := len(zones)) * page_rows < len(order):
             parts, end = self._run(name, order, first, page_rows)
             merged = self._compute(
@@ -155,22 +156,22 @@ class _Merge:
                 order.part(first * page_rows, end * page_rows),
                 page_rows,
                 first,
-                hashed,
+                clustered,
                 self._what,
             )
             zones.extend(merged.pages[0])
             self._writer.put(merged.pages[1])
-            if merged.hashes is not None and merged.rows is not None:
-                hashes.append(merged.hashes)
-                rows.append(merged.rows)
+            if merged.part is not None:
+                parts_of_index.append(merged.part)
         if all(zone.empty for zone in zones):
             return None
-        index, bits = Index.NONE, 0
-        if hashes:
-            found = self._compute(hash_blocks, number, np.concatenate(hashes), np.concatenate(rows))
-            index, bits = Index.HASHES, found[0]
-            self._writer.put(found[1])
-        return ColumnMeta(number, page_rows, False, index, bits, tuple(zones))
+        indexes: tuple[IndexMeta, ...] = ()
+        kind = partwise(tag_of(name, clustered))
+        if kind is not None:
+            built = self._compute(kind.joined, number, parts_of_index)
+            indexes = (built.meta,)
+            self._writer.put(built.blocks)
+        return ColumnMeta(number, page_rows, False, indexes, tuple(zones))
 
     def _run(
         self, name: str, order: Order, first: int, page_rows: int

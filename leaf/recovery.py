@@ -16,6 +16,7 @@ from alder.rocks import Store, StoreMemory, prefix_end
 from alder.schema import Schema
 from alder.v1 import common_pb2
 from leaf import births, layout
+from leaf.blocks import SegmentBlocks
 from leaf.cache import PageCache
 from leaf.layout import Counters, Manifest, StreamRecord
 from leaf.segment import Segment
@@ -91,7 +92,9 @@ def recover(store: Store, name: str, cache: PageCache) -> Recovered:
     tail = _tail(store, manifest, counters, len(streams))
     tombstones = _tombstones(store, manifest, counters)
     _remove_orphans(store, manifest)
-    segments = tuple(Segment(store, name, entry.segment, cache) for entry in manifest.segments)
+    segments = tuple(
+        Segment(SegmentBlocks(store, name, entry.segment, cache)) for entry in manifest.segments
+    )
     rebuild_to = layout.decode_positions(store.get(layout.META, layout.REBUILD_KEY) or b"")
     return Recovered(streams, counters, manifest, schema, segments, tail, tombstones, rebuild_to)
 

@@ -4,7 +4,8 @@ from alder.errors import AlderError, Reason
 from alder.rocks import Store
 from leaf import layout
 from leaf.format.frame import check_frame
-from leaf.format.meta import META_SUFFIX, PAGE, TERM_POSTINGS, TERMS, Index, decode_meta, suffix
+from leaf.format.meta import META_SUFFIX, PAGE, TERMS, decode_meta, suffix
+from leaf.indexes.kinds import KINDS
 from leaf.layout import Manifest
 
 
@@ -40,7 +41,9 @@ def _check_segment(store: Store, segment: int, what: str) -> None:
             for page, zone in enumerate(meta.zones)
             if not zone.empty
         }
-        if meta.index is Index.TERMS:
-            needed |= {suffix(meta.number, TERMS), suffix(meta.number, TERM_POSTINGS)}
+        if meta.coded:
+            needed.add(suffix(meta.number, TERMS))
+        for index in meta.indexes:
+            needed |= KINDS[index.kind].needed(meta.number, index.details)
         if not needed <= found.keys():
             raise AlderError(Reason.CORRUPT, f"a block of column {column!r} in {what} is missing")

@@ -18,37 +18,27 @@ from alder.fieldtypes import split_column_name
 from leaf import layout
 from leaf.births import streams_of
 from leaf.cluster import key_columns, row_order
-from leaf.format import dictionary, postings
-from leaf.format.hashing import hash_strings, hash_values
+from leaf.format import dictionary
+from leaf.format.hashing import hash_strings
 from leaf.format.meta import (
-    HASH_PAGE,
     META_SUFFIX,
     PAGE,
-    TERM_POSTINGS,
     TERMS,
+    Block,
     ColumnMeta,
-    Index,
     SegmentMeta,
     encode_meta,
     suffix,
 )
 from leaf.format.pages import PAGE_ROWS, encode_page
 from leaf.format.zonemap import Zone, zone_of, zone_of_codes
+from leaf.indexes.kind import BIRTH, Column
+from leaf.indexes.kinds import indexed
 from leaf.rows import SYSTEM_COLUMNS
 
 PAGE_BYTES_TARGET: Final = 1 << 20
 PAGE_ROWS_MIN: Final = 256
 SAMPLE_ROWS: Final = 4096
-INDEXED_TAGS: Final = frozenset({"string", "int", "bool"})
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A value to be stored under the segment's number followed by ``suffix``."""
-
-    family: str
-    suffix: bytes
-    value: bytes
 
 
 Pages = tuple[tuple[Zone, ...], tuple[Block, ...]]
@@ -82,8 +72,8 @@ def seal(tables: Sequence[pa.Table], cluster_by: Sequence[str] = ()) -> SealedSe
         if column.null_count == table.num_rows:
             continue
         values = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-        seal_one = birth_column if cluster_by and name == "_birth" else seal_column
-        columns[name], parts = seal_one(len(columns), name, values)
+        tag = tag_of(name, bool(cluster_by))
+        columns[name], parts = seal_column(len(columns), tag, values)
         blocks.extend(parts)
     meta = SegmentMeta(table.num_rows, last_births(births), columns, tuple(cluster_by))
     blocks.append(meta_block(meta))
@@ -102,27 +92,15 @@ def meta_block(meta: SegmentMeta) -> Block:
     return Block(layout.COLUMNS, META_SUFFIX, encode_meta(meta))
 
 
-def seal_column(number: int, name: str, values: pa.Array) -> tuple[ColumnMeta, tuple[Block, ...]]:
-    """A column with at least one value, with the index that suits its values."""
-    tag = tag_of(name)
+def seal_column(number: int, tag: str, values: pa.Array) -> tuple[ColumnMeta, tuple[Block, ...]]:
+    """A column with at least one value, with the indexes that suit its values."""
+    hashes = None
     if tag == "string":
         hashes = _hashes_if_distinct(values)
         encoded = None if hashes is not None else dictionary.encode_if_it_pays(values)
         if encoded is not None:
             return coded_column(number, encoded)
-        return hashed_column(number, values, hashes)
-    if tag in INDEXED_TAGS:
-        encoded = dictionary.encode_if_it_pays(values.cast(pa.int64()))
-        if encoded is not None:
-            return _column(number, tag, values, Index.TERMS, 0, _term_blocks(number, encoded))
-    return _column(number, tag, values, Index.NONE, 0, [])
-
-
-def birth_column(number: int, name: str, births: pa.Array) -> tuple[ColumnMeta, tuple[Block, ...]]:
-    """The births of rows that are not ordered by them, with hash pages to find one by."""
-    rows = np.arange(len(births), dtype=np.uint32)
-    bits, blocks = hash_blocks(number, hash_values(births), rows)
-    return _column(number, tag_of(name), births, Index.HASHES, bits, blocks)
+    return plain_column(number, tag, values, hashes)
 
 
 def _hashes_if_distinct(values: pa.Array) -> NDArray[np.uint32] | None:
@@ -142,30 +120,19 @@ def coded_column(number: int, encoded: dictionary.Encoded) -> tuple[ColumnMeta, 
     """A column of strings as codes into its terms."""
     page_rows = page_rows_of(encoded.codes)
     zones, pages = coded_pages(number, encoded, page_rows)
-    blocks = (*_term_blocks(number, encoded), *pages)
-    return ColumnMeta(number, page_rows, True, Index.TERMS, 0, zones), blocks
+    terms = Block(layout.COLUMNS, suffix(number, TERMS), dictionary.encode_terms(encoded.terms))
+    indexes, blocks = indexed(Column(number, "string", encoded))
+    return ColumnMeta(number, page_rows, True, indexes, zones), (terms, *blocks, *pages)
 
 
-def hashed_column(
-    number: int, values: pa.Array, hashes: NDArray[np.uint32] | None = None
+def plain_column(
+    number: int, tag: str, values: pa.Array, hashes: NDArray[np.uint32] | None = None
 ) -> tuple[ColumnMeta, tuple[Block, ...]]:
-    """A column of strings that hardly repeat; ``hashes`` where they are known."""
-    rows = np.flatnonzero(np.asarray(values.is_valid())).astype(np.uint32)
-    if hashes is None:
-        hashes = hash_strings(values.drop_null())
-    bits, blocks = hash_blocks(number, hashes, rows)
-    return _column(number, "string", values, Index.HASHES, bits, blocks)
-
-
-def hash_blocks(
-    number: int, hashes: NDArray[np.uint32], rows: NDArray[np.uint32]
-) -> tuple[int, list[Block]]:
-    """How many bits name a page, and the pages, for rows with these hashes."""
-    bits = postings.hash_bits(len(rows))
-    pages = postings.hash_pages(hashes, rows, bits)
-    return bits, [
-        Block(layout.POSTINGS, suffix(number, HASH_PAGE, page), data) for page, data in pages
-    ]
+    """A column as its values; ``hashes`` of strings where they are known."""
+    page_rows = page_rows_of(values)
+    zones, pages = plain_pages(number, tag, values, page_rows)
+    indexes, blocks = indexed(Column(number, tag, values, hashes))
+    return ColumnMeta(number, page_rows, False, indexes, zones), (*blocks, *pages)
 
 
 def plain_pages(
@@ -181,19 +148,16 @@ def coded_pages(number: int, encoded: dictionary.Encoded, page_rows: int) -> Pag
     return _pages(number, encoded.codes, page_rows, 0, lambda page: zone_of_codes(page, terms))
 
 
-def tag_of(name: str) -> str:
-    """The type tag of a column; keys are strings to be found, documents are not."""
+def tag_of(name: str, clustered: bool = False) -> str:
+    """The type tag of a column; keys are strings to be found, documents are not.
+
+    Births have one of their own where rows are not ordered by them.
+    """
+    if name == "_birth" and clustered:
+        return BIRTH
     if name in SYSTEM_COLUMNS:
         return "string" if name == "_key" else "json" if name == "_doc" else "system"
     return split_column_name(name)[0]
-
-
-def _column(
-    number: int, tag: str, values: pa.Array, index: Index, bits: int, blocks: list[Block]
-) -> tuple[ColumnMeta, tuple[Block, ...]]:
-    page_rows = page_rows_of(values)
-    zones, pages = plain_pages(number, tag, values, page_rows)
-    return ColumnMeta(number, page_rows, False, index, bits, zones), (*blocks, *pages)
 
 
 def _pages(
@@ -212,15 +176,6 @@ def _pages(
             data = encode_page(values)
             blocks.append(Block(layout.COLUMNS, suffix(number, PAGE, page), data))
     return tuple(zones), tuple(blocks)
-
-
-def _term_blocks(number: int, encoded: dictionary.Encoded) -> list[Block]:
-    rows = postings.term_postings(encoded.codes, len(encoded.terms))
-    terms = dictionary.encode_terms(encoded.terms)
-    return [
-        Block(layout.COLUMNS, suffix(number, TERMS), terms),
-        Block(layout.POSTINGS, suffix(number, TERM_POSTINGS), rows.encode()),
-    ]
 
 
 def page_rows_of(values: pa.Array) -> int:

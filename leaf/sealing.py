@@ -15,8 +15,9 @@ from typing import Final
 
 from alder.rocks import Store
 from leaf import layout
+from leaf.format.meta import Block
 from leaf.layout import Manifest, SegmentEntry
-from leaf.seal import Block, SealedSegment
+from leaf.seal import SealedSegment
 from leaf.tail import TailChunk
 
 BATCH_BYTES_MAX: Final = 1 << 20

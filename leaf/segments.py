@@ -11,8 +11,9 @@ from collections.abc import Iterable
 
 from alder.errors import AlderError
 from alder.rocks import Store
+from leaf.blocks import SegmentBlocks
 from leaf.cache import PageCache
-from leaf.seal import Block
+from leaf.format.meta import Block
 from leaf.sealing import BlockWriter, flush_segments, remove_segments
 from leaf.segment import Segment
 
@@ -37,7 +38,7 @@ class SegmentFiles:
 
     def open(self, number: int) -> Segment:
         """A segment on disk, whose blocks are deleted after its last reader. Raises CORRUPT."""
-        segment = Segment(self._store, self._name, number, self._cache)
+        segment = Segment(SegmentBlocks(self._store, self._name, number, self._cache))
         self.watch(segment, number)
         return segment
 

@@ -1,8 +1,11 @@
-"""What a segment says about itself: its columns, how each is stored and indexed, its zones."""
+"""What a segment says about itself: its columns, how each is stored and indexed, its zones.
+
+Beside it, what every block of a segment is: a value under the segment's number and a suffix.
+"""
 
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -21,26 +24,45 @@ HASH_PAGE: Final = 3
 
 
 class Index(StrEnum):
-    """How equality finds its rows."""
+    """The kinds of index, each in a module of leaf/indexes."""
 
-    NONE = "none"
     TERMS = "terms"
     HASHES = "hashes"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A value to be stored under the segment's number followed by ``suffix``."""
+
+    family: str
+    suffix: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IndexMeta:
+    """An index of a column; ``details`` are what its kind needs to read its blocks."""
+
+    kind: Index
+    details: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnMeta:
     """One column. Pages have ``page_rows`` rows, the last one fewer.
 
-    ``coded`` columns hold codes into the column's terms; ``hash_bits`` belongs to Index.HASHES.
+    ``coded`` columns hold codes into the column's terms.
     """
 
     number: int
     page_rows: int
     coded: bool
-    index: Index
-    hash_bits: int
+    indexes: tuple[IndexMeta, ...]
     zones: tuple[Zone, ...]
+
+    def has(self, kind: Index) -> bool:
+        """True if the column has an index of this kind."""
+        return any(index.kind is kind for index in self.indexes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +105,8 @@ def _column(entry: Mapping[str, Any]) -> ColumnMeta:
         number=entry["number"],
         page_rows=entry["page_rows"],
         coded=entry["coded"],
-        index=Index(entry["index"]),
-        hash_bits=entry["hash_bits"],
+        indexes=tuple(
+            IndexMeta(Index(index["kind"]), dict(index["details"])) for index in entry["indexes"]
+        ),
         zones=tuple(Zone(**zone) for zone in entry["zones"]),
     )

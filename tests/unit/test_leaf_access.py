@@ -145,7 +145,7 @@ def test_what_cannot_be_judged_is_kept(sealed: ShardView) -> None:
 def test_ids_and_times_narrow(sealed: ShardView) -> None:
     (segment,) = sealed.segments
     for path, sql_type, operator, value, expected in [
-        ("_id", "VARCHAR", "=", "log/0/9000", range(8192, 16384)),
+        ("_id", "VARCHAR", "=", "log/0/9000", [9000]),
         ("_id", "VARCHAR", "=", "log/1/9000", []),
         ("_id", "VARCHAR", "=", "log/0/20001", []),
         ("_time", "TIMESTAMP", "<", "1970-01-01 00:00:00.000010", range(8192)),

@@ -13,7 +13,14 @@ from alder.errors import AlderError, Reason
 from leaf.format import dictionary, postings
 from leaf.format.frame import VERSION, framed, unframed
 from leaf.format.hashing import hash_strings
-from leaf.format.meta import ColumnMeta, Index, SegmentMeta, decode_meta, encode_meta
+from leaf.format.meta import (
+    ColumnMeta,
+    Index,
+    IndexMeta,
+    SegmentMeta,
+    decode_meta,
+    encode_meta,
+)
 from leaf.format.pages import decode_page, encode_page
 from leaf.format.zonemap import Zone, may_hold, zone_of
 
@@ -154,6 +161,6 @@ def test_a_zone_excludes_what_is_outside() -> None:
 
 def test_the_description_of_a_segment_comes_back() -> None:
     zones = (Zone(10, 2, -(1 << 63), (1 << 63) - 1), Zone(5, 0, "a", "b"), Zone(5, 5))
-    column = ColumnMeta(3, 8192, True, Index.HASHES, 4, zones)
+    column = ColumnMeta(3, 8192, True, (IndexMeta(Index.HASHES, {"bits": 4}),), zones)
     meta = SegmentMeta(20, (7, 1 << 50), {"string:a:b": column}, ("a", "_time"))
     assert decode_meta(encode_meta(meta), "it") == meta

@@ -23,6 +23,7 @@ from alder.rocks import Store
 from leaf import layout, merging
 from leaf import seal as sealing
 from leaf.access import Condition, Scope, candidates
+from leaf.blocks import SegmentBlocks
 from leaf.cache import PageCache
 from leaf.core import PushHeader
 from leaf.format.frame import unframed
@@ -194,19 +195,22 @@ def same_segment(merged: Segment, whole: Segment, table: pa.Table) -> None:
     assert merged.births().tolist() == whole.births().tolist()
     assert merged.last_births.tolist() == whole.last_births.tolist()
     for row, birth in enumerate(merged.births().tolist()):
-        assert merged.rows_equal("_birth", [birth])[row]
+        assert merged.born(np.asarray([birth])).rows().tolist() == [row]
     for name in table.column_names:
         assert merged.has(name) == whole.has(name), name
         if not whole.has(name):
             continue
         values = merged.column(name, None).to_pylist()
         assert values == whole.column(name, None).to_pylist()
+        column = merged.column(name, None).combine_chunks()
+        assert {index.check(column).fault for index in merged.indexes(name)} == {""}
         if name.partition(":")[0] not in {"string", "int", "bool"}:
             continue
         for value in {value for value in values if value is not None}:
             asked = [int(value) if not isinstance(value, str) else value]
             rows = {row for row, other in enumerate(values) if other == value}
-            found = set(np.flatnonzero(merged.rows_equal(name, asked)).tolist())
+            answers = (index.find("=", asked) for index in merged.indexes(name))
+            found = set(next(one for one in answers if one is not None).rows().rows().tolist())
             assert rows <= found
             if name == "string:few":
                 assert rows == found
@@ -238,7 +242,9 @@ def test_merged_segments_equal_one_that_was_sealed_whole(
         entry = merge_stored(store, "s", plan, files.writer(target), compute)
         table = pa.concat_tables(tables, promote_options="default")
         files.write(beside, seal(tables, cluster_by).blocks)
-        merged, whole = Segment(store, "s", target, cache), Segment(store, "s", beside, cache)
+        merged, whole = (
+            Segment(SegmentBlocks(store, "s", number, cache)) for number in (target, beside)
+        )
         assert entry.rows == table.num_rows
         prefix = layout.number_key(target)
         blocks = [data for (_, key), data in store.blocks.items() if key.startswith(prefix)]

@@ -1,0 +1,96 @@
+"""The stored blocks of one segment: read when they are needed, kept decoded in the leaf's cache."""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import pyarrow as pa
+
+from alder.errors import AlderError, Reason
+from alder.rocks import Store
+from leaf import layout
+from leaf.cache import PageCache
+from leaf.format import dictionary
+from leaf.format.meta import TERMS, ColumnMeta, suffix
+
+T = TypeVar("T")
+
+
+class SegmentBlocks:
+    """The blocks of a segment. Thread-safe; calls may block on the store."""
+
+    def __init__(self, store: Store, name: str, number: int, cache: PageCache) -> None:
+        """``name`` is that of the shard, for errors."""
+        self.number: Final = number
+        self.scope: Final = cache.scope()
+        """A number that no other opened segment has, to begin names in the cache with."""
+        self._store = store
+        self._name = name
+        self._cache = cache
+
+    def reopened(self, cache: PageCache) -> "SegmentBlocks":
+        """The same blocks with another cache."""
+        return SegmentBlocks(self._store, self._name, self.number, cache)
+
+    def stored(self, family: str, key: bytes) -> bytes | None:
+        """A block under the segment's number; None where there is none. Raises CORRUPT."""
+        try:
+            return self._store.get(family, layout.number_key(self.number) + key)
+        except Exception as error:
+            what = self.what("a block")
+            raise AlderError(Reason.CORRUPT, f"{what} can't be read: {error}") from error
+
+    def block(self, family: str, key: bytes) -> bytes:
+        """A block that must be there. Raises AlderError(CORRUPT)."""
+        data = self.stored(family, key)
+        if data is None:
+            raise AlderError(Reason.CORRUPT, f"{self.what('a block')} is missing")
+        return data
+
+    def cached(self, key: bytes, load: Callable[[], T], size_bytes: Callable[[T], int]) -> T:
+        """What ``load`` makes of the block ``key``, which need not be a stored one."""
+        return self._cache.get((self.scope, key), load, size_bytes)
+
+    def terms(self, name: str, meta: ColumnMeta) -> pa.Array:
+        """The terms of a column that has some, ascending. Raises AlderError(CORRUPT)."""
+        key = suffix(meta.number, TERMS)
+        what = self.what(f"the terms of column {name!r}")
+        return self.cached(
+            key,
+            lambda: dictionary.decode_terms(self.block(layout.COLUMNS, key), what),
+            lambda array: int(array.nbytes),
+        )
+
+    def what(self, part: str) -> str:
+        """A part of the segment as errors name it."""
+        return f"{part} in segment {self.number} of shard {self._name}"
+
+
+class IndexBlocks:
+    """The blocks of the indexes of one column. Implements leaf.indexes.kind.ColumnBlocks."""
+
+    def __init__(self, blocks: SegmentBlocks, name: str, meta: ColumnMeta, rows: int) -> None:
+        self.name: Final = name
+        self.meta: Final = meta
+        self.rows: Final = rows
+        self._blocks = blocks
+
+    def terms(self) -> pa.Array:
+        """See ColumnBlocks."""
+        return self._blocks.terms(self.name, self.meta)
+
+    def stored(self, part: int, page: int = 0) -> bytes | None:
+        """See ColumnBlocks."""
+        return self._blocks.stored(layout.POSTINGS, suffix(self.meta.number, part, page))
+
+    def decoded(
+        self, part: int, load: Callable[[bytes, str], T], size_bytes: Callable[[T], int]
+    ) -> T:
+        """See ColumnBlocks."""
+        key = suffix(self.meta.number, part)
+        return self._blocks.cached(
+            key, lambda: load(self._blocks.block(layout.POSTINGS, key), self.what()), size_bytes
+        )
+
+    def what(self) -> str:
+        """See ColumnBlocks."""
+        return self._blocks.what(f"the postings of column {self.name!r}")

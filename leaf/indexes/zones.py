@@ -1,0 +1,101 @@
+"""Zone maps: the smallest and largest value of each page, for every column.
+
+Answers ``=``, ``in`` and ranges with the pages that may hold such a value, and ``null`` and ``not
+null`` with the pages that have any; exact where a page's rows all are so. Nothing is stored beside
+the description of the column (`leaf/format/zonemap.py`), so asking costs no read; it narrows as far
+as values are clustered by birth, as times are. The oldest of such indexes: Moerkotte, Small
+Materialized Aggregates (VLDB 1998).
+"""
+
+from collections.abc import Sequence
+from functools import cached_property, reduce
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from leaf.format.meta import ColumnMeta
+from leaf.format.zonemap import may_hold, zone_of
+from leaf.indexes.kind import Candidates, Checked, Scalar
+from leaf.indexes.rowset import of_ranges
+
+PATH: Final = "zone map"
+_NULL: Final = "null"
+_NOT_NULL: Final = "not null"
+_RANGES: Final = frozenset({"=", "in", "<", "<=", ">", ">="})
+Pages = NDArray[np.bool_]
+
+
+class ZoneMap:
+    """The zones of one column. Implements ColumnIndex."""
+
+    path: Final = PATH
+
+    def __init__(self, meta: ColumnMeta, rows: int) -> None:
+        self._meta = meta
+        self._rows = rows
+
+    def find(self, operator: str, values: Sequence[Scalar]) -> Candidates | None:
+        """See ColumnIndex."""
+        if operator == _NULL:
+            return self._chosen(self._nulls > 0, self._nulls == self._sizes)
+        if operator == _NOT_NULL:
+            return self._chosen(self._nulls < self._sizes, self._nulls == 0)
+        if operator not in _RANGES:
+            return None
+        operator = "=" if operator == "in" else operator
+        pages = reduce(np.logical_or, [self._may_hold(operator, value) for value in values])
+        return self._chosen(pages, np.zeros_like(pages))
+
+    def check(self, column: pa.Array) -> Checked:
+        """See ColumnIndex."""
+        for page, zone in enumerate(self._meta.zones):
+            real = zone_of(column.slice(page * self._meta.page_rows, self._meta.page_rows))
+            known = [bound for bound in (real.low, real.high) if bound is not None]
+            if (zone.rows, zone.nulls) != (real.rows, real.nulls):
+                return Checked(page, f"the zone of page {page} counts other rows")
+            if zone.low is not None and not (
+                known and all(may_hold(zone, "=", bound) for bound in known)
+            ):
+                return Checked(page, f"the zone of page {page} is too narrow")
+        return Checked(2 * len(self._meta.zones))
+
+    @cached_property
+    def _nulls(self) -> NDArray[np.int64]:
+        return np.asarray([zone.nulls for zone in self._meta.zones], dtype=np.int64)
+
+    @cached_property
+    def _sizes(self) -> NDArray[np.int64]:
+        return np.asarray([zone.rows for zone in self._meta.zones], dtype=np.int64)
+
+    @cached_property
+    def _integers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """Lower and upper bounds, where all pages with values have some that are integers."""
+        filled = [zone for zone in self._meta.zones if not zone.empty]
+        lows = [zone.low for zone in filled if type(zone.low) is int]
+        highs = [zone.high for zone in filled if type(zone.high) is int]
+        if not len(lows) == len(highs) == len(filled):
+            return None
+        bounds = np.zeros((2, len(self._meta.zones)), dtype=np.int64)
+        bounds[:, self._nulls < self._sizes] = [lows, highs]
+        return bounds[0], bounds[1]
+
+    def _may_hold(self, operator: str, value: Scalar) -> Pages:
+        """The pages that may hold such a value."""
+        if type(value) is not int or self._integers is None:
+            zones = self._meta.zones
+            return np.asarray([may_hold(zone, operator, value) for zone in zones], dtype=bool)
+        lows, highs = self._integers
+        there: Pages = self._nulls < self._sizes
+        if operator not in {">", ">="}:
+            there &= lows <= value
+        if operator not in {"<", "<="}:
+            there &= highs >= value
+        return there
+
+    def _chosen(self, pages: Pages, sure: Pages) -> Candidates:
+        """The rows of some pages; exact if it is sure that all rows of these are meant."""
+        begins = np.flatnonzero(pages) * self._meta.page_rows
+        found = of_ranges(begins, np.minimum(begins + self._meta.page_rows, self._rows))
+        return Candidates(PATH, found.count, bool(sure[pages].all()), 0, lambda: found)
