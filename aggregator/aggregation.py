@@ -1,8 +1,9 @@
 """Says what the leaf's part of an aggregate does, beside its SQL, where that is simple enough.
 
-Simple means: every key, argument and condition reads one column only. A leaf may then evaluate each
-of them over the distinct values of that column instead of over its rows. Whatever isn't simple is
-not described at all, because half a description would leave out half of the meaning.
+Every key, argument and condition is described by the columns that it reads: one that reads a single
+column can be evaluated over the distinct values of that column instead of over its rows. Whatever
+can't be described is not described at all, because half a description would leave out half of the
+meaning.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +21,7 @@ _TERMS_PER_CONDITION: Final = {"COMPARE_BETWEEN": 2}
 
 
 class _NotSimple(Exception):
-    """A part reads several columns, or does what has no name in the contract."""
+    """A part reads no column, or does what has no name in the contract."""
 
 
 def described(
@@ -34,22 +35,25 @@ def described(
     try:
         return leaf_pb2.Aggregation(
             keys=[leaf_pb2.GroupKey(name=name, value=_value(node, parser)) for name, node in keys],
-            aggregates=[_call(name, node, parser) for name, node in calls],
+            aggregates=[_call(name, node, parser, field_of) for name, node in calls],
             conditions=[_condition(node, parser, field_of) for node in conditions],
         )
     except _NotSimple:
         return None
 
 
-def _call(name: str, node: tree.Node, parser: Parser) -> leaf_pb2.AggregateCall:
+def _call(
+    name: str, node: tree.Node, parser: Parser, field_of: Callable[[str], Field | None]
+) -> leaf_pb2.AggregateCall:
     function = str(node["function_name"]).lower()
     arguments = tree.arguments(node)
-    if node["filter"] is not None or node["order_bys"]["orders"]:
+    if node["order_bys"]["orders"]:
         raise _NotSimple
+    only = None if node["filter"] is None else _condition(node["filter"], parser, field_of)
     literal = tree.literal(arguments[0]) if len(arguments) == 1 else None
     counts_rows = literal is not None and literal[0] != "NULL_LITERAL" and not node["distinct"]
     if function == "count_star" or (function == "count" and (not arguments or counts_rows)):
-        return leaf_pb2.AggregateCall(name=name, function="count_star")
+        return leaf_pb2.AggregateCall(name=name, function="count_star", filter=only)
     if function not in _FUNCTIONS or len(arguments) != 1:
         raise _NotSimple
     return leaf_pb2.AggregateCall(
@@ -57,6 +61,7 @@ def _call(name: str, node: tree.Node, parser: Parser) -> leaf_pb2.AggregateCall:
         function="avg" if function == "mean" else function,
         argument=_value(arguments[0], parser),
         distinct=bool(node["distinct"]),
+        filter=only,
     )
 
 
@@ -75,7 +80,7 @@ def _value(node: tree.Node, parser: Parser) -> leaf_pb2.RowValue:
             raise _NotSimple
         if part.get("type") == "COLUMN_REF":
             names.add(".".join(part["column_names"]))
-    if len(names) != 1:
+    if not names:
         raise _NotSimple
-    plain = node.get("type") == "COLUMN_REF"
-    return leaf_pb2.RowValue(column=names.pop(), sql="" if plain else parser.expression_text(node))
+    sql = "" if node.get("type") == "COLUMN_REF" else parser.expression_text(node)
+    return leaf_pb2.RowValue(columns=sorted(names), sql=sql)

@@ -64,7 +64,7 @@ def counts(
 
 def _counting(binding: leaf_pb2.ColumnBinding, probe: Probe) -> leaf_pb2.Fragment:
     condition = leaf_pb2.RowCondition(
-        value=leaf_pb2.RowValue(column=binding.name, sql=probe.sql), terms=[probe.term]
+        value=leaf_pb2.RowValue(columns=[binding.name], sql=probe.sql), terms=[probe.term]
     )
     return leaf_pb2.Fragment(
         sql=f"SELECT count_star() EXPORT_STATE AS {_COUNT} FROM rows WHERE {probe.sql}",

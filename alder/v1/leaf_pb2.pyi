@@ -145,12 +145,12 @@ class Term(_message.Message):
     def __init__(self, path: _Optional[str] = ..., operator: _Optional[str] = ..., values_json: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RowValue(_message.Message):
-    __slots__ = ("column", "sql")
-    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("columns", "sql")
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
     SQL_FIELD_NUMBER: _ClassVar[int]
-    column: str
+    columns: _containers.RepeatedScalarFieldContainer[str]
     sql: str
-    def __init__(self, column: _Optional[str] = ..., sql: _Optional[str] = ...) -> None: ...
+    def __init__(self, columns: _Optional[_Iterable[str]] = ..., sql: _Optional[str] = ...) -> None: ...
 
 class GroupKey(_message.Message):
     __slots__ = ("name", "value")
@@ -161,16 +161,18 @@ class GroupKey(_message.Message):
     def __init__(self, name: _Optional[str] = ..., value: _Optional[_Union[RowValue, _Mapping]] = ...) -> None: ...
 
 class AggregateCall(_message.Message):
-    __slots__ = ("name", "function", "argument", "distinct")
+    __slots__ = ("name", "function", "argument", "distinct", "filter")
     NAME_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     ARGUMENT_FIELD_NUMBER: _ClassVar[int]
     DISTINCT_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     name: str
     function: str
     argument: RowValue
     distinct: bool
-    def __init__(self, name: _Optional[str] = ..., function: _Optional[str] = ..., argument: _Optional[_Union[RowValue, _Mapping]] = ..., distinct: _Optional[bool] = ...) -> None: ...
+    filter: RowCondition
+    def __init__(self, name: _Optional[str] = ..., function: _Optional[str] = ..., argument: _Optional[_Union[RowValue, _Mapping]] = ..., distinct: _Optional[bool] = ..., filter: _Optional[_Union[RowCondition, _Mapping]] = ...) -> None: ...
 
 class RowCondition(_message.Message):
     __slots__ = ("value", "terms")

@@ -6,7 +6,7 @@ the caller wants it, and the merge of all of them too, so that a repeated query 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from leaf.engine import Engine
 from leaf.kernels.columns import Columns, Holder, Reading
 from leaf.kernels.dictionaries import GlobalDictionary
-from leaf.kernels.filters import Selection, matching
+from leaf.kernels.filters import Selection, marked, matching
 from leaf.kernels.grouping import (
     CodePartial,
     Codes,
     Slot,
+    both,
     combinations_of,
     combined_codes,
     grouped,
@@ -187,7 +188,7 @@ class Aggregation:
         """The partial of all rows from their counts per code alone, where it asks for no more."""
         plan = self._plan
         if len(plan.grouped_by) != 1 or any(
-            call.state.function != "count_star" for call in plan.states
+            call.state.function != "count_star" or call.only for call in plan.states
         ):
             return None
         (value,), (dictionary,) = plan.grouped_by, self._dictionaries
@@ -213,15 +214,18 @@ class Aggregation:
         batch.rows += count
 
     def _slots(self, call: Call, holder: Holder, rows: Rows | None) -> list[Slot]:
-        argument = call.argument
+        argument, only = call.argument, None
+        if call.only is not None:
+            only = marked(holder, rows, call.only, self._columns, self._reading)
         if argument is None:
-            return call.state.slots(None, None)
+            return call.state.slots(None, only)
         if call.state.function == "count":
             valid = self._columns.presence(holder, argument, self._reading)
-            return call.state.slots(None, valid if rows is None or valid is None else valid[rows])
+            valid = valid if rows is None or valid is None else valid[rows]
+            return call.state.slots(None, both(valid, only))
         values = self._columns.numbers(holder, argument, self._reading)
         values = values if rows is None else values.taken(rows)
-        return call.state.slots(values, values.valid)
+        return call.state.slots(values, both(values.valid, only))
 
     def _grouped(self, batch: _Batch, seen: "_Seen | None") -> CodePartial:
         sizes = self._sizes()
@@ -291,9 +295,14 @@ class _Seen:
 
 def _joined(parts: Sequence[Slot], counts: Sequence[int]) -> Slot:
     """The slots of several holders as one; ``counts`` are their rows."""
-    values = [part.values for part in parts if part.values is not None]
     valid = _flags([part.valid for part in parts], counts)
-    return Slot(parts[0].reducer, np.concatenate(values) if values else None, valid)
+    if all(part.values is None for part in parts):
+        return replace(parts[0], valid=valid)
+    values = [
+        np.full(count, part.each, dtype=np.int8) if part.values is None else part.values
+        for part, count in zip(parts, counts, strict=True)
+    ]
+    return Slot(parts[0].reducer, np.concatenate(values), valid)
 
 
 def _flags(

@@ -1,7 +1,7 @@
 """Row values of segments and tails as global codes or numbers, computed once and cached.
 
-A value depends on one column. Where that column is kept as terms and codes, an expression runs over
-the terms instead of the rows; else it runs once over the rows. The engine evaluates every
+A value depends on some columns. Where it is one that is kept as terms and codes, an expression runs
+over the terms instead of the rows; else it runs once over the rows. The engine evaluates every
 expression, so it means here what it means there.
 """
 
@@ -21,9 +21,10 @@ from alder.errors import AlderError, Reason
 from alder.fieldtypes import column_name, quote, single_sql_type
 from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
-from leaf.bindings import engine_names, projection
+from leaf.bindings import TABLE, engine_names, projection
 from leaf.cache import PageCache
 from leaf.engine import Cancellation, Engine
+from leaf.format.dictionary import encode
 from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
 from leaf.kernels.grouping import Codes
 from leaf.kernels.states import Values, values_of
@@ -46,20 +47,21 @@ class Holder:
 
 
 class RowValue:
-    """A value per row: a binding, and the SQL over it ("": the column itself). Immutable."""
+    """A value per row: bindings, and the SQL over them ("": the only column). Immutable."""
 
-    def __init__(self, binding: leaf_pb2.ColumnBinding, sql: str) -> None:
-        self.binding: Final = binding
+    def __init__(self, bindings: tuple[leaf_pb2.ColumnBinding, ...], sql: str) -> None:
+        self.bindings: Final = bindings
         self.sql: Final = sql
-        self.key: Final = binding.SerializeToString(deterministic=True), sql
+        texts = tuple(binding.SerializeToString(deterministic=True) for binding in bindings)
+        self.key: Final = texts, sql
         """Names what it means."""
-        self.stored: Final = _stored_column(binding)
-        """The one stored column that is the binding's column as it is; None if there is none."""
+        self.stored: Final = _stored_column(bindings[0]) if len(bindings) == 1 else None
+        """The one stored column that the only binding's column is; None if there is none."""
 
     @cached_property
     def column(self) -> "RowValue":
-        """The column that it is computed from."""
-        return RowValue(self.binding, "") if self.sql else self
+        """The only column that it is computed from."""
+        return RowValue(self.bindings, "") if self.sql else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,18 @@ class Columns:
         key = (*self._scope(holder), value.key, "numbers", reading.keyed)
         return self._cache.get(
             key,
-            lambda: values_of(self._column(holder, value, reading)),
+            lambda: values_of(self._column(holder, value, reading)).narrowed(),
             lambda values: values.size_bytes,
         )
+
+    def flags(self, holder: Holder, value: RowValue, reading: Reading) -> NDArray[np.bool_]:
+        """For each row whether the value, a condition, is true. Raises as :meth:`numbers`."""
+        key = (*self._scope(holder), value.key, "flags", reading.keyed)
+
+        def load() -> NDArray[np.bool_]:
+            return _true(self._column(holder, value, reading))
+
+        return self._cache.get(key, load, lambda flags: flags.nbytes)
 
     def presence(
         self, holder: Holder, value: RowValue, reading: Reading
@@ -135,7 +146,7 @@ class Columns:
         if value.stored is not None:
             column = pa.array([], column_type(value.stored))
             return self._evaluated(value, column, reading).type if value.sql else column.type
-        plan = projection([value.binding], {}, reading.keyed)
+        plan = projection(value.bindings, {}, reading.keyed)
         nothing = plan.needs.schema().empty_table()
         nothing = nothing.rename_columns(engine_names(nothing.num_columns))
         return self._run(nothing, plan.sql, value, reading).type
@@ -161,10 +172,7 @@ class Columns:
         def load() -> NDArray[np.bool_]:
             values = dictionary.values().slice(0, size - 1)
             column = pa.concat_arrays([pa.nulls(1, dictionary.kind), values])
-            result = self._evaluated(value, column, reading)
-            if not pa.types.is_boolean(result.type):
-                raise Unsupported
-            return np.asarray(result.fill_null(False))
+            return _true(self._evaluated(value, column, reading))
 
         return self._cache.get(key, load, lambda truth: truth.nbytes)
 
@@ -209,7 +217,7 @@ class Columns:
             else:
                 array = _single(column)
             return self._evaluated(value, array, reading) if value.sql else array
-        plan = projection([value.binding], reading.fields, reading.keyed)
+        plan = projection(value.bindings, reading.fields, reading.keyed)
         if plan.watched:
             raise Unsupported
         table = piece_table(Piece(holder.rows, None), holder.streams, plan.needs)
@@ -219,13 +227,13 @@ class Columns:
     def _evaluated(self, value: RowValue, column: pa.Array, reading: Reading) -> pa.Array:
         """The expression over values of its column, which is a stored one."""
         (name,) = engine_names(1)
-        sql = f"SELECT {name} AS {quote(value.binding.name)} FROM physical"
+        sql = f"SELECT {name} AS {quote(value.bindings[0].name)} FROM {TABLE}"
         return self._run(pa.table({name: column}), sql, value, reading)
 
     def _run(
         self, physical: pa.Table, projection_sql: str, value: RowValue, reading: Reading
     ) -> pa.Array:
-        expression = value.sql or quote(value.binding.name)
+        expression = value.sql or quote(value.bindings[0].name)
         sql = f"SELECT {expression} AS {_RESULT} FROM rows"
         try:
             result = self._engine.run(physical, projection_sql, sql, reading.cancellation)
@@ -247,6 +255,7 @@ def _stored_column(binding: leaf_pb2.ColumnBinding) -> str | None:
 
 
 def _dictionary_of(column: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
+    """Sorted, so that a range of values is a range of codes where one dictionary has them all."""
     kind = column.type
     if not (
         pa.types.is_string(kind)
@@ -256,8 +265,14 @@ def _dictionary_of(column: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
         or pa.types.is_date32(kind)
     ):
         raise Unsupported
-    encoded = column.dictionary_encode()
-    return encoded.dictionary, _from_one(encoded.indices)
+    encoded = encode(column)
+    return encoded.terms, _from_one(encoded.codes)
+
+
+def _true(column: pa.Array) -> NDArray[np.bool_]:
+    if not pa.types.is_boolean(column.type):
+        raise Unsupported
+    return np.asarray(column.fill_null(False))
 
 
 def _from_one(codes: pa.Array) -> NDArray[np.int32]:

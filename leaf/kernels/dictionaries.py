@@ -34,7 +34,7 @@ class GlobalDictionary:
 
         Raises Unsupported for a type whose equality is not that of its bytes.
         """
-        if not (pa.types.is_string(kind) or pa.types.is_boolean(kind) or is_integral(kind)):
+        if not has_codes(kind):
             raise Unsupported
         self.scope: Final = scope
         self.kind: Final = kind
@@ -148,6 +148,11 @@ class Dictionaries:
                 if dropped is found:
                     raise Unsupported
         return found
+
+
+def has_codes(kind: pa.DataType) -> bool:
+    """True for types whose values are equal where their bytes are."""
+    return bool(pa.types.is_string(kind) or pa.types.is_boolean(kind) or is_integral(kind))
 
 
 def _marks(values: pa.Array) -> NDArray[np.uint64]:

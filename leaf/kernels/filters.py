@@ -1,20 +1,26 @@
 """Which rows of a holder meet all conditions, exactly: the kernels decide, unlike indexes.
 
 A condition on a column of few values is decided once per value and then looked up by code; one that
-compares a number is compared as numbers. Conditions that fewer rows meet come first, and later ones
-look at those rows only.
+compares a number is compared as numbers; any other is decided by the engine once per row.
+Conditions that fewer rows meet come first, and later ones look at those rows only.
 """
 
+import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from alder.v1 import leaf_pb2
+from leaf.format.meta import Index
 from leaf.kernels.columns import Columns, Holder, Reading, RowValue
+from leaf.kernels.dictionaries import has_codes
 from leaf.kernels.grouping import Codes
 from leaf.kernels.states import Values
 from leaf.kernels.unsupported import Unsupported
@@ -26,7 +32,8 @@ Mask = NDArray[np.bool_]
 _SHARE_PICKED_MAX: Final = 0.02
 """Share of rows up to which the first condition picks rows for the next ones to look at."""
 _SHARE_MASKED_MIN: Final = 0.4
-_COMPARED_MAX: Final = 6
+_EDGES_MAX: Final = 12
+"""Changes between true and false in the order of codes up to which runs of codes are compared."""
 _NUMBERS: Final = frozenset({"BIGINT", "DOUBLE", "TIMESTAMP", "DATE"})
 
 
@@ -58,16 +65,15 @@ class _Lookup:
     def marked(self, rows: Rows | None) -> Mask:
         """Which of the rows (None: all) meet the condition."""
         codes = self.codes if rows is None else self.codes[rows]
-        for wanted in (True, False):
-            single = np.flatnonzero(self.truth == wanted)
-            if len(single) <= _COMPARED_MAX:
-                mask = np.zeros(len(codes), dtype=bool)
-                for code in single.tolist():
-                    if code <= np.iinfo(codes.dtype).max:
-                        mask |= codes == code
-                return mask if wanted else ~mask
-        found: Mask = self.truth[codes]
-        return found
+        truth = self.truth[: int(np.iinfo(codes.dtype).max) + 1]
+        edges = np.flatnonzero(truth[1:] != truth[:-1]) + 1
+        if len(edges) > _EDGES_MAX:
+            return _looked_up(truth, codes)
+        runs = list(itertools.pairwise([0, *edges.tolist(), len(truth)]))
+        mask = np.zeros(len(codes), dtype=bool)
+        for begin, end in runs[1::2]:
+            mask |= _in_run(codes, begin, end, len(truth))
+        return ~mask if truth[0] else mask
 
 
 def matching(
@@ -82,20 +88,16 @@ def matching(
     Raises Unsupported for a condition that takes an index or the engine to decide.
     """
     lookups: list[_Lookup] = []
-    compared: list[RowCondition] = []
+    later: list[RowCondition] = []
     for condition in wanted:
-        numeric = condition.terms and condition.value.binding.sql_type in _NUMBERS
-        repeats = _repeats(holder, condition.value.stored)
-        if numeric and not repeats:
-            compared.append(condition)
-        elif repeats or _few(holder, condition.value.stored):
-            lookup = _lookup(holder, condition.value, columns, reading)
-            if lookup.share == 0:
-                return Selection(0, rows=np.empty(0, dtype=np.intp))
-            if lookup.share < 1:
-                lookups.append(lookup)
-        else:
-            raise Unsupported
+        if not _by_code(holder, condition):
+            later.append(condition)
+            continue
+        lookup = _lookup(holder, condition.value, columns, reading)
+        if lookup.share == 0:
+            return Selection(0, rows=np.empty(0, dtype=np.intp))
+        if lookup.share < 1:
+            lookups.append(lookup)
     mask: Mask | None = None
     for lookup in sorted(lookups, key=lambda entry: entry.share):
         found = lookup.marked(rows)
@@ -105,11 +107,35 @@ def matching(
         mask = found if mask is None else mask & found
         if lookup.share <= _SHARE_PICKED_MAX:
             rows, mask = np.flatnonzero(mask), None
-    for condition in compared:
+    for condition in later:
         if mask is not None:
             rows, mask = np.flatnonzero(mask), None
-        rows = _compared(holder, rows, condition, columns, reading)
+        found = marked(holder, rows, condition, columns, reading)
+        rows = np.flatnonzero(found) if rows is None else rows[found]
     return _selection(holder, rows, mask)
+
+
+def marked(
+    holder: Holder,
+    rows: Rows | None,
+    condition: RowCondition,
+    columns: Columns,
+    reading: Reading,
+) -> Mask:
+    """Which of the rows (None: all) meet a condition. Raises as :func:`matching`."""
+    value = condition.value
+    if _by_code(holder, condition):
+        return _lookup(holder, value, columns, reading).marked(rows)
+    if _compares_numbers(condition):
+        numbers = columns.numbers(holder, value.column, reading)
+        numbers = numbers if rows is None else numbers.taken(rows)
+        masks = [_term_mask(numbers, term) for term in condition.terms]
+        return functools.reduce(np.logical_and, masks)
+    equal = any(term.operator in {"=", "in"} for term in condition.terms)
+    if equal and _index(holder, value) is Index.HASHES:
+        raise Unsupported
+    flags = columns.flags(holder, value, reading)
+    return flags if rows is None else flags[rows]
 
 
 def _selection(holder: Holder, rows: Rows | None, mask: Mask | None) -> Selection:
@@ -124,18 +150,39 @@ def _selection(holder: Holder, rows: Rows | None, mask: Mask | None) -> Selectio
     return Selection(count, mask=mask)
 
 
-def _repeats(holder: Holder, stored: str | None) -> bool:
-    """True if the column's values are few for the rows."""
-    segment = holder.rows
-    there = stored is not None and isinstance(segment, Segment) and segment.has(stored)
-    return there and isinstance(segment, Segment) and segment.repeats(str(stored))
-
-
-def _few(holder: Holder, stored: str | None) -> bool:
-    """True for a stored column without a value, and in the live tail, whose rows are few."""
-    if stored is None:
+def _by_code(holder: Holder, condition: RowCondition) -> bool:
+    """True if deciding the condition once per value of its column pays."""
+    stored, segment = condition.value.stored, holder.rows
+    if stored is None or not has_codes(column_type(stored)):
         return False
-    return not isinstance(holder.rows, Segment) or not holder.rows.has(stored)
+    if isinstance(segment, Segment) and segment.has(stored):
+        few = segment.repeats(stored)
+        return few or (pa.types.is_date32(column_type(stored)) and not _compares_numbers(condition))
+    return not _compares_numbers(condition)
+
+
+def _compares_numbers(condition: RowCondition) -> bool:
+    bindings = condition.value.bindings
+    return bool(condition.terms) and len(bindings) == 1 and bindings[0].sql_type in _NUMBERS
+
+
+def _index(holder: Holder, value: RowValue) -> Index:
+    segment = holder.rows
+    if value.stored is None or not isinstance(segment, Segment) or not segment.has(value.stored):
+        return Index.NONE
+    return segment.index(value.stored)
+
+
+def _in_run(codes: Codes, begin: int, end: int, codes_end: int) -> Mask:
+    """Which codes are in ``[begin, end)``; all are below ``codes_end``."""
+    mask: Mask = codes == begin if end - begin == 1 else codes >= begin
+    return mask if end in {begin + 1, codes_end} else mask & (codes < end)
+
+
+def _looked_up(truth: Mask, codes: Codes) -> Mask:
+    """``truth[codes]`` without a copy of the codes in the width of an address."""
+    found = pc.take(pa.array(truth.view(np.uint8)), pa.array(codes), boundscheck=False)
+    return np.asarray(found).view(np.bool_)
 
 
 def _lookup(holder: Holder, value: RowValue, columns: Columns, reading: Reading) -> _Lookup:
@@ -149,24 +196,6 @@ def _lookup(holder: Holder, value: RowValue, columns: Columns, reading: Reading)
     truth = columns.truth(value, dictionary, reading)
     share = float(counts[truth[: len(counts)]].sum()) / max(1, len(codes))
     return _Lookup(codes, truth, share)
-
-
-def _narrowed(rows: Rows | None, mask: Mask) -> Rows:
-    return np.flatnonzero(mask) if rows is None else rows[mask]
-
-
-def _compared(
-    holder: Holder,
-    rows: Rows | None,
-    condition: RowCondition,
-    columns: Columns,
-    reading: Reading,
-) -> Rows | None:
-    values = columns.numbers(holder, condition.value.column, reading)
-    for term in condition.terms:
-        chosen = values if rows is None else values.taken(rows)
-        rows = _narrowed(rows, _term_mask(chosen, term))
-    return rows
 
 
 def _term_mask(values: Values, term: leaf_pb2.Term) -> Mask:

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from leaf.kernels.unsupported import Unsupported
 
 Codes = NDArray[np.integer]
-Numbers = NDArray[np.int64 | np.float64]
+Numbers = NDArray[np.signedinteger | np.float64]
 Places = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+Kind = np.dtype[np.signedinteger | np.float64]
 _DENSE_MIN: Final = 1 << 12
 _DENSE_PER_ROW: Final = 4
 _COMBINED_MAX: Final = 1 << 62
@@ -44,14 +46,15 @@ _OPERATIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What goes into one slot: a number per row, or 1 for each row (``values`` None).
+    """What goes into one slot: a number per row, or the same one ``each`` (``values`` None).
 
-    Rows where ``valid`` is false add nothing.
+    Rows where ``valid`` is false add nothing. Without numbers the reducer is a sum.
     """
 
     reducer: Reducer
     values: Numbers | None
     valid: NDArray[np.bool_] | None = None
+    each: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,8 @@ class CodePartial:
     """One row per group: ``keys`` are codes of global dictionaries, ``slots`` reduced numbers.
 
     Groups ascend by their codes, the first key first; merging relies on it.
-    A slot that reduces by min or max holds any number where no value was.
+    Slots are int64 or float64; one that reduces by min or max holds the worst number of its type
+    where no value was.
     """
 
     keys: tuple[Codes, ...]
@@ -84,15 +88,17 @@ def grouped(
     Without keys there is one group, also of no rows. Raises Unsupported where the keys have too
     many combinations to be numbered.
     """
+    if not keys:
+        return CodePartial((), tuple(_reduced_whole(slot, rows, kept) for slot in slots), 1)
     combinations = combinations_of(sizes)
     if combinations > max(_DENSE_MIN, _DENSE_PER_ROW * rows):
         return _grouped_by_order(keys, sizes, slots, kept)
     combined = places_of(keys, sizes, rows, kept)
     counts = np.bincount(combined, minlength=combinations + 1)
     counts[0] = 0
-    found = np.flatnonzero(counts) if keys else np.ones(1, dtype=np.intp)
+    found = np.flatnonzero(counts)
     reduced = tuple(
-        counts[found]
+        counts[found] * slot.each
         if slot.values is None and slot.valid is None
         else _reduced(slot, combined, combinations + 1)[found]
         for slot in slots
@@ -137,6 +143,13 @@ def places_of(
     return combined.astype(np.intp)
 
 
+def both(left: Mask | None, right: Mask | None) -> Mask | None:
+    """True where both are, None standing for true everywhere."""
+    if left is None or right is None:
+        return right if left is None else left
+    return left & right
+
+
 def _grouped_by_order(
     keys: Sequence[Codes],
     sizes: Sequence[int],
@@ -150,6 +163,7 @@ def _grouped_by_order(
                 slot.reducer,
                 None if slot.values is None else slot.values[kept],
                 None if slot.valid is None else slot.valid[kept],
+                slot.each,
             )
             for slot in slots
         ]
@@ -273,16 +287,38 @@ def _reduced(slot: Slot, places: Codes, groups: int) -> Numbers:
         places = places[slot.valid]
         values = None if values is None else values[slot.valid]
     if values is None:
-        return np.bincount(places, minlength=groups)
+        return np.bincount(places, minlength=groups) * slot.each
     if slot.reducer is Reducer.SUM:
         return _summed(values, places, groups)
-    if slot.reducer is Reducer.MIN:
-        lowest = np.full(groups, _extreme(values, high=True), dtype=values.dtype)
-        np.minimum.at(lowest, places, values)
-        return lowest
-    highest = np.full(groups, _extreme(values, high=False), dtype=values.dtype)
-    np.maximum.at(highest, places, values)
-    return highest
+    wide = _wide(values)
+    extremes = np.full(groups, _worst(slot.reducer, wide), dtype=wide)
+    _OPERATIONS[slot.reducer].at(extremes, places, values.astype(wide, copy=False))
+    return extremes
+
+
+def _reduced_whole(slot: Slot, rows: int, kept: NDArray[np.bool_] | None) -> Numbers:
+    """The one number that a slot has over all rows that are kept."""
+    mask = both(slot.valid, kept)
+    count = rows if mask is None else int(np.count_nonzero(mask))
+    values = slot.values
+    if values is None:
+        return np.asarray([count * slot.each], dtype=np.int64)
+    wide = _wide(values)
+    if slot.reducer is Reducer.SUM:
+        chosen = values if mask is None else values * mask
+        total: Numbers = np.sum(chosen, dtype=wide, keepdims=True)
+        return total
+    if not count:
+        return np.full(1, _worst(slot.reducer, wide), dtype=wide)
+    narrow = values.dtype.type(_worst(slot.reducer, values.dtype))
+    chosen = values if mask is None else np.where(mask, values, narrow)
+    best: Numbers = _OPERATIONS[slot.reducer].reduce(chosen, keepdims=True).astype(wide)
+    return best
+
+
+def _wide(values: Numbers) -> Kind:
+    """The type of a reduced slot: in it, what beats nothing beats nothing of any partial."""
+    return np.dtype(np.float64 if values.dtype == np.float64 else np.int64)
 
 
 def _summed(values: Numbers, places: Codes, groups: int) -> Numbers:
@@ -296,8 +332,10 @@ def _summed(values: Numbers, places: Codes, groups: int) -> Numbers:
     return sums
 
 
-def _extreme(values: Numbers, high: bool) -> int | float:
-    if values.dtype == np.float64:
+def _worst(reducer: Reducer, kind: Kind) -> int | float:
+    """The number that any other one beats."""
+    high = reducer is Reducer.MIN
+    if kind == np.float64:
         return np.inf if high else -np.inf
-    limits = np.iinfo(np.int64)
-    return limits.max if high else limits.min
+    bits = 8 * kind.itemsize - 1
+    return (1 << bits) - 1 if high else -(1 << bits)

@@ -14,10 +14,11 @@ from leaf.kernels.unsupported import Unsupported
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An aggregate: its state, and its argument unless it counts rows."""
+    """An aggregate: its state, its argument unless it counts rows, and which rows it takes."""
 
     state: State
     argument: RowValue | None
+    only: RowCondition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +60,14 @@ def kernel_plan(fragment: leaf_pb2.Fragment, schema: pa.Schema) -> KernelPlan:
     bindings = {binding.name: binding for binding in fragment.columns}
 
     def value(message: leaf_pb2.RowValue) -> RowValue:
-        if message.column not in bindings:
+        if not message.columns or not set(message.columns) <= set(bindings):
             raise Unsupported
-        return RowValue(bindings[message.column], message.sql)
+        if len(message.columns) > 1 and not message.sql:
+            raise Unsupported
+        return RowValue(tuple(bindings[name] for name in message.columns), message.sql)
+
+    def condition(message: leaf_pb2.RowCondition) -> RowCondition:
+        return RowCondition(value(message.value), tuple(message.terms))
 
     wanted = fragment.aggregation
     names = [entry.name for entry in wanted.keys] + [entry.name for entry in wanted.aggregates]
@@ -72,10 +78,11 @@ def kernel_plan(fragment: leaf_pb2.Fragment, schema: pa.Schema) -> KernelPlan:
     calls: list[Call | None] = []
     for entry, kind in zip(wanted.aggregates, kinds, strict=True):
         argument = value(entry.argument) if entry.HasField("argument") else None
+        only = condition(entry.filter) if entry.HasField("filter") else None
         if not entry.distinct:
-            calls.append(Call(state_of(entry.function, kind), argument))
+            calls.append(Call(state_of(entry.function, kind), argument, only))
             continue
-        if entry.function != "count" or argument is None or kind != pa.int64():
+        if entry.function != "count" or argument is None or only or kind != pa.int64():
             raise Unsupported
         if distinct is not None and distinct.key != argument.key:
             raise Unsupported
@@ -85,9 +92,7 @@ def kernel_plan(fragment: leaf_pb2.Fragment, schema: pa.Schema) -> KernelPlan:
         keys=tuple(value(entry.value) for entry in wanted.keys),
         distinct=distinct,
         calls=tuple(calls),
-        conditions=tuple(
-            RowCondition(value(entry.value), tuple(entry.terms)) for entry in wanted.conditions
-        ),
+        conditions=tuple(condition(entry) for entry in wanted.conditions),
         schema=schema,
         top=wanted.top if wanted.HasField("top") else None,
     )

@@ -3,7 +3,7 @@
 For every aggregate the slots that its state is made of; and from reduced slots the Arrow column
 that the engine would have exported, told by the type of that column. Sums of integers are kept in
 two halves, so that they are exact however many there are: a sum of the upper 32 bits and one of the
-lower.
+lower. Integers that fit into 32 bits are a lower half with its sign, beside an upper one of 0.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,10 @@ _INTEGER_SUM: Final = pa.decimal128(38, 0)
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """A column as numbers: int64 or float64, anything where ``valid`` (None: everywhere) is not."""
+    """A column as numbers: signed integers or float64, anything where ``valid`` is not.
+
+    ``valid`` None: every row has one.
+    """
 
     numbers: Numbers
     valid: NDArray[np.bool_] | None
@@ -32,6 +35,16 @@ class Values:
     def taken(self, rows: NDArray[np.intp]) -> "Values":
         """The values of some rows."""
         return Values(self.numbers[rows], None if self.valid is None else self.valid[rows])
+
+    def narrowed(self) -> "Values":
+        """The same numbers, integers in the narrowest width."""
+        if self.numbers.dtype != np.int64:
+            return self
+        low, high = int(self.numbers.min(initial=0)), int(self.numbers.max(initial=0))
+        for kind in (np.int8, np.int16, np.int32):
+            if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+                return Values(self.numbers.astype(kind), self.valid)
+        return self
 
     @property
     def size_bytes(self) -> int:
@@ -70,8 +83,11 @@ class State:
             return [count, Slot(self.reducers[1], values.numbers, valid)]
         if len(self.reducers) == 2:
             return [count, Slot(Reducer.SUM, values.numbers.astype(np.float64), valid)]
-        if values.numbers.dtype != np.int64:
+        if not np.issubdtype(values.numbers.dtype, np.integer):
             raise Unsupported
+        if values.numbers.dtype.itemsize * 8 <= _HALF_BITS:
+            upper = Slot(Reducer.SUM, None, valid, each=0)
+            return [count, upper, Slot(Reducer.SUM, values.numbers, valid)]
         integers = values.numbers.astype(np.int64, copy=False)
         high = Slot(Reducer.SUM, integers >> _HALF_BITS, valid)
         return [count, high, Slot(Reducer.SUM, integers & _HALF_MASK, valid)]

@@ -54,16 +54,26 @@ select kind, count(*) as n from c group by kind having count(*) > 80 order by n,
 select kind, sum(distinct few) from c group by kind
 select distinct kind from c
 select distinct kind, few from c where flag
+select kind || few as k, count(*) from c group by k
+select sum(n * few), sum(n - few), avg(n + few), min(n * few), max(n - few) from c
+select kind, sum(n * few) as s from c where flag or few = 2 group by kind order by kind
+select kind, sum(n * few) as s from c where n > few and kind <> 'b' group by kind
+select count(*) from c where n > few
+select count(*) from c where word like 'w1%'
+select few, count(*) from c where f > 0.1 and word >= 'w3' group by few
+select kind, count(*) filter (where flag), count(n) filter (where few = 1) from c group by kind
+select sum(n) filter (where n > few), max(n) filter (where kind = 'nowhere'), count(*) from c
+select few, min(f) filter (where f > 0), avg(n) filter (where not flag) from c group by few
+select few, count(*) from c where _time::date = '1970-01-01' group by few
+select few, count(*) from c where few in (0, 1) or few = 3 group by few
+select few, count(*) from c where n % 3 = 0 group by few
+select few, min(n), max(n), sum(big) from c where n % 2 = 0 or kind = 'cc' group by few
 """.strip().splitlines()
 
 BY_ENGINE = """
 select f, count(*) from c group by f
 select kind, stddev(n) from c group by kind
 select kind, min(word) from c group by kind
-select kind || few as k, count(*) from c group by k
-select kind, count(*) filter (where flag) from c group by kind
-select count(*) from c where n > few
-select count(*) from c where word like 'w1%'
 """.strip().splitlines()
 
 LAYOUTS = {
