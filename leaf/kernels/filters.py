@@ -132,7 +132,7 @@ def marked(
         masks = [_term_mask(numbers, term) for term in condition.terms]
         return functools.reduce(np.logical_and, masks)
     equal = any(term.operator in {"=", "in"} for term in condition.terms)
-    if equal and _index(holder, value) is Index.HASHES:
+    if equal and _is_hashed(holder, value.stored):
         raise Unsupported
     flags = columns.flags(holder, value, reading)
     return flags if rows is None else flags[rows]
@@ -166,11 +166,10 @@ def _compares_numbers(condition: RowCondition) -> bool:
     return bool(condition.terms) and len(bindings) == 1 and bindings[0].sql_type in _NUMBERS
 
 
-def _index(holder: Holder, value: RowValue) -> Index:
+def _is_hashed(holder: Holder, stored: str | None) -> bool:
     segment = holder.rows
-    if value.stored is None or not isinstance(segment, Segment) or not segment.has(value.stored):
-        return Index.NONE
-    return segment.index(value.stored)
+    there = stored is not None and isinstance(segment, Segment) and segment.has(stored)
+    return there and isinstance(segment, Segment) and segment.has_index(str(stored), Index.HASHES)
 
 
 def _in_run(codes: Codes, begin: int, end: int, codes_end: int) -> Mask:
