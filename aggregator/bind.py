@@ -10,15 +10,18 @@ have made of it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
-from aggregator import tree
+from aggregator import text, tree
 from aggregator.access import as_list, key_of, steps
+from aggregator.functions import MATCH, SCORE
 from aggregator.names import Names
 from aggregator.scope import Bindings, Scope, Source, resolve
 from aggregator.security import reads_clock
 from aggregator.stars import Bind, Item, default_name, expand, refuse_star
 from aggregator.syntax import Parser
+from aggregator.textstats import Statistics
 from alder import paths
 from alder.errors import AlderError, Reason
 
@@ -43,12 +46,18 @@ class Bound:
     columns: list[str] | None
 
 
-def bind(query: tree.Node, sql: str, collections: Mapping[str, Names], parser: Parser) -> Bound:
+def bind(
+    query: tree.Node,
+    sql: str,
+    collections: Mapping[str, Names],
+    parser: Parser,
+    statistics: Statistics = MappingProxyType({}),
+) -> Bound:
     """The bound statement and what it reads. ``collections`` are by name, as written.
 
-    Raises AlderError: UNKNOWN_COLUMN, UNSUPPORTED.
+    Raises AlderError: UNKNOWN_COLUMN, UNSUPPORTED, and what :func:`text.matched` raises.
     """
-    bindings = Bindings(sql, collections)
+    bindings = Bindings(sql, collections, statistics)
     node, columns = Binder(bindings, parser).query(query, None, {})
     return Bound(node, bindings, columns)
 
@@ -116,6 +125,7 @@ class Binder:
         bound["from_table"] = self._table(node["from_table"], scope, ctes)
         scope.aliases = frozenset(item["alias"].lower() for item in node["select_list"])
         scope.aliases -= {""}
+        scope.searches = text.searched(node["where_clause"])
         items: list[Item] = []
         for item in node["select_list"]:
             if item["type"] == "STAR" and not item["columns"] and item["expr"] is None:
@@ -214,6 +224,14 @@ class Binder:
 
     def _function(self, node: tree.Node, scope: Scope, ctes: Ctes) -> tree.Node:
         name = str(node["function_name"]).lower()
+
+        def typed(argument: tree.Node) -> tuple[tree.Node, str]:
+            return self._typed(argument, scope, ctes)
+
+        if name == MATCH:
+            return text.matched(node, typed, self._parser)
+        if name == SCORE:
+            return text.scored(node, scope.searches, typed, self._bindings, self._parser)
         arguments = []
         for index, argument in enumerate(node["arguments"]):
             expression = argument["expression"]

@@ -11,7 +11,7 @@ from typing import Final
 
 import duckdb
 
-from aggregator import pushdown, tree
+from aggregator import pushdown, text, tree
 from aggregator.plan import Plan, Read
 from aggregator.queries import Answered, Prepared, Run
 from aggregator.scatter import Gathered, LeafAnswer
@@ -170,10 +170,10 @@ def shard_line(scan: leaf_pb2.ShardScan) -> str:
 
 def _term(term: leaf_pb2.Term) -> str:
     values = [str(value) for value in term.values_json]
-    if term.operator != "in":
+    if len(values) == 1 and term.operator != "in":
         return f"{term.path} {term.operator} {values[0]}"
     more = f", … {len(values) - VALUES_MAX} more" if len(values) > VALUES_MAX else ""
-    return f"{term.path} in ({', '.join(values[:VALUES_MAX])}{more})"
+    return f"{term.path} {term.operator} ({', '.join(values[:VALUES_MAX])}{more})"
 
 
 class _Names:
@@ -198,7 +198,7 @@ class _Names:
 
     def _printed(self, sql: str, more: Mapping[str, str]) -> tuple[str, list[str]]:
         try:
-            node = self._parser.parse(sql).node
+            node = text.shown(self._parser.parse(sql).node)
             aliases = _aliases(node, self._labels)
             renamed = self._node(node, {**_OURS, **self._labels, **aliases, **more})
             conditions = tree.conjuncts(renamed.get("where_clause"))

@@ -2,6 +2,11 @@
 
 from typing import Final
 
+MATCH: Final = "match"
+SCORE: Final = "score"
+TEXT: Final = frozenset({MATCH, SCORE})
+"""Functions of the aggregator's own, which become SQL of the engine before anything runs."""
+
 NUMERIC: Final = frozenset(
     {
         "corr",

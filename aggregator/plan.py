@@ -10,7 +10,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from aggregator import aggregate, pushdown, security, tree
+from aggregator import aggregate, pushdown, security, text, tree
 from aggregator.aliases import explicit
 from aggregator.bind import Bound
 from aggregator.direct import Direct
@@ -170,7 +170,10 @@ class Planner:
                 )
                 for entry, name in reference.columns.items()
             ],
-            terms=terms(conditions, bound.bindings.field_of),
+            terms=[
+                *terms(conditions, bound.bindings.field_of),
+                *text.terms(conditions, bound.bindings.field_of),
+            ],
         )
 
 

@@ -25,6 +25,7 @@ from aggregator.names import Names
 from aggregator.plan import Plan, Planner
 from aggregator.scatter import Budget, Gathered, Scatter, State, gather
 from aggregator.syntax import Parser, Statement, check_no_show, too_deep
+from aggregator.textstats import Statistic, Statistics, Wanted
 from alder.catalog import Collection
 from alder.errors import AlderError
 from alder.interfaces import NodeDirectory
@@ -126,7 +127,7 @@ class Queries:
         self._planner = Planner(self._parser, self._functions)
         self._engine = Engine(self._settings.engine)
         self._statements: OrderedDict[str, Statement] = OrderedDict()
-        self._plans: OrderedDict[object, Plan] = OrderedDict()
+        self._plans: OrderedDict[object, Plan | Wanted] = OrderedDict()
 
     async def start(self) -> None:
         """Warms the engines up, so that the first query is no slower than the others."""
@@ -203,17 +204,65 @@ class Queries:
             )
         )
         run.scatter_us += since_us(begin)
-        begin = time.monotonic()
-        loop = asyncio.get_running_loop()
-        plan = await loop.run_in_executor(
-            self._planning, self._plan, run, statement, collections, states
-        )
-        run.plan_us += since_us(begin)
         cuts = {
             key: core.choose_cut([shard.shard for shard in one.shards], states[key].positions)
             for key, one in unique.items()
         }
+        plan = await self._planned(run, statement, collections, states, {})
+        if not isinstance(plan, Plan):
+            known = await self._statistics(run, plan, collections, states, cuts)
+            plan = await self._planned(run, statement, collections, states, known)
+        if not isinstance(plan, Plan):
+            raise AssertionError("a statement asks for the same statistics whatever they are")
         return Prepared(plan, collections, states, cuts)
+
+    async def _planned(
+        self,
+        run: Run,
+        statement: Statement,
+        collections: dict[str, Collection],
+        states: dict[int, State],
+        known: Statistics,
+    ) -> Plan | Wanted:
+        begin = time.monotonic()
+        loop = asyncio.get_running_loop()
+        plan = await loop.run_in_executor(
+            self._planning, self._plan, run, statement, collections, states, known
+        )
+        run.plan_us += since_us(begin)
+        return plan
+
+    async def _statistics(
+        self,
+        run: Run,
+        wanted: Wanted,
+        collections: dict[str, Collection],
+        states: dict[int, State],
+        cuts: Mapping[int, PositionVector],
+    ) -> Statistics:
+        """Statistics of texts at the cut, each by a statement of its own."""
+        loop = asyncio.get_running_loop()
+        request = query_pb2.ExecuteRequest(
+            consistency=run.request.consistency,
+            no_memoised_partials=run.request.no_memoised_partials,
+            no_code_kernels=run.request.no_code_kernels,
+        )
+
+        async def ask(one: Statistic) -> tuple[int, int]:
+            inner = Run(run.query_id, request, one.sql, run.deadline_s)
+            statement = await loop.run_in_executor(self._planning, self._statement, one.sql)
+            asked = {one.collection: collections[one.collection]}
+            plan = await self._planned(inner, statement, asked, states, {})
+            if not isinstance(plan, Plan):
+                raise AssertionError("a statistic has no score")
+            answered = await self._perform(inner, Prepared(plan, asked, states, cuts))
+            texts, words = (column[0].as_py() for column in answered.result.columns)
+            return int(texts), int(words or 0)
+
+        begin = time.monotonic()
+        answers = await gather([ask(one) for one in wanted])
+        run.scatter_us += since_us(begin)
+        return dict(zip(wanted, answers, strict=True))
 
     async def _perform(self, run: Run, prepared: Prepared) -> Answered:
         plan = prepared.plan
@@ -292,7 +341,9 @@ class Queries:
         statement: Statement,
         collections: dict[str, Collection],
         states: dict[int, State],
-    ) -> Plan:
+        known_texts: Statistics,
+    ) -> Plan | Wanted:
+        """The plan, or the statistics of texts without which there is none."""
         versions = tuple(
             (name, one.collection_id, states[one.collection_id].schema.version)
             for name, one in collections.items()
@@ -302,7 +353,8 @@ class Queries:
         )
         request = run.request
         values = tuple(entry.SerializeToString() for entry in request.parameters)
-        key = (run.sql, request.plan_class, versions, values, sole)
+        texts = frozenset(known_texts.items())
+        key = (run.sql, request.plan_class, versions, values, sole, texts)
         known = self._plans.get(key)
         if known is not None:
             self._plans.move_to_end(key)
@@ -312,7 +364,11 @@ class Queries:
             by_name = {
                 name: Names(states[one.collection_id].schema) for name, one in collections.items()
             }
-            bound = bind(node, statement.sql, by_name, self._parser)
+            bound = bind(node, statement.sql, by_name, self._parser, known_texts)
+            wanted = tuple(dict.fromkeys(bound.bindings.wanted))
+            if wanted:
+                _remember(self._plans, key, wanted, self._settings.plans_max)
+                return wanted
             timeless = not security.reads_clock(bound.node)
             fixed = security.with_fixed_clock(bound.node, self._wall_clock_us())
             plan = self._planner.plan(replace(bound, node=fixed), request.plan_class, sole)

@@ -16,6 +16,7 @@ from typing import Final
 
 from aggregator import tree
 from aggregator.names import Field, Names, did_you_mean
+from aggregator.textstats import Statistic, Statistics
 from alder.errors import AlderError, Reason
 
 CLOCK_COLUMNS: Final = frozenset(
@@ -47,13 +48,14 @@ class Source:
 
 @dataclass(slots=True)
 class Scope:
-    """What the names of one SELECT can mean."""
+    """What the names of one SELECT can mean; ``searches`` are the matches of its WHERE, unbound."""
 
     parent: "Scope | None" = None
     sources: list[Source] = field(default_factory=list)
     aliases: frozenset[str] = frozenset()
     using: dict[str, str] = field(default_factory=dict)
     lambdas: frozenset[str] = frozenset()
+    searches: list[tree.Node] = field(default_factory=list)
 
     def chain(self) -> "list[Scope]":
         """The scope and those around it, innermost first."""
@@ -66,9 +68,14 @@ class Scope:
 
 
 class Bindings:
-    """The references of one statement; gives out names that its text doesn't hold."""
+    """The references of one statement; gives out names that its text doesn't hold.
 
-    def __init__(self, sql: str, collections: Mapping[str, Names]) -> None:
+    ``wanted`` are the statistics of texts that it needs and that are not among ``statistics``.
+    """
+
+    def __init__(self, sql: str, collections: Mapping[str, Names], statistics: Statistics) -> None:
+        self.statistics = statistics
+        self.wanted: list[Statistic] = []
         self.references: list[Reference] = []
         self.collections = collections
         self.prefix = "__c"
@@ -95,6 +102,16 @@ class Bindings:
     def field_of(self, name: str) -> Field | None:
         """The field of a column name; None if it is none of ours."""
         return self._fields.get(name)
+
+    def field_at(self, node: tree.Node) -> tuple[Reference, Field] | None:
+        """The reference and the field that a bound expression is; None if it is more than that."""
+        if node.get("type") != "COLUMN_REF" or len(node["column_names"]) != 2:
+            return None
+        alias, name = node["column_names"]
+        for reference in self.references:
+            if reference.alias == alias and name in self._fields:
+                return reference, self._fields[name]
+        return None
 
     def user_names(self) -> dict[str, str]:
         """Our names to the user's, for messages."""

@@ -6,6 +6,7 @@ are bounded first, so no text makes a later stage recurse without end.
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,7 @@ import duckdb
 
 from aggregator import tree
 from alder.errors import AlderError, Reason
+from alder.words import words_sql
 
 SQL_BYTES_MAX: Final = 1 << 20
 NODES_MAX: Final = 50_000
@@ -94,6 +96,12 @@ class Parser:
         """An expression as the engine prints it, which is how it names a column without alias."""
         bare = tree.named(expression, "")
         return self.to_sql(tree.select([bare], tree.empty_table())).removeprefix("SELECT ")
+
+    def words(self, texts: Sequence[str]) -> list[list[str]]:
+        """The words of each text."""
+        sql = f"SELECT list_transform(?::VARCHAR[], lambda one: {words_sql('one')})"
+        found: list[list[str]] = self._connection.execute(sql, [list(texts)]).fetchall()[0][0]
+        return found
 
     def _serialised(self, sql: str) -> tree.Node:
         try:

@@ -128,6 +128,11 @@ def function(name: str, *arguments: Node) -> Node:
     }
 
 
+def operator(sign: str, left: Node, right: Node) -> Node:
+    """Two operands joined by an operator."""
+    return {**function(sign, left, right), "is_operator": True}
+
+
 def arguments(node: Node) -> list[Node]:
     """The arguments of a call."""
     return [argument["expression"] for argument in node["arguments"]]
