@@ -158,16 +158,18 @@ class PartitionTask:
         collection = self.collection
 
         def make() -> leaf_pb2.ApplyRequest:
-            return leaf_pb2.ApplyRequest(
+            request = leaf_pb2.ApplyRequest(
                 collection=collection.name,
                 collection_id=collection.collection_id,
                 epoch=collection.epoch,
                 source=self._source.name,
                 partition=self._partition.partition,
                 source_identity=self._source.topic_id or self._partition.identity,
-                shards=[prepared.shard_rows(piece.shard, piece.begin) for piece in effect.slices],
                 overflow=prepared.overflow,
             )
+            for piece in effect.slices:
+                prepared.add_rows(request, piece.shard, piece.begin)
+            return request
 
         return make
 

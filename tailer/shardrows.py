@@ -40,14 +40,17 @@ class PreparedRange:
     quarantined: int
     source_end: int
 
-    def shard_rows(self, shard: int, begin: int) -> leaf_pb2.ShardRows:
-        """The message for a shard that stands at ``begin``."""
+    def add_rows(self, request: leaf_pb2.ApplyRequest, shard: int, begin: int) -> None:
+        """Adds to a push what is for a shard that stands at ``begin``.
+
+        Made in place: a message that is put into another one is encoded and decoded again.
+        """
         part = self.parts[shard]
         rows, quarantined = part.rows, part.quarantined
         if begin > self.range.begin:
             rows = _encoded(_from_offset(part.table, "_offset", begin))
             quarantined = _encoded(_from_offset(part.quarantine, "offset", begin))
-        return leaf_pb2.ShardRows(
+        request.shards.add(
             shard=shard,
             from_offset=begin,
             to_offset=self.range.end,
