@@ -1,7 +1,13 @@
 """What a leaf answers, as messages of the contract."""
 
+from collections.abc import Mapping
+
 from alder.arrow import chunks, to_bytes
+from alder.errors import AlderError
+from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
+from leaf.births import cut_births, offsets_of
+from leaf.cache import CacheUsage
 from leaf.digest import to_hex
 from leaf.fragment import FragmentResult, horizon_of
 from leaf.pieces import alive_piece, holders
@@ -18,12 +24,25 @@ def fragment_responses(result: FragmentResult) -> list[leaf_pb2.FragmentResponse
 
 
 def describe_shard(collection: str, number: int, shard: Shard) -> leaf_pb2.ShardDescription:
-    """A shard replica. Raises AlderError(CORRUPT)."""
+    """A shard replica."""
     view = shard.view
+    rows, damage = 0, ""
+    try:
+        rows = rows_alive(view)
+    except AlderError as error:
+        damage = error.message
+    ends = cut_births(view.streams, view.positions)
+    floor = offsets_of(view.log_time.floor()).tolist()
     return leaf_pb2.ShardDescription(
         collection=collection,
         shard=number,
-        rows=rows_alive(view),
+        rows=rows,
+        rows_stored=sum(holder.rows for holder in holders(view)),
+        rows_late=view.counters.rows_late,
+        tombstones=len(view.tombstones),
+        history_from=PositionVector(dict(zip(view.streams, floor, strict=False))).to_proto(),
+        retained_from_us=view.log_time.oldest_us(ends),
+        damage=damage,
         tail_rows=view.tail_rows,
         segments=len(view.segments),
         disk_bytes=shard.size_bytes(),
@@ -31,6 +50,21 @@ def describe_shard(collection: str, number: int, shard: Shard) -> leaf_pb2.Shard
         positions=view.positions.to_proto(),
         digest=to_hex(view.counters.digest),
     )
+
+
+def describe_caches(caches: Mapping[str, CacheUsage]) -> list[leaf_pb2.CacheDescription]:
+    """Caches by what they keep."""
+    return [
+        leaf_pb2.CacheDescription(
+            name=name,
+            size_bytes=usage.size_bytes,
+            size_bytes_max=usage.size_bytes_max,
+            hits=usage.hits,
+            misses=usage.misses,
+            evictions=usage.evictions,
+        )
+        for name, usage in caches.items()
+    ]
 
 
 def rows_alive(view: ShardView) -> int:

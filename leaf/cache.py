@@ -8,9 +8,21 @@ import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUsage:
+    """A cache at one moment; the last three count since it was made."""
+
+    size_bytes: int
+    size_bytes_max: int
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
 
 
 class PageCache:
@@ -19,6 +31,7 @@ class PageCache:
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._bytes = 0
+        self._hits = self._misses = self._evictions = 0
         self._lock = threading.Lock()
         self._scopes = itertools.count()
         self._blocks: OrderedDict[Hashable, tuple[object, int]] = OrderedDict()
@@ -32,7 +45,9 @@ class PageCache:
         with self._lock:
             found = self._blocks.get(key)
             if found is None:
+                self._misses += 1
                 return None
+            self._hits += 1
             self._blocks.move_to_end(key)
             return found[0]
 
@@ -45,6 +60,7 @@ class PageCache:
                 while self._bytes > self._bytes_max:
                     _, (_, freed) = self._blocks.popitem(last=False)
                     self._bytes -= freed
+                    self._evictions += 1
 
     def get(self, key: Hashable, load: Callable[[], T], size_bytes: Callable[[T], int]) -> T:
         """The block of this name, loaded where it is not at hand. Raises what ``load`` raises."""
@@ -59,3 +75,10 @@ class PageCache:
     def size_bytes(self) -> int:
         """Bytes of the blocks at hand."""
         return self._bytes
+
+    def usage(self) -> CacheUsage:
+        """What was found, and what it holds."""
+        with self._lock:
+            return CacheUsage(
+                self._bytes, self._bytes_max, self._hits, self._misses, self._evictions
+            )

@@ -19,7 +19,7 @@ from typing import Protocol
 from alder.catalog import Collection, Snapshot
 from alder.errors import AlderError, Reason
 from alder.rocks import StoreMemory
-from leaf.cache import PageCache
+from leaf.cache import CacheUsage, PageCache
 from leaf.history import History, WholeHistory
 from leaf.recovery import last_positions
 from leaf.settings import LeafSettings
@@ -73,6 +73,10 @@ class Shards:
         self._owned: Mapping[ShardKey, Collection] = {}
         self._refusals: dict[ShardKey, AlderError] = {}
         self._changing = asyncio.Lock()
+
+    def cache_usage(self) -> CacheUsage:
+        """How the decoded pages of all shards are kept."""
+        return self._cache.usage()
 
     def get(self, key: ShardKey) -> Shard | None:
         """The shard, if it is open."""

@@ -19,7 +19,7 @@ from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
 from alder.schema import Schema
 from alder.v1 import common_pb2, leaf_pb2
-from leaf.answers import describe_shard, fragment_responses
+from leaf.answers import describe_caches, describe_shard, fragment_responses
 from leaf.check import Means, check_shards
 from leaf.engine import Cancellation, Engine
 from leaf.fragment import FragmentMode, FragmentTools, run_fragment
@@ -133,9 +133,12 @@ class Leaf:
             if collection is None:
                 shards = {}
             epoch = 0 if collection is None else collection.epoch
-            response = await self._in(
-                self._apply_threads, lambda: apply_all(request, shards, epoch)
-            )
+            try:
+                response = await self._in(
+                    self._apply_threads, lambda: apply_all(request, shards, epoch)
+                )
+            except AlderError as error:
+                raise self._repair.noticed(error, keys) from error
         self._moved.notify()
         for key in keys:
             self._upkeep.seal_if_due(key)
@@ -221,11 +224,12 @@ class Leaf:
     async def describe(
         self, request: leaf_pb2.DescribeLeafRequest, timeout_s: float | None = None
     ) -> leaf_pb2.DescribeLeafResponse:
-        """Sizes and state of the shards here."""
+        """Sizes and state of the shards and caches here; damage is looked into."""
         names = {
             collection.collection_id: collection.name
             for collection in self._follower.snapshot.collections.values()
         }
+        ids = {name: number for number, name in names.items()}
         with self._shards.using(list(self._shards.all())) as shards:
             descriptions = await self._in(
                 self._query_threads,
@@ -235,12 +239,24 @@ class Leaf:
                     if owner in names
                 ],
             )
-        return leaf_pb2.DescribeLeafResponse(node_id=self._node_id, shards=descriptions)
+        for entry in descriptions:
+            if entry.damage:
+                self._repair.suspect((ids[entry.collection], entry.shard))
+        caches = {
+            "pages": self._shards.cache_usage(),
+            **self._tools.kernels.cache_usage(),
+            "partials": self._tools.partials.usage(),
+        }
+        return leaf_pb2.DescribeLeafResponse(
+            node_id=self._node_id, shards=descriptions, caches=describe_caches(caches)
+        )
 
     async def check_index(
         self, request: leaf_pb2.CheckIndexRequest, timeout_s: float | None = None
     ) -> leaf_pb2.CheckIndexResponse:
         """Compares indexes with scans; see leaf.proto. One check at a time runs here.
+
+        A shard that turns out to be damaged is looked into, and built again if it is.
 
         Raises AlderError: NOT_OWNER, DEADLINE.
         """
@@ -266,6 +282,9 @@ class Leaf:
                 views = {number: shard.view for (_, number), shard in shards.items()}
                 call = partial(check_shards, views, collection.keyed, means)
                 checks = await self._interruptible(call, cancellation, timeout_s)
+        for check in checks:
+            if check.verdict == leaf_pb2.INDEX_VERDICT_DAMAGED:
+                self._repair.suspect((request.collection_id, check.shard))
         return leaf_pb2.CheckIndexResponse(checks=checks)
 
     async def _run(

@@ -44,12 +44,24 @@ def _print(state: ClusterStatus) -> None:
     click.echo()
     names = sorted(state.catalog.collections)
     print_table(
-        ("collection", "shards", "rows", "lag", "quarantined", "segments", "disk MB"),
+        (
+            "collection",
+            "shards",
+            "rows",
+            "dead",
+            "late",
+            "lag",
+            "quarantined",
+            "segments",
+            "disk MB",
+        ),
         (
             (
                 name,
                 len(state.catalog.collections[name].shards),
                 f"{state.rows(name):,}",
+                f"{sum(shard.rows_stored - shard.rows for shard in state.shards(name)):,}",
+                f"{sum(shard.rows_late for shard in state.shards(name)):,}",
                 f"{state.lag_records(name):,}",
                 f"{state.quarantined(name):,}",
                 sum(shard.segments for shard in state.shards(name)),
@@ -57,8 +69,28 @@ def _print(state: ClusterStatus) -> None:
             )
             for name in names
         ),
-        right=("shards", "rows", "lag", "quarantined", "segments", "disk MB"),
+        right=("shards", "rows", "dead", "late", "lag", "quarantined", "segments", "disk MB"),
     )
+    click.echo()
+    print_table(
+        ("leaf", "cache", "MB", "of MB", "hits", "misses", "evictions"),
+        (
+            (
+                leaf.node_id,
+                cache.name,
+                f"{cache.size_bytes / 1e6:,.1f}",
+                f"{cache.size_bytes_max / 1e6:,.1f}",
+                f"{cache.hits:,}",
+                f"{cache.misses:,}",
+                f"{cache.evictions:,}",
+            )
+            for leaf in state.leaves
+            for cache in leaf.caches
+        ),
+        right=("MB", "of MB", "hits", "misses", "evictions"),
+    )
+    for damaged in (s for name in names for s in state.shards(name) if s.damage):
+        click.echo(f"{damaged.collection}/{damaged.shard} is damaged: {damaged.damage}")
     for partition in (entry for tailer in state.tailers for entry in tailer.partitions):
         if partition.error:
             click.echo(

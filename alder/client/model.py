@@ -63,7 +63,7 @@ class QuarantinedRecord:
 
 @dataclass(frozen=True, slots=True)
 class ShardState:
-    """A shard on a leaf."""
+    """A shard on a leaf, as told by `ShardDescription` of leaf.proto."""
 
     collection: str
     shard: int
@@ -74,6 +74,12 @@ class ShardState:
     quarantined: int
     digest: str
     positions: PositionVector
+    rows_stored: int
+    rows_late: int
+    tombstones: int
+    history_from: PositionVector
+    retained_from_us: int | None
+    damage: str
 
     @classmethod
     def from_proto(cls, message: leaf_pb2.ShardDescription) -> "ShardState":
@@ -88,6 +94,38 @@ class ShardState:
             quarantined=message.quarantined,
             digest=message.digest,
             positions=PositionVector.from_proto(message.positions),
+            rows_stored=message.rows_stored,
+            rows_late=message.rows_late,
+            tombstones=message.tombstones,
+            history_from=PositionVector.from_proto(message.history_from),
+            retained_from_us=(
+                message.retained_from_us if message.HasField("retained_from_us") else None
+            ),
+            damage=message.damage,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CacheState:
+    """A cache of a leaf; the last three count since the leaf started."""
+
+    name: str
+    size_bytes: int
+    size_bytes_max: int
+    hits: int
+    misses: int
+    evictions: int
+
+    @classmethod
+    def from_proto(cls, message: leaf_pb2.CacheDescription) -> "CacheState":
+        """The entry of a leaf's answer."""
+        return cls(
+            name=message.name,
+            size_bytes=message.size_bytes,
+            size_bytes_max=message.size_bytes_max,
+            hits=message.hits,
+            misses=message.misses,
+            evictions=message.evictions,
         )
 
 
@@ -97,6 +135,7 @@ class LeafState:
 
     node_id: str
     shards: tuple[ShardState, ...]
+    caches: tuple[CacheState, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +210,11 @@ class ClusterStatus:
         return cls(
             catalog=Snapshot.from_proto(message.catalog),
             leaves=tuple(
-                LeafState(leaf.node_id, tuple(map(ShardState.from_proto, leaf.shards)))
+                LeafState(
+                    leaf.node_id,
+                    tuple(map(ShardState.from_proto, leaf.shards)),
+                    tuple(map(CacheState.from_proto, leaf.caches)),
+                )
                 for leaf in message.leaves
             ),
             tailers=tuple(

@@ -301,7 +301,7 @@ class DescribeLeafRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ShardDescription(_message.Message):
-    __slots__ = ("collection", "shard", "rows", "tail_rows", "segments", "disk_bytes", "quarantined", "positions", "digest")
+    __slots__ = ("collection", "shard", "rows", "tail_rows", "segments", "disk_bytes", "quarantined", "positions", "digest", "rows_stored", "rows_late", "tombstones", "history_from", "retained_from_us", "damage")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
@@ -311,6 +311,12 @@ class ShardDescription(_message.Message):
     QUARANTINED_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ROWS_STORED_FIELD_NUMBER: _ClassVar[int]
+    ROWS_LATE_FIELD_NUMBER: _ClassVar[int]
+    TOMBSTONES_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FROM_FIELD_NUMBER: _ClassVar[int]
+    RETAINED_FROM_US_FIELD_NUMBER: _ClassVar[int]
+    DAMAGE_FIELD_NUMBER: _ClassVar[int]
     collection: str
     shard: int
     rows: int
@@ -320,15 +326,39 @@ class ShardDescription(_message.Message):
     quarantined: int
     positions: _common_pb2.PositionVector
     digest: str
-    def __init__(self, collection: _Optional[str] = ..., shard: _Optional[int] = ..., rows: _Optional[int] = ..., tail_rows: _Optional[int] = ..., segments: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., quarantined: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., digest: _Optional[str] = ...) -> None: ...
+    rows_stored: int
+    rows_late: int
+    tombstones: int
+    history_from: _common_pb2.PositionVector
+    retained_from_us: int
+    damage: str
+    def __init__(self, collection: _Optional[str] = ..., shard: _Optional[int] = ..., rows: _Optional[int] = ..., tail_rows: _Optional[int] = ..., segments: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., quarantined: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., digest: _Optional[str] = ..., rows_stored: _Optional[int] = ..., rows_late: _Optional[int] = ..., tombstones: _Optional[int] = ..., history_from: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., retained_from_us: _Optional[int] = ..., damage: _Optional[str] = ...) -> None: ...
+
+class CacheDescription(_message.Message):
+    __slots__ = ("name", "size_bytes", "size_bytes_max", "hits", "misses", "evictions")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    HITS_FIELD_NUMBER: _ClassVar[int]
+    MISSES_FIELD_NUMBER: _ClassVar[int]
+    EVICTIONS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    size_bytes: int
+    size_bytes_max: int
+    hits: int
+    misses: int
+    evictions: int
+    def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., size_bytes_max: _Optional[int] = ..., hits: _Optional[int] = ..., misses: _Optional[int] = ..., evictions: _Optional[int] = ...) -> None: ...
 
 class DescribeLeafResponse(_message.Message):
-    __slots__ = ("node_id", "shards")
+    __slots__ = ("node_id", "shards", "caches")
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
+    CACHES_FIELD_NUMBER: _ClassVar[int]
     node_id: str
     shards: _containers.RepeatedCompositeFieldContainer[ShardDescription]
-    def __init__(self, node_id: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardDescription, _Mapping]]] = ...) -> None: ...
+    caches: _containers.RepeatedCompositeFieldContainer[CacheDescription]
+    def __init__(self, node_id: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardDescription, _Mapping]]] = ..., caches: _Optional[_Iterable[_Union[CacheDescription, _Mapping]]] = ...) -> None: ...
 
 class CheckIndexRequest(_message.Message):
     __slots__ = ("collection", "collection_id", "shards", "seed")

@@ -22,7 +22,7 @@ from alder.fieldtypes import column_name, quote, single_sql_type
 from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
 from leaf.bindings import TABLE, engine_names, projection
-from leaf.cache import PageCache
+from leaf.cache import CacheUsage, PageCache
 from leaf.engine import Cancellation, Engine
 from leaf.format.dictionary import encode
 from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
@@ -84,6 +84,10 @@ class Columns:
         self._chunk_scopes: WeakKeyDictionary[TailChunk, int] = WeakKeyDictionary()
         self._next_chunk = itertools.count()
 
+    def usage(self) -> Mapping[str, CacheUsage]:
+        """What is kept, by what it is."""
+        return {"codes": self._cache.usage(), "dictionaries": self._dictionaries.usage()}
+
     def dictionary(self, value: RowValue, kind: pa.DataType) -> GlobalDictionary:
         """The dictionary of a value whose Arrow type is known. Raises Unsupported."""
         return self._dictionaries.get(value.key, kind)
@@ -100,6 +104,7 @@ class Columns:
                 raise Unsupported
             absent = np.zeros(1, dtype=np.int32)
             known = np.concatenate([absent, dictionary.codes_of(terms)])
+            self._dictionaries.trim()
             if known.max() < 1 << 8:
                 known = known.astype(np.uint8)
             elif known.max() < 1 << 16:

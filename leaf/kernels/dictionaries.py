@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from leaf.cache import CacheUsage
 from leaf.format.hashing import hash_strings_wide
 from leaf.format.pages import integers_of, is_integral
 from leaf.kernels.unsupported import Unsupported
@@ -29,7 +30,7 @@ _CHUNKS_MAX: Final = 8
 class GlobalDictionary:
     """The distinct values of one kind seen so far, and their codes from 1 on. Thread-safe."""
 
-    def __init__(self, scope: int, kind: pa.DataType) -> None:
+    def __init__(self, scope: int, kind: pa.DataType, bytes_max: int) -> None:
         """``scope`` is a number that no other dictionary has.
 
         Raises Unsupported for a type whose equality is not that of its bytes.
@@ -38,6 +39,7 @@ class GlobalDictionary:
             raise Unsupported
         self.scope: Final = scope
         self.kind: Final = kind
+        self._bytes_max = bytes_max
         self._lock = threading.Lock()
         self._chunks: list[pa.Array] = [pa.array([], kind)]
         self._levels: list[tuple[NDArray[np.uint64], Codes]] = []
@@ -98,7 +100,8 @@ class GlobalDictionary:
         return codes
 
     def _added(self, values: pa.Array, marks: NDArray[np.uint64]) -> Codes:
-        if self._size + len(values) > VALUES_MAX:
+        added_bytes = values.nbytes + len(values) * _LOOKUP_BYTES
+        if self._size + len(values) > VALUES_MAX or self.size_bytes + added_bytes > self._bytes_max:
             raise Unsupported
         order = np.argsort(marks)
         ordered = marks[order]
@@ -132,22 +135,36 @@ class Dictionaries:
         self._lock = threading.Lock()
         self._scopes = itertools.count()
         self._dictionaries: OrderedDict[Hashable, GlobalDictionary] = OrderedDict()
+        self._hits = self._misses = self._evictions = 0
+
+    def usage(self) -> CacheUsage:
+        """What was found, and what they hold."""
+        with self._lock:
+            size_bytes = sum(entry.size_bytes for entry in self._dictionaries.values())
+            return CacheUsage(
+                size_bytes, self._bytes_max, self._hits, self._misses, self._evictions
+            )
 
     def get(self, key: Hashable, kind: pa.DataType) -> GlobalDictionary:
         """The dictionary of this name and type. Raises Unsupported where there can't be one."""
         with self._lock:
             found = self._dictionaries.get((key, kind))
+            self._hits += found is not None
+            self._misses += found is None
             if found is None:
-                found = GlobalDictionary(next(self._scopes), kind)
+                found = GlobalDictionary(next(self._scopes), kind, self._bytes_max)
                 self._dictionaries[key, kind] = found
             self._dictionaries.move_to_end((key, kind))
+        return found
+
+    def trim(self) -> None:
+        """Makes room, after one of them has grown."""
+        with self._lock:
             left = sum(entry.size_bytes for entry in self._dictionaries.values())
             while left > self._bytes_max:
                 _, dropped = self._dictionaries.popitem(last=False)
                 left -= dropped.size_bytes
-                if dropped is found:
-                    raise Unsupported
-        return found
+                self._evictions += 1
 
 
 def has_codes(kind: pa.DataType) -> bool:

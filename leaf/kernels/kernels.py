@@ -4,13 +4,14 @@ None means that the engine must do it; a fragment that the kernels could not do 
 that the attempt isn't paid for again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pyarrow as pa
 
 from alder.v1 import leaf_pb2
 from leaf.bindings import Projection, engine_names
+from leaf.cache import CacheUsage
 from leaf.engine import Engine
 from leaf.kernels.aggregation import Aggregation, Memory, Work
 from leaf.kernels.columns import Columns, Reading
@@ -31,6 +32,10 @@ class Kernels:
         self._partials = partials
         self._columns = Columns(engine, codes_bytes, dictionary_bytes)
         self._plans: Recent[bytes, KernelPlan | Unsupported] = Recent(_PLANS_MAX)
+
+    def cache_usage(self) -> Mapping[str, CacheUsage]:
+        """What the kernels keep, by what it is."""
+        return self._columns.usage()
 
     def aggregate(
         self,

@@ -194,11 +194,22 @@ class FakeQuery:
                 quarantined=len(self.model.quarantined),
                 disk_bytes=2_000_000,
                 digest="0" * 32,
+                rows_stored=len(self.model.records.get(name, [])) + 9,
+                rows_late=4,
+                damage="a page is",
             )
             for name in self.model.collections
         ]
         node = catalog_pb2.Node(node_id="leaf-1", role=catalog_pb2.NODE_ROLE_LEAF, live=True)
         lost = catalog_pb2.Node(node_id="tailer-1", role=catalog_pb2.NODE_ROLE_TAILER, live=False)
+        cache = leaf_pb2.CacheDescription(
+            name="pages",
+            size_bytes=1_000_000,
+            size_bytes_max=2_000_000,
+            hits=3,
+            misses=4,
+            evictions=5,
+        )
         progress = tailer_pb2.PartitionProgress(
             collection="gh", source="log", partition=0, next_offset=3, error="the topic changed"
         )
@@ -206,7 +217,7 @@ class FakeQuery:
             catalog=catalog_pb2.CatalogSnapshot(
                 revision=4, collections=self.model.collections.values(), nodes=[node, lost]
             ),
-            leaves=[leaf_pb2.DescribeLeafResponse(node_id="leaf-1", shards=shards)],
+            leaves=[leaf_pb2.DescribeLeafResponse(node_id="leaf-1", shards=shards, caches=[cache])],
             tailers=[tailer_pb2.DescribeTailerResponse(node_id="t", partitions=[progress])],
             lags=[
                 query_pb2.SourceLag(collection="gh", source="log", next_offset=3, end_offset=8),

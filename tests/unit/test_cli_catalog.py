@@ -95,7 +95,9 @@ def test_status(server: tuple[str, Model], model: Model) -> None:
     lines = [line.split() for line in result.stdout.splitlines()]
     assert ["leaf-1", "leaf", "(in", "process)", "live"] in lines
     assert ["tailer-1", "tailer", "(in", "process)", "no", "answer"] in lines
-    assert ["gh", "1", "0", "5", "0", "0", "2.0"] in lines
+    assert ["gh", "1", "0", "9", "4", "5", "0", "0", "2.0"] in lines
+    assert ["leaf-1", "pages", "1.0", "2.0", "3", "4", "5"] in lines
+    assert "gh/0 is damaged: a page is" in result.stdout
     assert "gh/log/0 stands still at 3: the topic changed" in result.stdout
     assert result.stderr == "no answer from: tailer-1\n"
     state = json.loads(run(server, "status", "--format", "json").stdout)

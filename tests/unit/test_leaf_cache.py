@@ -1,6 +1,6 @@
 """Decoded blocks stay while they fit."""
 
-from leaf.cache import PageCache
+from leaf.cache import CacheUsage, PageCache
 
 
 def test_the_least_recently_used_block_goes_first() -> None:
@@ -26,6 +26,13 @@ def test_the_least_recently_used_block_goes_first() -> None:
     assert loaded[-1] == "b", "it made room for d"
     get("e", 31)
     assert cache.size_bytes == 30, "a block larger than the budget is not kept"
+
+
+def test_what_was_found_is_counted() -> None:
+    cache = PageCache(30)
+    for key in "abcaadb":
+        cache.get(key, str, lambda _: 10)
+    assert cache.usage() == CacheUsage(30, 30, hits=2, misses=5, evictions=2)
 
 
 def test_scopes_differ() -> None:

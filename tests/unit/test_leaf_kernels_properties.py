@@ -165,7 +165,7 @@ def test_the_best_groups_are_chosen_with_all_their_equals(
 @settings(deadline=None)
 @given(st.lists(st.lists(st.text(max_size=12), unique=True), max_size=8))
 def test_a_dictionary_keeps_its_codes(batches: list[list[str]]) -> None:
-    dictionary = GlobalDictionary(0, pa.string())
+    dictionary = GlobalDictionary(0, pa.string(), 1 << 20)
     known: dict[str, int] = {}
     for batch in batches:
         codes = dictionary.codes_of(pa.array(batch, pa.string()))
@@ -182,12 +182,12 @@ def test_equal_hashes_are_not_taken_for_equal_strings(monkeypatch: pytest.Monkey
         return np.zeros(len(values), dtype=np.uint64)
 
     monkeypatch.setattr("leaf.kernels.dictionaries.hash_strings_wide", constant)
-    dictionary = GlobalDictionary(0, pa.string())
+    dictionary = GlobalDictionary(0, pa.string(), 1 << 20)
     dictionary.codes_of(pa.array(["a"]))
     with pytest.raises(Unsupported):
         dictionary.codes_of(pa.array(["b"]))
     with pytest.raises(Unsupported):
-        GlobalDictionary(1, pa.string()).codes_of(pa.array(["a", "b"]))
+        GlobalDictionary(1, pa.string(), 1 << 20).codes_of(pa.array(["a", "b"]))
 
 
 def test_a_dropped_dictionary_comes_back_under_another_scope() -> None:
@@ -196,13 +196,14 @@ def test_a_dropped_dictionary_comes_back_under_another_scope() -> None:
     first.codes_of(pa.array(["x" * 1_500]))
     second = dictionaries.get("two", pa.string())
     second.codes_of(pa.array(["y" * 1_500]))
-    dictionaries.get("two", pa.string())
+    dictionaries.trim()
+    assert dictionaries.get("two", pa.string()) is second
     again = dictionaries.get("one", pa.string())
     assert again is not first
     assert again.scope not in {first.scope, second.scope}
-    again.codes_of(pa.array(["z" * 3_000]))
     with pytest.raises(Unsupported):
-        dictionaries.get("one", pa.string())
+        again.codes_of(pa.array(["z" * 3_000]))
+    assert dictionaries.usage().size_bytes <= 2_000
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

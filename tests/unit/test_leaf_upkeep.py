@@ -29,6 +29,7 @@ from leaf.format.meta import META_SUFFIX
 from leaf.history import SourceHistory
 from leaf.service import Leaf
 from leaf.settings import LeafSettings
+from leaf.shard import Shard
 
 QUICK = LeafSettings(
     seal_rows=10,
@@ -61,9 +62,10 @@ def with_leaf(
     body: Callable[[Leaf, Bounds], Awaitable[None]],
     settings: LeafSettings = QUICK,
     shards: int = 1,
+    key_path: str = "",
 ) -> None:
     async def main() -> None:
-        catalog = StillCatalog(snapshot_of(collection_of(shards=shards)))
+        catalog = StillCatalog(snapshot_of(collection_of(shards=shards, key_path=key_path)))
         bounds = Bounds()
         leaf = Leaf(
             NODE, directory, catalog, settings, ThreadPoolExecutor(1), bounds,
@@ -239,6 +241,55 @@ def test_a_damaged_shard_is_built_again_while_others_answer(tmp_path: Path) -> N
         assert await total(leaf, 1) == sum(range(ROWS))
 
     with_leaf(tmp_path, body, shards=2)
+
+
+@pytest.mark.parametrize("by", ["check", "apply", "describe"])
+def test_damage_is_repaired_whoever_meets_it(
+    tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check(leaf: Leaf) -> None:
+        request = leaf_pb2.CheckIndexRequest(collection="c", collection_id=1)
+        checks = (await leaf.check_index(request)).checks
+        assert leaf_pb2.INDEX_VERDICT_DAMAGED in {entry.verdict for entry in checks}
+
+    async def apply(leaf: Leaf) -> None:
+        def failing(*_: object) -> None:
+            raise AlderError(Reason.CORRUPT, "a block of keys is damaged")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Shard, "apply", failing)
+            with pytest.raises(AlderError, match="a block of keys"):
+                await leaf.apply(push({0: keyed_rows(ROWS, ROWS + 1)}, ROWS, ROWS + 1))
+
+    async def describe(leaf: Leaf) -> None:
+        shard, other = (await leaf.describe(leaf_pb2.DescribeLeafRequest())).shards
+        assert "damaged" in shard.damage
+        assert (other.damage, other.rows) == ("", 7)
+
+    async def body(leaf: Leaf, bounds: Bounds) -> None:
+        parts = dict.fromkeys(range(2), keyed_rows(0, ROWS))
+        await leaf.apply(push(parts, 0, ROWS))
+
+        async def sealed() -> bool:
+            return await segments(leaf, 0) > 0 and await segments(leaf, 1) > 0
+
+        await until(sealed)
+        damage_pages(leaf)
+        await {"check": check, "apply": apply, "describe": describe}[by](leaf)
+
+        async def emptied() -> bool:
+            return await position_of(leaf) == 0
+
+        await until(emptied)
+        await leaf.apply(push({0: keyed_rows(0, ROWS)}, 0, ROWS))
+        assert await total(leaf) == await total(leaf, 1)
+
+    with_leaf(tmp_path, body, shards=2, key_path="k")
+
+
+def keyed_rows(begin: int, end: int) -> bytes:
+    documents = {n: {"a": n, "s": f"s{n % 3}"} for n in range(begin, end)}
+    return rows_bytes(documents, {n: f"k{n % 7}" for n in documents})
 
 
 def test_a_damaged_shard_is_kept_where_the_log_begins_later(tmp_path: Path) -> None:
