@@ -59,7 +59,7 @@ class Alder:
         with Peak(self.pid) as peak:
             begun = time.perf_counter()
             self.plain.create_collection(collection, source_urls=[f"file://{path}"])
-            self._await_rows(collection, rows)
+            self.await_rows(collection, rows)
             visible_s = time.perf_counter() - begun
             sealed_s = visible_s + self.await_settled(collection, SEAL_ROWS)
         return Load(visible_s, sealed_s, peak.rss_bytes)
@@ -98,6 +98,16 @@ class Alder:
                 return changed_s
             time.sleep(SETTLE_STEP_S)
         raise RuntimeError(f"{collection} does not come to rest: {seen[-1]}")
+
+    def await_rows(self, collection: str, rows: int) -> None:
+        """Waits until a query counts so many rows."""
+        deadline = time.monotonic() + CATCH_UP_S_MAX
+        sql = f"SELECT count(*) FROM {quote(collection)}"
+        while time.monotonic() < deadline:
+            if self.plain.execute(sql).fetchall() == [(rows,)]:
+                return
+            time.sleep(VISIBLE_STEP_S)
+        raise RuntimeError(f"{collection} does not reach {rows} rows")
 
     def ask(self, question: str) -> Rows:
         """A question of JSONBench, every partial computed."""
@@ -142,15 +152,6 @@ class Alder:
         self.plain.close()
         self.memoising.close()
         self._server.stop()
-
-    def _await_rows(self, collection: str, rows: int) -> None:
-        deadline = time.monotonic() + CATCH_UP_S_MAX
-        sql = f"SELECT count(*) FROM {quote(collection)}"
-        while time.monotonic() < deadline:
-            if self.plain.execute(sql).fetchall() == [(rows,)]:
-                return
-            time.sleep(VISIBLE_STEP_S)
-        raise RuntimeError(f"{collection} does not reach {rows} rows")
 
 
 def condition(terms: Terms) -> str:

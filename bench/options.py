@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
+from bench.peers.kinds import KINDS
+
 RESULTS: Final = Path(__file__).parent / "results"
 ROWS: Final = tuple(f"B{number}" for number in range(1, 12))
 
@@ -69,6 +71,7 @@ class Arguments:
 
     options: Options
     rows: tuple[str, ...]
+    peers: tuple[str, ...]
     scratch: Path | None
     results: Path | None
 
@@ -78,6 +81,7 @@ def parse(arguments: Sequence[str] | None = None) -> Arguments:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
     parser.add_argument("--only", default=",".join(ROWS), help="rows to run, as in B3,B6")
     parser.add_argument("--short", action="store_true", help=(SHORT.__doc__ or "").lower())
+    parser.add_argument("--peers", default=",".join(KINDS), help="peers that take part")
     parser.add_argument("--scratch", type=Path, help="keep generated files in this directory")
     for field in fields(Options):
         flag = f"--{field.name.replace('_', '-')}"
@@ -91,9 +95,12 @@ def parse(arguments: Sequence[str] | None = None) -> Arguments:
     chosen = tuple(name.strip().upper() for name in given.only.split(","))
     if unknown := sorted(set(chosen) - set(ROWS)):
         parser.error(f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
+    peers = tuple(name.strip() for name in given.peers.split(","))
+    if unknown := sorted(set(peers) - set(KINDS)):
+        parser.error(f"there is no peer {', '.join(unknown)}; there are {', '.join(KINDS)}")
     sizes = {field.name: getattr(given, field.name) for field in fields(Options)}
     changes = {name: value for name, value in sizes.items() if value is not None}
     options = replace(SHORT if given.short else Options(), **changes)
     rows = tuple(name for name in ROWS if name in chosen)
     results = given.results or (None if given.short else RESULTS)
-    return Arguments(options, rows, given.scratch, results)
+    return Arguments(options, rows, peers, given.scratch, results)

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bench import options, report
 from bench.report import Row
-from bench.rows import analytics, ingest
+from bench.rows import analytics, freshness, ingest, lookup, mixed, search, ssb
 from bench.world import World
 
 ORDER: Final[dict[str, Callable[[World], Row]]] = {
@@ -26,6 +26,13 @@ ORDER: Final[dict[str, Callable[[World], Row]]] = {
     "B3": analytics.hot,
     "B9": ingest.size,
     "B11": ingest.memory,
+    "B5": analytics.cold,
+    "B7": lookup.lookup,
+    "B4": analytics.fresh,
+    "B10": mixed.mixed,
+    "B2": freshness.freshness,
+    "B8": ssb.ssb,
+    "B6": search.search,
 }
 """In the order in which they run: rows that change the collections come after those that don't."""
 
@@ -40,11 +47,11 @@ def main() -> None:
         scratch.chmod(0o755)
         files = given.scratch or scratch / "files"
         files.mkdir(parents=True, exist_ok=True)
-        world = World(given.options, scratch, files, console)
+        world = World(given.options, scratch, files, console, given.peers)
         try:
             rows = [run(world, row, about, given.results) for row in ORDER if row in given.rows]
         finally:
-            world.close()
+            world.release_all()
     rows.sort(key=lambda row: options.ROWS.index(row.name))
     console.print(about)
     report.show(rows, world.missing, console)

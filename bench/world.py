@@ -6,11 +6,12 @@ loads is timed, and B1, B9 and B11 report those loads.
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 
 from bench.alder import Alder, Load
 from bench.generators import jsonbench
@@ -19,21 +20,32 @@ from bench.peers.base import MissingError, Peer
 from bench.peers.kinds import KINDS
 
 COLLECTION: Final = "bluesky"
+T = TypeVar("T")
 
 
 class World:
     """One run of the bench."""
 
-    def __init__(self, options: Options, scratch: Path, files: Path, console: Console) -> None:
+    def __init__(
+        self,
+        options: Options,
+        scratch: Path,
+        files: Path,
+        console: Console,
+        invited: Collection[str],
+    ) -> None:
+        """``files`` keeps what is generated, ``invited`` names the peers that take part."""
         self.options = options
         self.scratch = scratch
         self.console = console
-        self.missing: dict[str, str] = {}
-        """Peers that can't run here, with the reason."""
+        self.missing = {name: "left out by --peers" for name in KINDS if name not in invited}
+        """Peers that don't take part, with the reason."""
         self.loads: list[Load] = []
         """Our loads of the events from the file."""
         self.peer_load_s: dict[str, list[float]] = {}
-        self._files = files
+        self.log_rate: float | None = None
+        """Events per second that we took through the log, until visible."""
+        self.files = files
         self._begun = time.monotonic()
         self._alder: Alder | None = None
         self._peers: dict[str, Peer] = {}
@@ -44,7 +56,7 @@ class World:
 
     def events(self, count: int) -> Path:
         """The file of that many events of JSONBench."""
-        path = self._files / f"jsonbench-{count}.jsonl"
+        path = self.files / f"jsonbench-{count}.jsonl"
         if not path.exists():
             self.say(f"writing {count:,} events")
             jsonbench.write(path, count)
@@ -97,30 +109,44 @@ class World:
 
     def fresh_peer(self, name: str, folder: Path) -> Peer | None:
         """An empty peer over a folder; None, with the reason kept, if it can't run here."""
+        if name in self.missing:
+            return None
         folder.mkdir(parents=True)
         try:
             return KINDS[name](folder)
         except MissingError as error:
             self.missing[name] = str(error)
-            self.say(f"[bold yellow]{name} can't run here: {error}[/]")
+            self.say(f"[bold yellow]{name} can't run here:[/] {escape(str(error))}")
             return None
+
+    def reopened(self, name: str, work: Callable[[Path], T]) -> T:
+        """Closes a peer, does the work over its folder, and opens it again."""
+        folder = self.scratch / name.replace(" ", "-")
+        self._peers.pop(name).close()
+        try:
+            return work(folder)
+        finally:
+            self._peers[name] = KINDS[name](folder)
+
+    def more_parts(self, parts: int, events: int) -> list[Path]:
+        """Files of the events that follow those of :attr:`file`, each of so many."""
+        name = f"jsonbench-{self.options.events}-more"
+        paths = [self.files / f"{name}-{events}-{number}.jsonl" for number in range(parts)]
+        for number, path in enumerate(paths):
+            jsonbench.write_more(path, self.options.events, number * events, events)
+        return paths
 
     def peers(self, *names: str) -> Mapping[str, Peer]:
         """Those of the named peers that can run here, loaded; all if none is named."""
         found = {name: self.peer(name) for name in names or KINDS}
         return {name: peer for name, peer in found.items() if peer is not None}
 
-    def release(self, *names: str) -> None:
-        """Ends peers, and frees their memory; the next one to ask gets them loaded again."""
-        for name in names:
-            if name in self._peers:
-                self._peers.pop(name).close()
-                shutil.rmtree(self.scratch / name.replace(" ", "-"))
-
-    def close(self) -> None:
-        """Ends everything that it started."""
-        closing: list[Callable[[], None]] = [peer.close for peer in self._peers.values()]
+    def release_all(self) -> None:
+        """Ends ours and the peers, and frees their memory and files; who asks loads again."""
+        for name in list(self._peers):
+            self._peers.pop(name).close()
+            shutil.rmtree(self.scratch / name.replace(" ", "-"))
         if self._alder is not None:
-            closing.append(self._alder.stop)
-        for close in closing:
-            close()
+            self._alder.stop()
+            shutil.rmtree(self.scratch / "alder")
+        self._alder = None

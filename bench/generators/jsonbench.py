@@ -62,6 +62,15 @@ def write(path: Path, events: int, seed: int = 1) -> Path:
     return files.write(path, events, partial(chunk, events, seed))
 
 
+def write_more(path: Path, events: int, skipped: int, more: int, seed: int = 1) -> Path:
+    """A file of ``more`` events that follow those of :func:`write`, after ``skipped`` others."""
+    return files.write(path, more, partial(_later_chunk, events, seed, events + skipped))
+
+
+def _later_chunk(events: int, seed: int, before: int, first: int, rows: int) -> bytes:
+    return chunk(events, seed, before + first, rows)
+
+
 def chunk(events: int, seed: int, first: int, rows: int) -> bytes:
     """Lines of the events ``first`` .. ``first + rows`` of a file of ``events`` events."""
     rng = np.random.default_rng([seed, first])

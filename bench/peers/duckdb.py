@@ -83,7 +83,7 @@ class DuckDbJson(DuckDbTyped):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._connection.execute("CREATE TABLE stream (j JSON)")
+        self._connection.execute("CREATE TABLE IF NOT EXISTS stream (j JSON)")
 
     def load(self, path: Path, seconds_max: float = NO_LIMIT_S) -> int:
         """One statement, whatever the time."""

@@ -16,7 +16,7 @@ import orjson
 from bench.peers.base import NO_LIMIT_S, MissingError, Terms
 
 _LAUNCHER: Final = Path(__file__).parent / "opensearch_launcher"
-_START_S_MAX: Final = 120
+_START_S_MAX: Final = 300
 _STOP_S_MAX: Final = 30
 _FETCH_S_MAX: Final = 300
 _BULK_DOCUMENTS: Final = 5_000

@@ -4,12 +4,14 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import orjson
+import pyarrow.parquet as pq
 import pytest
 
-from bench import options, questions, report, statistics
-from bench.generators import files, jsonbench, strings
+from bench import options, pace, questions, report, statistics
+from bench.generators import files, jsonbench, rockbench, ssb, strings
 
 EVENTS = 40_000
 
@@ -154,3 +156,68 @@ def test_flags_win_over_the_short_run() -> None:
     assert given.rows == ("B1", "B3")
     assert given.options.events == 7
     assert given.options.runs == options.SHORT.runs
+
+
+def test_events_go_on_where_the_file_ends(tmp_path: Path) -> None:
+    more = jsonbench.write_more(tmp_path / "more.jsonl", 500, 100, 50).read_bytes()
+    assert more == jsonbench.chunk(500, 1, 600, 50)
+    last = orjson.loads(jsonbench.chunk(500, 1, 499, 1))
+    assert orjson.loads(more.splitlines()[0])["time_us"] > last["time_us"]
+
+
+def test_rockbench_documents_have_the_published_shape() -> None:
+    bodies = rockbench.bodies(200)
+    assert bodies == rockbench.bodies(200)
+    documents = list(map(orjson.loads, rockbench.stamped(bodies, 150, 100, 77)))
+    assert len({document["id"] for document in documents}) == 100
+    assert {document["_event_time"] for document in documents} == {77}
+    assert 1000 <= np.mean([len(body) for body in bodies]) <= 1300
+    for document in documents:
+        assert len(_values(document)) == 46
+
+
+def _values(value: object) -> list[object]:
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return [leaf for part in inner for leaf in _values(part)]
+    return [value]
+
+
+def test_ssb_lines_join_their_dimensions(tmp_path: Path) -> None:
+    path = ssb.write(tmp_path / "lines.parquet", 0.002)
+    table = pq.read_table(path)
+    assert table.equals(pq.read_table(ssb.write(tmp_path / "again.parquet", 0.002)))
+    assert table.num_rows == ssb.lines(0.002) == 12_000
+    checks = duckdb.sql("""
+        SELECT count(DISTINCT lo_orderkey) = 3000, bool_and(p_brand LIKE p_category || '%'),
+            bool_and(p_category LIKE p_mfgr || '%'),
+            bool_and(c_city LIKE rpad(c_nation[:9], 9, ' ') || '_'),
+            bool_and(lo_revenue = lo_extendedprice * (100 - lo_discount) // 100),
+            min(lo_orderdate) >= DATE '1992-01-01', max(lo_orderdate) <= DATE '1998-08-02',
+            count(DISTINCT c_region) = 5, count(DISTINCT s_region) = 5,
+            (SELECT max(n) FROM (SELECT count(DISTINCT (c_city, lo_orderdate)) AS n FROM "table"
+                GROUP BY lo_orderkey)) = 1
+        FROM "table" """).fetchall()
+    assert all(checks[0]), checks
+
+
+def test_a_late_batch_counts_from_when_it_was_due() -> None:
+    sent: list[int] = []
+
+    def made(first: int, count: int) -> list[bytes]:
+        return [b"{}"] * count
+
+    latencies, count = pace.paced(
+        lambda documents: sent.append(len(documents)), made, rate=400, seconds=0.2, tick_s=0.01
+    )
+    assert count == sum(sent) == 80
+    assert len(latencies) == 20
+    assert min(latencies) >= 0
+
+
+def test_what_a_send_raises_ends_the_pace() -> None:
+    def refuse(documents: object) -> None:
+        raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        pace.paced(refuse, lambda first, count: [], rate=100, seconds=0.02)
