@@ -10,14 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
 from alder.rocks import Store, prefix_end
 from leaf import layout
+from leaf.blocks import SegmentBlocks
+from leaf.cache import PageCache
 from leaf.digest import to_hex
 from leaf.format import dictionary
 from leaf.format.meta import META_SUFFIX, TERMS, SegmentMeta, decode_meta, suffix
 from leaf.layout import Manifest, SegmentEntry
+from leaf.segment import Segment
+from leaf.visibility import Births, is_member
 
 COLUMN_BYTES: Final = 4
 """A block's key has its column's number after that of its segment."""
@@ -34,10 +40,15 @@ class FamilySummary:
 
 @dataclass(frozen=True, slots=True)
 class SegmentSummary:
-    """A segment; times are microseconds since 1970 UTC, None where no row has one."""
+    """A segment; times are microseconds since 1970 UTC, None where no row has one.
+
+    ``dead`` counts the rows that died, whether or not an earlier cut may still ask for them.
+    """
 
     segment: int
     rows: int
+    dead: int
+    cluster_by: tuple[str, ...]
     size_bytes: int
     columns: int
     time_low_us: int | None
@@ -60,11 +71,16 @@ class FieldSummary:
 
 @dataclass(frozen=True, slots=True)
 class ShardSummary:
-    """A replica; ``disk_bytes`` counts files, which may hold what is deleted and not yet freed."""
+    """A replica; ``disk_bytes`` counts files, which may hold what is deleted and not yet freed.
+
+    ``rows_late`` were older than what is retained when they came.
+    """
 
     format: str
     digest: str
     rows_born: int
+    rows_late: int
+    tombstones: int
     tombstone_blocks: int
     quarantined: int
     tail_blocks: int
@@ -108,18 +124,26 @@ def _summary(store: Store) -> ShardSummary:
         layout.decode_stream(value)
         for _, value in store.scan(layout.META, prefix, prefix_end(prefix))
     ]
+    prefix = layout.TOMBSTONE_PREFIX
+    deaths = [
+        layout.decode_deaths(value)
+        for _, value in store.scan(layout.META, prefix, prefix_end(prefix))
+    ]
+    dead = np.unique(np.concatenate([np.empty(0, np.int64), *(d.victims for d in deaths)]))
     metas = {entry.segment: _meta(store, entry) for entry in manifest.segments}
     return ShardSummary(
         format=layout.FORMAT.decode(),
         digest=to_hex(counters.digest),
         rows_born=counters.rows_born,
+        rows_late=counters.rows_late,
+        tombstones=sum(map(len, deaths)),
         tombstone_blocks=counters.tombstone_next - manifest.tombstone_from,
         quarantined=counters.quarantined,
         tail_blocks=counters.block_next - manifest.sealed_to_block,
         disk_bytes=store.size_bytes(),
         positions=PositionVector({(s.source, s.partition): s.next_offset for s in streams}),
         families=tuple(_family(store, family) for family in layout.FAMILIES),
-        segments=tuple(_segment(entry, metas[entry.segment]) for entry in manifest.segments),
+        segments=tuple(_segment(store, e, metas[e.segment], dead) for e in manifest.segments),
         fields=_fields(store, manifest, metas),
     )
 
@@ -143,13 +167,18 @@ def _family(store: Store, family: str) -> FamilySummary:
     return FamilySummary(family, keys, size_bytes)
 
 
-def _segment(entry: SegmentEntry, meta: SegmentMeta) -> SegmentSummary:
+def _segment(store: Store, entry: SegmentEntry, meta: SegmentMeta, dead: Births) -> SegmentSummary:
+    """``dead`` has the births of dead rows, ascending."""
+    blocks = SegmentBlocks(store, "inspected", entry.segment, PageCache(0))
+    births = Segment(blocks).births()
     zones = meta.columns["_time"].zones if "_time" in meta.columns else ()
     lows = [zone.low for zone in zones if isinstance(zone.low, int)]
     highs = [zone.high for zone in zones if isinstance(zone.high, int)]
     return SegmentSummary(
         segment=entry.segment,
         rows=entry.rows,
+        dead=int(is_member(births, dead).sum()) if len(dead) else 0,
+        cluster_by=meta.cluster_by,
         size_bytes=entry.size_bytes,
         columns=len(meta.columns),
         time_low_us=min(lows, default=None),

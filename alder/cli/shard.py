@@ -43,7 +43,8 @@ def _print(summary: ShardSummary) -> None:
     click.echo(
         f"format {summary.format}, digest {summary.digest}, {_mb(summary.disk_bytes)} MB on disk\n"
         f"{summary.rows_born:,} rows born, {summary.quarantined:,} quarantined, "
-        f"{summary.tombstone_blocks:,} blocks of tombstones, {summary.tail_blocks:,} of live tail"
+        f"{summary.tombstones:,} tombstones in {summary.tombstone_blocks:,} blocks, "
+        f"{summary.tail_blocks:,} blocks of live tail, {summary.rows_late:,} rows came too late"
     )
     click.echo()
     print_table(
@@ -62,19 +63,21 @@ def _print(summary: ShardSummary) -> None:
     )
     click.echo()
     print_table(
-        ("segment", "rows", "MB", "columns", "from", "to"),
+        ("segment", "rows", "dead", "MB", "columns", "from", "to", "cluster by"),
         (
             (
                 s.segment,
                 f"{s.rows:,}",
+                f"{s.dead:,}",
                 _mb(s.size_bytes),
                 s.columns,
                 _time(s.time_low_us),
                 _time(s.time_high_us),
+                ", ".join(s.cluster_by) or "-",
             )
             for s in summary.segments
         ),
-        right=("segment", "rows", "MB", "columns"),
+        right=("segment", "rows", "dead", "MB", "columns"),
     )
     click.echo()
     print_table(

@@ -1,4 +1,4 @@
-"""A leaf that pushes, seals and merges until it is killed; says which position it reached."""
+"""A leaf that takes rows, seals, merges and purges until it is killed; says how far it came."""
 
 import asyncio
 import sys
@@ -7,16 +7,19 @@ from pathlib import Path
 
 from leaf_model import NODE, StillCatalog, collection_of, push, rows_bytes, snapshot_of
 
+from alder.catalog import CollectionSettings
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
 from leaf.service import Leaf
 from leaf.settings import LeafSettings
 
 ROWS_PER_PUSH = 37
+SECOND = 1_000_000
+KEPT = CollectionSettings(cluster_by_paths=("s",), history_us=60 * SECOND)
 
 
 async def main(directory: Path) -> None:
-    catalog = StillCatalog(snapshot_of(collection_of(key_path="k")))
+    catalog = StillCatalog(snapshot_of(collection_of(key_path="k", settings=KEPT)))
     settings = LeafSettings(seal_rows=100, sync_interval_s=0.01, merge_factor=3)
     leaf = Leaf(NODE, directory, catalog, settings, ThreadPoolExecutor(1))
     await leaf.start()
@@ -26,7 +29,8 @@ async def main(directory: Path) -> None:
         end = position + ROWS_PER_PUSH
         rows = {offset: {"a": offset, "s": f"s{offset % 5}"} for offset in range(position, end)}
         keys = {offset: f"k{offset // 2}" for offset in rows}
-        response = await leaf.apply(push({0: rows_bytes(rows, keys)}, position, end))
+        times = {offset: offset * SECOND for offset in rows}
+        response = await leaf.apply(push({0: rows_bytes(rows, keys, times)}, position, end))
         position = response.shards[0].next_offset
         sys.stdout.write(f"{position}\n")
         sys.stdout.flush()

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from leaf_model import rows_bytes
 
+from alder.catalog import CollectionSettings
 from alder.cli.shard import shard as command
 from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
@@ -62,6 +63,30 @@ def test_it_tells_segments_fields_and_sizes(tmp_path: Path) -> None:
         assert 0 < of_fields <= families[family].size_bytes
     assert families[layout.TAIL].keys == 1
     assert sorted(entry.name for entry in (tmp_path / "0").glob("*.blob")) == before
+
+
+def test_it_tells_dead_rows_and_the_order(tmp_path: Path) -> None:
+    kept = CollectionSettings(("s", "a"), retain_us=60_000_000)
+    shard = Shard(tmp_path / "0", 1, True, LeafSettings(), PageCache(1 << 20), kept=kept)
+    rows = {n: {"a": n, "s": f"s{n % 3}"} for n in range(20)}
+    keys = {n: f"k{n % 15}" for n in rows}
+    header = PushHeader(1, 1, "log", 0, "t", 0, 20)
+    log_times = dict.fromkeys(rows, 100_000_000)
+    event_times = {n: 100_000_000 * (n >= 4) for n in rows}
+    data = rows_bytes(rows, keys, log_times, event_times)
+    assert shard.apply(header, 1, data, b"", False).accepted
+    plan = shard.begin_seal()
+    assert plan is not None
+    tables = [chunk.table for chunk in plan.tail]
+    shard.publish_seal(plan, seal(tables, plan.cluster_by))
+    shard.close()
+    summary = inspect_store(tmp_path / "0")
+    (segment,) = summary.segments
+    assert (segment.rows, segment.dead, segment.cluster_by) == (20, 5, ("s", "a"))
+    assert (summary.tombstones, summary.tombstone_blocks, summary.rows_late) == (5, 1, 4)
+    printed = CliRunner().invoke(command, ["inspect", str(tmp_path / "0")])
+    assert "5 tombstones in 1 blocks" in printed.output
+    assert "s, a" in printed.output
 
 
 def test_the_command_prints_tables_and_json(tmp_path: Path) -> None:

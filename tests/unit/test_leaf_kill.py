@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from leaf_model import NODE, StillCatalog, ask, bound, collection_of, push, rows_bytes, snapshot_of
+from leaf_victim import KEPT
 
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
@@ -33,9 +34,9 @@ def run_until_killed(directory: Path, pushes: int) -> int:
     return said[-1]
 
 
-async def check(directory: Path, acknowledged: int) -> int:
-    """Everything that was acknowledged is there once, and sealed segments were made."""
-    catalog = StillCatalog(snapshot_of(collection_of(key_path="k")))
+async def check(directory: Path, acknowledged: int) -> tuple[int, int]:
+    """Everything that was acknowledged is there once; the segments, and how many rows are gone."""
+    catalog = StillCatalog(snapshot_of(collection_of(key_path="k", settings=KEPT)))
     leaf = Leaf(NODE, directory, catalog, LeafSettings(seal_rows=200), ThreadPoolExecutor(1))
     await leaf.start()
     known = await leaf.positions(leaf_pb2.PositionsRequest(collection="c", collection_id=1))
@@ -44,18 +45,20 @@ async def check(directory: Path, acknowledged: int) -> int:
     table, _ = await ask(leaf, "SELECT o FROM rows ORDER BY o", [bound("o", "_offset", "BIGINT")])
     last_of_keys = [n for n in range(position) if n % 2 == 1 or n == position - 1]
     assert table.column("o").to_pylist() == last_of_keys
-    described = await leaf.describe(leaf_pb2.DescribeLeafRequest())
+    described = (await leaf.describe(leaf_pb2.DescribeLeafRequest())).shards[0]
     await leaf.close()
-    return described.shards[0].segments
+    assert described.rows == len(last_of_keys)
+    return described.segments, position - described.rows_stored
 
 
 def test_kill_nine_loses_and_repeats_nothing(tmp_path: Path) -> None:
     chance = random.Random(8)
-    segments = 0
+    segments = gone = 0
     for _ in range(ROUNDS):
         acknowledged = run_until_killed(tmp_path, chance.randrange(20, 60))
-        segments = asyncio.run(check(tmp_path, acknowledged))
+        segments, gone = asyncio.run(check(tmp_path, acknowledged))
     assert segments, "there was something to be killed among"
+    assert gone, "something was purged before"
 
 
 def test_sealing_survives_the_death_of_its_worker(tmp_path: Path) -> None:
