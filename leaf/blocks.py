@@ -1,6 +1,6 @@
 """The stored blocks of one segment: read when they are needed, kept decoded in the leaf's cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 import pyarrow as pa
@@ -45,6 +45,27 @@ class SegmentBlocks:
         if data is None:
             raise AlderError(Reason.CORRUPT, f"{self.what('a block')} is missing")
         return data
+
+    def columns(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Blocks of columns that must be there, all in one read. Raises AlderError(CORRUPT)."""
+        prefix = layout.number_key(self.number)
+        try:
+            found = self._store.get_many(layout.COLUMNS, [prefix + key for key in keys])
+        except Exception as error:
+            what = self.what("a block")
+            raise AlderError(Reason.CORRUPT, f"{what} can't be read: {error}") from error
+        blocks = [data for data in found if data is not None]
+        if len(blocks) != len(keys):
+            raise AlderError(Reason.CORRUPT, f"{self.what('a block')} is missing")
+        return blocks
+
+    def at_hand(self, key: bytes) -> object | None:
+        """What was kept under this name, if it is still there."""
+        return self._cache.find((self.scope, key))
+
+    def keep(self, key: bytes, value: object, size_bytes: int) -> None:
+        """Has :meth:`at_hand` find it, as long as there is room."""
+        self._cache.put((self.scope, key), value, size_bytes)
 
     def cached(self, key: bytes, load: Callable[[], T], size_bytes: Callable[[T], int]) -> T:
         """What ``load`` makes of the block ``key``, which need not be a stored one."""

@@ -235,4 +235,4 @@ def _fields(
 
 def _values(meta: SegmentMeta, name: str) -> int:
     column = meta.columns.get(name)
-    return 0 if column is None else sum(zone.rows - zone.nulls for zone in column.zones)
+    return 0 if column is None else column.values

@@ -40,7 +40,7 @@ FAMILIES: Final[Mapping[str, FamilyOptions]] = {
 SEGMENT_FAMILIES: Final = (COLUMNS, POSTINGS)
 """What a segment's blocks are in, under its number."""
 
-FORMAT: Final = b"2"
+FORMAT: Final = b"3"
 FORMAT_KEY: Final = b"format"
 COUNTERS_KEY: Final = b"counters"
 SCHEMA_KEY: Final = b"schema"

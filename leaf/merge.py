@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from leaf.cluster import row_order
 from leaf.format import dictionary
-from leaf.format.meta import Block, ColumnMeta
+from leaf.format.meta import TEMPLATES, Block, ColumnMeta
 from leaf.format.pages import decode_page
 from leaf.indexes.kind import Part
 from leaf.indexes.kinds import partwise
@@ -36,6 +36,7 @@ from leaf.seal import (
     plain_pages,
     seal_column,
     tag_of,
+    template_column,
 )
 
 TIER_ROWS_MIN: Final = 1024
@@ -184,6 +185,9 @@ def merge_column(
     number: int, name: str, parts: Sequence[ColumnPart], order: Order, what: str
 ) -> tuple[ColumnMeta, tuple[Block, ...]] | None:
     """A column with its index, from all of its pages; None where no row has a value."""
+    if name == TEMPLATES:
+        templates = _used(_encoded(name, parts, order, what))
+        return template_column(number, templates) if len(templates.terms) else None
     if tag_of(name) != "string" or not _all_coded(parts):
         values = _values(name, parts, order, what)
         if values.null_count == len(values):
@@ -203,15 +207,18 @@ def merge_pages(
     parts: Sequence[ColumnPart],
     order: Order,
     page_rows: int,
-    first_page: int,
+    first_row: int,
     clustered: bool,
     what: str,
 ) -> MergedPages:
-    """The pages of these rows of the result, kept as values, from the stored pages they need."""
+    """The pages of the rows from ``first_row`` of the result on, which begins a zone.
+
+    They are kept as values, and made from the stored pages that they need.
+    """
     values = _values(name, parts, order, what)
-    pages = plain_pages(number, tag_of(name), values, page_rows, first_page)
+    pages = plain_pages(number, tag_of(name), values, page_rows, first_row)
     kind = partwise(tag_of(name, clustered))
-    part = None if kind is None else kind.part(values, first_page * page_rows)
+    part = None if kind is None else kind.part(values, first_row)
     return MergedPages(pages, part)
 
 
@@ -283,8 +290,10 @@ def _pages(name: str, part: ColumnPart, what: str) -> pa.Array:
     kind = pa.int32() if part.meta.coded else column_type(name)
     pages = []
     for page, data in sorted((part.pages or {}).items()):
-        zone = part.meta.zones[page]
-        pages.append(pa.nulls(zone.rows, kind) if zone.empty else decode_page(data, kind, what))
+        if part.meta.zone_of_page(page).empty:
+            pages.append(pa.nulls(part.meta.rows_of_page(page), kind))
+        else:
+            pages.append(decode_page(data, kind, what))
     return pa.concat_arrays(pages) if pages else pa.array([], kind)
 
 

@@ -20,6 +20,7 @@ from leaf.format.frame import payload_bytes
 from leaf.format.meta import (
     META_SUFFIX,
     PAGE,
+    TEMPLATES,
     TERMS,
     ColumnMeta,
     IndexMeta,
@@ -117,7 +118,7 @@ class _Merge:
 
     def _column(self, number: int, name: str, order: Order) -> ColumnMeta | None:
         """A column of the result; None where no row has a value any more."""
-        if has_index(tag_of(name)):
+        if has_index(tag_of(name)) or name == TEMPLATES:
             parts = self._whole_parts(name)
             if parts is not None:
                 merged = self._compute(merge_column, number, name, parts, order, self._what)
@@ -128,34 +129,37 @@ class _Merge:
         return self._column_in_runs(number, name, order)
 
     def _whole_parts(self, name: str) -> list[ColumnPart] | None:
-        """All of a column; None where it is too large to be decoded at once."""
+        """All of a column; None where it is too large to be decoded at once.
+
+        Templates never are: each seal limits their bytes.
+        """
         parts, decoded_bytes = [], 0
         for i in range(len(self._inputs)):
             part = self._part(i, name, None)
             stored = [*(part.pages or {}).values(), part.terms or b""]
             decoded_bytes += sum(map(payload_bytes, stored))
-            if decoded_bytes > WHOLE_BYTES_MAX:
+            if decoded_bytes > WHOLE_BYTES_MAX and name != TEMPLATES:
                 return None
             parts.append(part)
         return parts
 
     def _column_in_runs(self, number: int, name: str, order: Order) -> ColumnMeta | None:
-        page_rows = min(
-            meta.columns[name].page_rows for meta in self._metas if name in meta.columns
-        )
+        found = [meta.columns[name] for meta in self._metas if name in meta.columns]
+        page_rows = min(meta.page_rows for meta in found)
+        zone_rows = found[0].zone_rows
         clustered = bool(self._cluster_by)
         zones: list[Zone] = []
         parts_of_index = []
-        while (first := len(zones)) * page_rows < len(order):
-            parts, end = self._run(name, order, first, page_rows)
+        while (first := len(zones)) * zone_rows < len(order):
+            parts, end = self._run(name, order, first, zone_rows)
             merged = self._compute(
                 merge_pages,
                 number,
                 name,
                 parts,
-                order.part(first * page_rows, end * page_rows),
+                order.part(first * zone_rows, end * zone_rows),
                 page_rows,
-                first,
+                first * zone_rows,
                 clustered,
                 self._what,
             )
@@ -171,16 +175,16 @@ class _Merge:
             built = self._compute(kind.joined, number, parts_of_index)
             indexes = (built.meta,)
             self._writer.put(built.blocks)
-        return ColumnMeta(number, page_rows, False, indexes, tuple(zones))
+        return ColumnMeta(number, page_rows, zone_rows, False, indexes, tuple(zones))
 
     def _run(
-        self, name: str, order: Order, first: int, page_rows: int
+        self, name: str, order: Order, first: int, zone_rows: int
     ) -> tuple[list[ColumnPart], int]:
-        """The stored pages for a run of pages of the result from ``first`` on, and its end."""
+        """The stored pages for a run of zones of the result from ``first`` on, and its end."""
         pages: list[dict[int, bytes]] = [{} for _ in self._inputs]
         stored_bytes, end = 0, first
-        while end * page_rows < len(order) and (end == first or stored_bytes < RUN_BYTES_MAX):
-            rows = order.part(end * page_rows, (end + 1) * page_rows)
+        while end * zone_rows < len(order) and (end == first or stored_bytes < RUN_BYTES_MAX):
+            rows = order.part(end * zone_rows, (end + 1) * zone_rows)
             for i, page in self._pages_of(name, rows):
                 if page not in pages[i]:
                     pages[i][page] = self._page(i, name, page)
@@ -204,7 +208,7 @@ class _Merge:
         if meta is None:
             return ColumnPart()
         if pages is None:
-            pages = {page: self._page(i, name, page) for page in range(len(meta.zones))}
+            pages = {page: self._page(i, name, page) for page in range(meta.pages)}
         terms = None
         if meta.coded:
             terms = self._block(self._inputs[i], suffix(meta.number, TERMS))
@@ -213,7 +217,7 @@ class _Merge:
     def _page(self, i: int, name: str, page: int) -> bytes:
         """A stored page; nothing for one without a value."""
         meta = self._metas[i].columns[name]
-        if meta.zones[page].empty:
+        if meta.zone_of_page(page).empty:
             return b""
         return self._block(self._inputs[i], suffix(meta.number, PAGE, page))
 

@@ -5,6 +5,7 @@ modules rely on them.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -51,6 +52,7 @@ class PushedRows:
         return [name for name in names if self.table.column(name).null_count < rows]
 
 
+@cache
 def column_type(name: str) -> pa.DataType:
     """The Arrow type of a stored column. Raises ValueError for a name that is no such column."""
     return (

@@ -38,8 +38,8 @@ def _check_segment(store: Store, segment: int, what: str) -> None:
     ).columns.items():
         needed = {
             suffix(meta.number, PAGE, page)
-            for page, zone in enumerate(meta.zones)
-            if not zone.empty
+            for page in range(meta.pages)
+            if not meta.zone_of_page(page).empty
         }
         if meta.coded:
             needed.add(suffix(meta.number, TERMS))

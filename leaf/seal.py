@@ -11,18 +11,20 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from alder.fieldtypes import split_column_name
 from leaf import layout
 from leaf.births import streams_of
 from leaf.cluster import key_columns, row_order
-from leaf.format import dictionary
+from leaf.documents import templated
+from leaf.format import dictionary, postings
+from leaf.format.buffers import validity
 from leaf.format.hashing import hash_strings
 from leaf.format.meta import (
     META_SUFFIX,
     PAGE,
+    TEMPLATES,
     TERMS,
     Block,
     ColumnMeta,
@@ -36,13 +38,11 @@ from leaf.indexes.kind import BIRTH, Column
 from leaf.indexes.kinds import indexed
 from leaf.rows import SYSTEM_COLUMNS
 
-PAGE_BYTES_TARGET: Final = 1 << 20
-PAGE_ROWS_MIN: Final = 256
-SAMPLE_ROWS: Final = 4096
-
+PAGE_BYTES_TARGET: Final = 24 << 10
+PAGE_ROWS_MIN: Final = 16
 
 Pages = tuple[tuple[Zone, ...], tuple[Block, ...]]
-"""The zones of all pages, and the pages that hold a value."""
+"""Zones of PAGE_ROWS rows each, and the pages of those that hold a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,20 @@ def seal(tables: Sequence[pa.Table], cluster_by: Sequence[str] = ()) -> SealedSe
         table = table.take(row_order(keys, births)).combine_chunks()
     blocks: list[Block] = []
     columns: dict[str, ColumnMeta] = {}
-    for name in table.column_names:
-        column = table.column(name)
-        if column.null_count == table.num_rows:
-            continue
-        values = column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+    arrays = {
+        name: column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+        for name, column in zip(table.column_names, table.columns, strict=True)
+        if column.null_count < table.num_rows
+    }
+    if "_doc" in arrays:
+        fields = {name: arrays[name] for name in arrays if name not in SYSTEM_COLUMNS}
+        documents = templated(arrays.pop("_doc"), fields)
+        if documents.templates is not None:
+            columns[TEMPLATES], parts = template_column(len(columns), documents.templates)
+            blocks.extend(parts)
+        if documents.texts is not None:
+            arrays["_doc"] = documents.texts
+    for name, values in arrays.items():
         tag = tag_of(name, bool(cluster_by))
         columns[name], parts = seal_column(len(columns), tag, values)
         blocks.extend(parts)
@@ -94,58 +103,71 @@ def meta_block(meta: SegmentMeta) -> Block:
 
 def seal_column(number: int, tag: str, values: pa.Array) -> tuple[ColumnMeta, tuple[Block, ...]]:
     """A column with at least one value, with the indexes that suit its values."""
-    hashes = None
-    if tag == "string":
-        hashes = _hashes_if_distinct(values)
-        encoded = None if hashes is not None else dictionary.encode_if_it_pays(values)
-        if encoded is not None:
-            return coded_column(number, encoded)
-    return plain_column(number, tag, values, hashes)
+    if tag != "string":
+        return plain_column(number, tag, values)
+    pairs = _hashes_if_distinct(values)
+    encoded = None if pairs is not None else dictionary.encode_if_it_pays(values)
+    return (
+        plain_column(number, tag, values, pairs)
+        if encoded is None
+        else coded_column(number, encoded)
+    )
 
 
-def _hashes_if_distinct(values: pa.Array) -> NDArray[np.uint32] | None:
+def _hashes_if_distinct(values: pa.Array) -> postings.HashedRows | None:
     """The hashes of strings that can't have a dictionary; None where they may.
 
     Strings are at least as many as their hashes. Hashes are looked at only where a sample hardly
     repeats, because otherwise the dictionary is the cheaper test.
     """
-    sample = values.slice(0, SAMPLE_ROWS).drop_null()
-    if 2 * pc.count_distinct(sample).as_py() <= len(sample):
+    present = values.drop_null()
+    if not dictionary.repeats_little(present):
         return None
-    hashes = hash_strings(values.drop_null())
-    return None if dictionary.pays(len(hashes), len(np.unique(hashes))) else hashes
+    rows = np.flatnonzero(validity(values)).astype(np.uint32)
+    pairs = postings.hashed_rows(hash_strings(present), rows)
+    return None if dictionary.pays(len(pairs), postings.distinct_hashes(pairs)) else pairs
 
 
 def coded_column(number: int, encoded: dictionary.Encoded) -> tuple[ColumnMeta, tuple[Block, ...]]:
     """A column of strings as codes into its terms."""
-    page_rows = page_rows_of(encoded.codes)
-    zones, pages = coded_pages(number, encoded, page_rows)
-    terms = Block(layout.COLUMNS, suffix(number, TERMS), dictionary.encode_terms(encoded.terms))
+    terms = encoded.terms
+    zones, pages = _pages(
+        number, encoded.codes, PAGE_ROWS, 0, lambda zone: zone_of_codes(zone, terms)
+    )
     indexes, blocks = indexed(Column(number, "string", encoded))
-    return ColumnMeta(number, page_rows, True, indexes, zones), (terms, *blocks, *pages)
+    meta = ColumnMeta(number, PAGE_ROWS, PAGE_ROWS, True, indexes, zones)
+    return meta, (_terms_block(number, terms), *blocks, *pages)
+
+
+def template_column(
+    number: int, encoded: dictionary.Encoded
+) -> tuple[ColumnMeta, tuple[Block, ...]]:
+    """The templates of documents, by which nobody looks for rows."""
+    zones, pages = _pages(number, encoded.codes, PAGE_ROWS, 0, _zone_without_bounds)
+    meta = ColumnMeta(number, PAGE_ROWS, PAGE_ROWS, True, (), zones)
+    return meta, (_terms_block(number, encoded.terms), *pages)
 
 
 def plain_column(
-    number: int, tag: str, values: pa.Array, hashes: NDArray[np.uint32] | None = None
+    number: int, tag: str, values: pa.Array, hashes: postings.HashedRows | None = None
 ) -> tuple[ColumnMeta, tuple[Block, ...]]:
     """A column as its values; ``hashes`` of strings where they are known."""
     page_rows = page_rows_of(values)
     zones, pages = plain_pages(number, tag, values, page_rows)
     indexes, blocks = indexed(Column(number, tag, values, hashes))
-    return ColumnMeta(number, page_rows, False, indexes, zones), (*blocks, *pages)
+    return ColumnMeta(number, page_rows, PAGE_ROWS, False, indexes, zones), (*blocks, *pages)
 
 
 def plain_pages(
-    number: int, tag: str, values: pa.Array, page_rows: int, first_page: int = 0
+    number: int, tag: str, values: pa.Array, page_rows: int, first_row: int = 0
 ) -> Pages:
-    """The pages of values from page ``first_page`` on, kept as they are."""
-    return _pages(number, values, page_rows, first_page, lambda page: _zone(tag, page))
+    """The pages of values from row ``first_row`` on, which begins a zone, kept as they are."""
+    zone_of_rows = _zone_without_bounds if tag == "json" else zone_of
+    return _pages(number, values, page_rows, first_row, zone_of_rows)
 
 
-def coded_pages(number: int, encoded: dictionary.Encoded, page_rows: int) -> Pages:
-    """The pages of a coded column."""
-    terms = encoded.terms
-    return _pages(number, encoded.codes, page_rows, 0, lambda page: zone_of_codes(page, terms))
+def _terms_block(number: int, terms: pa.Array) -> Block:
+    return Block(layout.COLUMNS, suffix(number, TERMS), dictionary.encode_terms(terms))
 
 
 def tag_of(name: str, clustered: bool = False) -> str:
@@ -164,30 +186,33 @@ def _pages(
     number: int,
     stored: pa.Array,
     page_rows: int,
-    first_page: int,
-    zone_of_page: Callable[[pa.Array], Zone],
+    first_row: int,
+    zone_of_rows: Callable[[pa.Array], Zone],
 ) -> Pages:
     zones, blocks = [], []
-    for page, begin in enumerate(range(0, len(stored), page_rows), first_page):
-        values = stored.slice(begin, page_rows)
-        zone = zone_of_page(values)
+    for begin in range(0, len(stored), PAGE_ROWS):
+        rows = stored.slice(begin, PAGE_ROWS)
+        zone = zone_of_rows(rows)
         zones.append(zone)
-        if not zone.empty:
-            data = encode_page(values)
+        if zone.empty:
+            continue
+        first_page = (first_row + begin) // page_rows
+        for page, row in enumerate(range(0, len(rows), page_rows), first_page):
+            data = encode_page(rows.slice(row, page_rows))
             blocks.append(Block(layout.COLUMNS, suffix(number, PAGE, page), data))
     return tuple(zones), tuple(blocks)
 
 
 def page_rows_of(values: pa.Array) -> int:
-    """Large values get fewer to a page, so that reading one row stays cheap."""
+    """Long values get fewer to a page, so that reading one row stays cheap."""
     rows = PAGE_ROWS
+    if pa.types.is_primitive(values.type):
+        return rows
     bytes_per_row = values.nbytes / len(values)
     while rows > PAGE_ROWS_MIN and rows * bytes_per_row > PAGE_BYTES_TARGET:
         rows //= 2
     return rows
 
 
-def _zone(tag: str, values: pa.Array) -> Zone:
-    if tag == "json":
-        return Zone(len(values), values.null_count)
-    return zone_of(values)
+def _zone_without_bounds(values: pa.Array) -> Zone:
+    return Zone(len(values), values.null_count)

@@ -4,7 +4,7 @@ Blocks are read from the store when they are needed, checked, and kept decoded i
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from leaf import layout
 from leaf.blocks import IndexBlocks, SegmentBlocks
 from leaf.cache import PageCache
+from leaf.columnpages import ColumnPages
+from leaf.documentreader import DOCUMENTS, DocumentReader
 from leaf.format import dictionary
-from leaf.format.meta import META_SUFFIX, PAGE, ColumnMeta, Index, decode_meta, suffix
-from leaf.format.pages import decode_page
+from leaf.format.meta import META_SUFFIX, TEMPLATES, Index, decode_meta
 from leaf.format.zonemap import Zone
 from leaf.indexes import kinds
 from leaf.indexes.kind import ColumnIndex
@@ -36,6 +37,8 @@ class Segment:
         self._blocks = blocks
         what = blocks.what("its description")
         self._meta = decode_meta(blocks.block(layout.COLUMNS, META_SUFFIX), what)
+        self._pages = ColumnPages(blocks, self._meta.columns)
+        self._documents = DocumentReader(blocks, self._pages, self._meta)
         self._indexes: dict[str, Sequence[ColumnIndex]] = {}
 
     @property
@@ -83,20 +86,20 @@ class Segment:
         return max(int(zone.high) for zone in self.zones("_time") if zone.high is not None)
 
     def born(self, births: Rows) -> RowSet:
-        """The rows of births, which ascend; reads only pages that may hold one. Raises CORRUPT."""
+        """The rows of births, which ascend; reads only zones that may hold one. Raises CORRUPT."""
         meta = self._meta.columns["_birth"]
         if meta.has(Index.HASHES):
             return self._born_unordered(births)
         lows = np.asarray([zone.low for zone in meta.zones], dtype=np.int64)
-        pages = np.searchsorted(lows, births, "right") - 1
+        zones = np.searchsorted(lows, births, "right") - 1
         found = [np.empty(0, dtype=np.int64)]
-        for page in np.unique(pages[pages >= 0]).tolist():
-            values = np.asarray(self._page("_birth", meta, page))
-            wanted = births[pages == page]
+        for zone in np.unique(zones[zones >= 0]).tolist():
+            values = np.asarray(self._pages.zone("_birth", zone))
+            wanted = births[zones == zone]
             places = np.searchsorted(values, wanted)
             there = places < len(values)
             there[there] = values[places[there]] == wanted[there]
-            found.append(places[there] + page * meta.page_rows)
+            found.append(places[there] + zone * meta.zone_rows)
         return of_numbers(np.concatenate(found).astype(np.uint32))
 
     def _born_unordered(self, births: Rows) -> RowSet:
@@ -108,7 +111,8 @@ class Segment:
 
     def has(self, column: str) -> bool:
         """True if a row has a value in this column."""
-        return column in self._meta.columns
+        made = column == DOCUMENTS and TEMPLATES in self._meta.columns
+        return made or column in self._meta.columns
 
     def indexes(self, column: str) -> Sequence[ColumnIndex]:
         """The indexes of a column that it has, the best for equality first, its zones last."""
@@ -121,7 +125,7 @@ class Segment:
         return found
 
     def zones(self, column: str) -> Sequence[Zone]:
-        """The zones of the pages of a column that it has."""
+        """The zones of a column that it has, which are the chunks of :meth:`column`."""
         return self._meta.columns[column].zones
 
     def reopened(self, cache: PageCache) -> "Segment":
@@ -144,43 +148,15 @@ class Segment:
         meta = self._meta.columns[name]
         if not meta.coded:
             return None
-        pages = [self._codes(name, meta, page) for page in range(len(meta.zones))]
-        return dictionary.Encoded(self._blocks.terms(name, meta), pa.concat_arrays(pages))
+        return dictionary.Encoded(self._blocks.terms(name, meta), self._pages.codes(name))
 
     def column(self, name: str, rows: Rows | None) -> pa.ChunkedArray:
         """A column it has, all of it or the rows of ascending numbers. Raises CORRUPT."""
-        meta = self._meta.columns[name]
-        kind = column_type(name)
         if rows is None:
-            pages = [self._page(name, meta, page) for page in range(len(meta.zones))]
-            return pa.chunked_array(pages, kind)
-        bounds = np.arange(len(meta.zones) + 1) * meta.page_rows
-        ends = np.searchsorted(rows, bounds)
-        parts = []
-        for page in np.flatnonzero(np.diff(ends)).tolist():
-            chosen = rows[ends[page] : ends[page + 1]] - page * meta.page_rows
-            parts.append(self._page(name, meta, page).take(pa.array(chosen)))
-        return pa.chunked_array(parts, kind)
-
-    def _page(self, name: str, meta: ColumnMeta, page: int) -> pa.Array:
-        kind = column_type(name)
-        zone = meta.zones[page]
-        if zone.empty:
-            return pa.nulls(zone.rows, kind)
-        what = self._blocks.what(f"page {page} of column {name!r}")
-        key = suffix(meta.number, PAGE, page)
-
-        def load() -> pa.Array:
-            if meta.coded:
-                return self._blocks.terms(name, meta).take(self._codes(name, meta, page))
-            return decode_page(self._blocks.block(layout.COLUMNS, key), kind, what)
-
-        return self._blocks.cached(key, load, lambda array: int(array.nbytes))
-
-    def _codes(self, name: str, meta: ColumnMeta, page: int) -> pa.Array:
-        zone = meta.zones[page]
-        if zone.empty:
-            return pa.nulls(zone.rows, pa.int32())
-        what = self._blocks.what(f"page {page} of column {name!r}")
-        data = self._blocks.block(layout.COLUMNS, suffix(meta.number, PAGE, page))
-        return decode_page(data, pa.int32(), what)
+            read = self._documents.zone if name == DOCUMENTS else partial(self._pages.zone, name)
+            chunks = [read(zone) for zone in range(len(self.zones("_birth")))]
+        elif name == DOCUMENTS:
+            chunks = [self._documents.rows(rows)]
+        else:
+            chunks = self._pages.rows([name], rows)
+        return pa.chunked_array(chunks, column_type(name))

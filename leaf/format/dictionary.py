@@ -4,6 +4,7 @@ Sorted, so that the order of codes is the order of strings. Built only where val
 for codes to be smaller than the strings.
 """
 
+import struct
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,12 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from alder.arrow import from_bytes, to_bytes
+from alder.errors import AlderError, Reason
 from leaf.format.frame import framed, unframed
+from leaf.format.pages import decode_values, encode_values
 
-TERMS_MAX: Final = 65_536
+TERMS_MAX: Final = 1 << 18
 REPEATS_MIN: Final = 2
 """Values per distinct value from which on a dictionary pays."""
+SAMPLE_ROWS: Final = 4096
+_KINDS: Final = {b"s": pa.string(), b"i": pa.int64()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +49,28 @@ def pays(values_count: int, terms_count: int) -> bool:
     return terms_count <= TERMS_MAX and values_count >= REPEATS_MIN * terms_count
 
 
+def repeats_little(values: pa.Array) -> bool:
+    """True if the first values are mostly distinct, so that a dictionary may not pay.
+
+    ``values`` have no nulls.
+    """
+    sample = values.slice(0, SAMPLE_ROWS)
+    return bool(2 * pc.count_distinct(sample).as_py() > len(sample))
+
+
 def encode_terms(terms: pa.Array) -> bytes:
-    """A dictionary as stored."""
-    return framed(to_bytes(pa.table({"terms": terms})))
+    """A dictionary as stored: of strings, or of int64."""
+    tag = next(tag for tag, kind in _KINDS.items() if kind == terms.type)
+    return framed(tag + encode_values(terms))
 
 
 def decode_terms(data: bytes, what: str) -> pa.Array:
     """The inverse of :func:`encode_terms`. Raises AlderError(CORRUPT)."""
-    column = from_bytes(unframed(data, what)).column("terms")
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    payload = memoryview(unframed(data, what))
+    try:
+        return decode_values(payload[1:], _KINDS[bytes(payload[:1])], TERMS_MAX)
+    except (LookupError, ValueError, struct.error, pa.ArrowException) as error:
+        raise AlderError(Reason.CORRUPT, f"{what} can't be decoded: {error}") from error
 
 
 def _sorted(encoded: pa.DictionaryArray) -> Encoded:

@@ -1,7 +1,7 @@
 """The frame around every stored block: version, checksum, compression.
 
 Nothing is decoded before its checksum has been found right, so a damaged block becomes an error and
-never an answer.
+never an answer. A payload that compression does not make smaller is kept as it is.
 """
 
 import struct
@@ -12,16 +12,22 @@ import pyarrow as pa
 
 from alder.errors import AlderError, Reason
 
-VERSION: Final = 1
+VERSION: Final = 2
 _HEADER: Final = struct.Struct(">BII")
-_CODEC: Final = "zstd"
+_LEVEL: Final = 1
+"""Higher levels of zstd take several times as long for columns that get no smaller."""
+_CODEC: Final = pa.Codec("zstd", compression_level=_LEVEL)
 
 
 def framed(payload: bytes) -> bytes:
-    """The payload, compressed, as it is stored."""
-    body: bytes = pa.compress(payload, codec=_CODEC, asbytes=True) if payload else b""
-    head = _HEADER.pack(VERSION, len(payload), 0)[:-4]
-    return head + zlib.crc32(body, zlib.crc32(head)).to_bytes(4, "big") + body
+    """The payload, compressed where that makes it smaller, as it is stored."""
+    body: bytes = _CODEC.compress(payload, asbytes=True) if payload else b""
+    return _with_head(payload, body if len(body) < len(payload) else payload)
+
+
+def framed_plain(payload: bytes) -> bytes:
+    """As :func:`framed` for what is known not to get smaller."""
+    return _with_head(payload, payload)
 
 
 def unframed(data: bytes, what: str) -> bytes:
@@ -32,9 +38,12 @@ def unframed(data: bytes, what: str) -> bytes:
     check_frame(data, what)
     size_bytes = payload_bytes(data)
     body = memoryview(data)[_HEADER.size :]
-    if not size_bytes:
-        return b""
-    payload: bytes = pa.decompress(body, size_bytes, codec=_CODEC, asbytes=True)
+    if len(body) == size_bytes:
+        return bytes(body)
+    try:
+        payload: bytes = _CODEC.decompress(body, size_bytes, asbytes=True)
+    except (pa.ArrowException, OSError) as error:
+        raise AlderError(Reason.CORRUPT, f"{what} can't be decompressed: {error}") from error
     return payload
 
 
@@ -57,6 +66,11 @@ def check_frame(data: bytes, what: str) -> None:
 def payload_bytes(data: bytes) -> int:
     """Bytes of a block once it is decoded; 0 for what is no frame."""
     return int(_HEADER.unpack_from(data)[1]) if len(data) >= _HEADER.size else 0
+
+
+def _with_head(payload: bytes, body: bytes) -> bytes:
+    head = _HEADER.pack(VERSION, len(payload), 0)[:-4]
+    return head + zlib.crc32(body, zlib.crc32(head)).to_bytes(4, "big") + body
 
 
 def _corrupt(what: str) -> AlderError:

@@ -10,10 +10,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from leaf.format.buffers import string_parts
+
 _WORD_BYTES: Final = 8
 _WORDS_MAX: Final = 64
 _MULTIPLIER: Final = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT: Final = np.uint64(29)
+_USED: Final = np.asarray([(1 << 8 * used) - 1 for used in range(_WORD_BYTES + 1)], np.uint64)
+"""The bits of a word that its first bytes fill."""
 
 
 def hash_values(values: pa.Array) -> NDArray[np.uint32]:
@@ -33,17 +37,24 @@ def hash_strings(values: pa.Array) -> NDArray[np.uint32]:
 
 def hash_strings_wide(values: pa.Array) -> NDArray[np.uint64]:
     """64 bits, of which :func:`hash_strings` gives the upper half; not stored anywhere."""
-    begins, lengths, data = _buffers(values)
+    offsets, data = string_parts(values)
+    begins, lengths = offsets[:-1], np.diff(offsets)
     state = lengths.astype(np.uint64) * _MULTIPLIER
     padded = np.concatenate([data, np.zeros(_WORD_BYTES, dtype=np.uint8)])
+    words_at = np.ndarray((len(data) + 1,), "<u8", padded.data, strides=(1,))
     longest = int(lengths.max(initial=0))
+    shortest = int(lengths.min(initial=longest))
     for word in range(min(_WORDS_MAX, -(-longest // _WORD_BYTES))):
-        rows = np.flatnonzero(lengths > word * _WORD_BYTES)
-        places = begins[rows] + word * _WORD_BYTES
-        block = padded[places[:, None] + np.arange(_WORD_BYTES)]
-        used = np.minimum(lengths[rows] - word * _WORD_BYTES, _WORD_BYTES)
-        block[np.arange(_WORD_BYTES) >= used[:, None]] = 0
-        words = block.view("<u8").reshape(-1)
+        done = word * _WORD_BYTES
+        if done < shortest:
+            words = words_at[begins + done]
+            if shortest < done + _WORD_BYTES:
+                words &= _USED[np.minimum(lengths - done, _WORD_BYTES)]
+            state = _mixed((state ^ words) * _MULTIPLIER)
+            continue
+        rows = np.flatnonzero(lengths > done)
+        words = words_at[begins[rows] + done]
+        words &= _USED[np.minimum(lengths[rows] - done, _WORD_BYTES)]
         state[rows] = _mixed((state[rows] ^ words) * _MULTIPLIER)
     return _mixed(state * _MULTIPLIER)
 
@@ -51,18 +62,3 @@ def hash_strings_wide(values: pa.Array) -> NDArray[np.uint64]:
 def _mixed(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     mixed: NDArray[np.uint64] = state ^ (state >> _SHIFT)
     return mixed
-
-
-def _buffers(
-    values: pa.Array,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]:
-    """Where each string begins, its length in bytes, and the bytes."""
-    _, offsets_buffer, data_buffer = values.buffers()
-    if len(values) == 0 or offsets_buffer is None:
-        empty = np.empty(0, dtype=np.int64)
-        return empty, empty, np.empty(0, dtype=np.uint8)
-    offsets = np.frombuffer(offsets_buffer, dtype=np.int32)[
-        values.offset : values.offset + len(values) + 1
-    ].astype(np.int64)
-    data = np.frombuffer(data_buffer, dtype=np.uint8) if data_buffer else np.empty(0, np.uint8)
-    return offsets[:-1], np.diff(offsets), data

@@ -22,6 +22,9 @@ TERMS: Final = 1
 TERM_POSTINGS: Final = 2
 HASH_PAGE: Final = 3
 
+TEMPLATES: Final = "_template"
+"""The name of the column that says by which template a row's document is made of its columns."""
+
 
 class Index(StrEnum):
     """The kinds of index, each in a module of leaf/indexes."""
@@ -49,16 +52,41 @@ class IndexMeta:
 
 @dataclass(frozen=True, slots=True)
 class ColumnMeta:
-    """One column. Pages have ``page_rows`` rows, the last one fewer.
+    """One column. Pages have ``page_rows`` rows, the last one fewer, and zones ``zone_rows``.
 
-    ``coded`` columns hold codes into the column's terms.
+    Zones are whole numbers of pages; one without a value has none. ``coded`` columns hold codes
+    into the column's terms.
     """
 
     number: int
     page_rows: int
+    zone_rows: int
     coded: bool
     indexes: tuple[IndexMeta, ...]
     zones: tuple[Zone, ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the segment."""
+        return (len(self.zones) - 1) * self.zone_rows + self.zones[-1].rows
+
+    @property
+    def values(self) -> int:
+        """Number of rows that have a value."""
+        return sum(zone.rows - zone.nulls for zone in self.zones)
+
+    @property
+    def pages(self) -> int:
+        """Number of pages, those that are not stored included."""
+        return -(-self.rows // self.page_rows)
+
+    def zone_of_page(self, page: int) -> Zone:
+        """The zone that a page is a part of."""
+        return self.zones[page * self.page_rows // self.zone_rows]
+
+    def rows_of_page(self, page: int) -> int:
+        """Number of rows of a page."""
+        return min(self.page_rows, self.rows - page * self.page_rows)
 
     def has(self, kind: Index) -> bool:
         """True if the column has an index of this kind."""
@@ -104,6 +132,7 @@ def _column(entry: Mapping[str, Any]) -> ColumnMeta:
     return ColumnMeta(
         number=entry["number"],
         page_rows=entry["page_rows"],
+        zone_rows=entry["zone_rows"],
         coded=entry["coded"],
         indexes=tuple(
             IndexMeta(Index(index["kind"]), dict(index["details"])) for index in entry["indexes"]

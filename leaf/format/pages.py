@@ -1,11 +1,14 @@
-"""Pages: some thousands of values of one column, in the smallest encoding that suits them.
+"""Pages: some thousands of values of one column, in the smallest encoding that suits their type.
 
-Integers (and what is stored as integers: times, dates, dictionary codes) are kept as the distance
-from the page's minimum, in the narrowest unsigned width. Everything else is an Arrow stream. A page
-without any value is not stored at all.
+A page says how many rows it has and which of them have a value, and then holds these values alone:
+integers (and what is stored as integers: times, dates, dictionary codes), strings, floats and bits
+in layouts of their own, lists as lengths and the values of all lists, what is left as an Arrow
+stream.
 """
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -14,51 +17,103 @@ from numpy.typing import NDArray
 
 from alder.arrow import from_bytes, to_bytes
 from alder.errors import AlderError, Reason
+from leaf.format.buffers import list_offsets, offsets_buffer, string_array, validity
 from leaf.format.frame import framed, unframed
+from leaf.format.integers import decode_integers, encode_integers, from_planes
+from leaf.format.strings import choose_parts, decode_parts, encode_strings, placed
 
 PAGE_ROWS: Final = 8192
-_ARROW: Final = b"A"
-_NARROWED: Final = b"N"
-_HEADER: Final = struct.Struct(">IqB?")
-_WIDTHS: Final = (1, 2, 4, 8)
+VALUES_MAX: Final = 1 << 24
+"""Of all lists of a page together; a limit for what a damaged page may ask of memory."""
+_HEADER: Final = struct.Struct(">BI")
+_ALL: Final = 0
+_SOME: Final = 1
+_NONE: Final = 2
+_CHOSEN_SHARE: Final = 16
+"""Of the rows of a page; where more are wanted, it is cheaper to decode them all."""
 
 
 def encode_page(values: pa.Array) -> bytes:
-    """A page as stored; the array has at least one value that is not null."""
-    integers = _as_integers(values)
-    if integers is None:
-        return framed(_ARROW + to_bytes(pa.table({"values": values})))
-    present = np.asarray(values.is_valid())
-    base = int(integers[present].min())
-    distances = _distances(integers, base)
-    distances[~present] = 0
-    width = next(width for width in _WIDTHS if int(distances.max()) < 1 << 8 * width)
-    header = _HEADER.pack(len(values), base, width, bool(present.all()))
-    bitmap = b"" if present.all() else np.packbits(present, bitorder="little").tobytes()
-    return framed(_NARROWED + header + bitmap + distances.astype(f"<u{width}").tobytes())
+    """A page as stored."""
+    return framed(encode_values(values))
 
 
-def decode_page(data: bytes, kind: pa.DataType, what: str) -> pa.Array:
+def decode_page(data: bytes, kind: pa.DataType, what: str, rows_max: int = PAGE_ROWS) -> pa.Array:
     """The inverse of :func:`encode_page`; ``what`` names the page in errors.
 
     Raises AlderError(CORRUPT), or UNSUPPORTED for another version of the format.
     """
-    payload = unframed(data, what)
-    if payload[:1] == _ARROW:
-        column = from_bytes(payload[1:]).column("values").combine_chunks()
-        return column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-    if payload[:1] != _NARROWED:
-        raise AlderError(Reason.CORRUPT, f"{what} has an unknown encoding")
-    rows, base, width, full = _HEADER.unpack_from(payload, 1)
-    begin = 1 + _HEADER.size
-    bitmap = None
-    if not full:
-        bitmap = pa.py_buffer(payload[begin : begin + (rows + 7) // 8])
-        begin += (rows + 7) // 8
-    distances = np.frombuffer(payload, dtype=f"<u{width}", count=rows, offset=begin)
-    values = (distances.astype(np.uint64) + np.uint64(base % (1 << 64))).view(np.int64)
-    stored = values.astype(f"<i{kind.bit_width // 8}")
-    return pa.Array.from_buffers(kind, rows, [bitmap, pa.py_buffer(stored)])
+    payload = memoryview(unframed(data, what))
+    with _decoding(what):
+        return decode_values(payload, kind, rows_max)
+
+
+def values_at(payload: bytes, kind: pa.DataType, what: str, rows: NDArray[np.int64]) -> pa.Array:
+    """The values of some rows of a page without its frame. Raises AlderError(CORRUPT).
+
+    Where they are few, no others are decoded.
+    """
+    with _decoding(what):
+        if _CHOSEN_SHARE * len(rows) > _HEADER.unpack_from(payload)[1] or pa.types.is_list(kind):
+            return decode_values(memoryview(payload), kind, PAGE_ROWS).take(pa.array(rows))
+        return decode_values(memoryview(payload), kind, PAGE_ROWS, rows)
+
+
+@contextmanager
+def _decoding(what: str) -> Iterator[None]:
+    """Tells what can't be decoded."""
+    try:
+        yield
+    except (ValueError, IndexError, struct.error, pa.ArrowException) as error:
+        raise AlderError(Reason.CORRUPT, f"{what} can't be decoded: {error}") from error
+
+
+def encode_values(values: pa.Array) -> bytes:
+    """The values of a page without a frame around them."""
+    nulls = values.null_count
+    if nulls == len(values):
+        return _HEADER.pack(_NONE, len(values))
+    if not nulls:
+        return _HEADER.pack(_ALL, len(values)) + _encode_present(values)
+    present = np.packbits(validity(values), bitorder="little").tobytes()
+    return _HEADER.pack(_SOME, len(values)) + present + _encode_present(values.drop_null())
+
+
+def decode_values(
+    payload: memoryview,
+    kind: pa.DataType,
+    rows_max: int,
+    chosen: NDArray[np.int64] | None = None,
+) -> pa.Array:
+    """The inverse of :func:`encode_values`, or some of its rows (of all types but lists).
+
+    Raises ValueError, IndexError, struct.error, ArrowException.
+    """
+    presence, rows = _HEADER.unpack_from(payload)
+    if rows > rows_max or presence > _NONE:
+        raise ValueError(f"{rows} rows, or an unknown encoding")
+    if presence == _NONE:
+        return pa.nulls(rows if chosen is None else len(chosen), kind)
+    body = payload[_HEADER.size :]
+    if presence == _ALL:
+        return _decode_present(body, kind, rows, None, chosen)
+    bitmap = np.frombuffer(body[: (rows + 7) // 8], np.uint8)
+    present = np.unpackbits(bitmap, bitorder="little")[:rows].astype(bool)
+    if len(present) != rows:
+        raise ValueError("a bitmap that is cut off")
+    body = body[(rows + 7) // 8 :]
+    count = int(np.count_nonzero(present))
+    if chosen is None:
+        return _decode_present(body, kind, count, present, None)
+    there = present[chosen]
+    return _decode_present(body, kind, count, there, _ranks(present, chosen[there]))
+
+
+def _ranks(present: NDArray[np.bool_], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many values come before each of these rows."""
+    if len(rows) == 1:
+        return np.asarray([np.count_nonzero(present[: rows[0]])])
+    return (np.cumsum(present) - 1)[rows]
 
 
 def is_integral(kind: pa.DataType) -> bool:
@@ -78,10 +133,98 @@ def integers_of(values: pa.Array) -> NDArray[np.int64]:
     return np.asarray(filled).astype(np.int64)
 
 
-def _as_integers(values: pa.Array) -> NDArray[np.int64] | None:
-    return integers_of(values) if is_integral(values.type) else None
+def _encode_present(values: pa.Array) -> bytes:
+    kind = values.type
+    if is_integral(kind):
+        return encode_integers(integers_of(values))
+    if _is_text(kind):
+        return encode_strings(values)
+    if pa.types.is_float64(kind):
+        planes = np.asarray(values).astype("<f8").view(np.uint8).reshape(len(values), 8).T
+        return np.ascontiguousarray(planes).tobytes()
+    if pa.types.is_boolean(kind):
+        return np.packbits(values.to_numpy(zero_copy_only=False), bitorder="little").tobytes()
+    if pa.types.is_list(kind):
+        lengths = encode_integers(np.diff(list_offsets(values)))
+        return len(lengths).to_bytes(4, "big") + lengths + encode_values(values.flatten())
+    return to_bytes(pa.table({"values": values}))
 
 
-def _distances(integers: NDArray[np.int64], base: int) -> NDArray[np.uint64]:
-    """Unsigned arithmetic wraps, so the whole range of int64 fits."""
-    return integers.view(np.uint64) - np.uint64(base % (1 << 64))
+def _decode_present(
+    body: memoryview,
+    kind: pa.DataType,
+    count: int,
+    present: NDArray[np.bool_] | None,
+    chosen: NDArray[np.int64] | None,
+) -> pa.Array:
+    """All ``count`` values that are stored, or the chosen ones, null where ``present`` is false."""
+    if _is_text(kind):
+        if chosen is None:
+            lengths, data = decode_parts(body, count)
+        else:
+            lengths, data = choose_parts(body, count, chosen)
+        if present is None:
+            values = string_array(kind, lengths, data)
+        else:
+            values = placed(kind, lengths, data, present)
+        values.validate(full=True)
+        return values
+    if pa.types.is_list(kind):
+        return _decode_lists(body, kind, count, present)
+    if is_integral(kind):
+        integers = decode_integers(body, count, chosen)
+        return _fixed(integers.astype(f"<i{kind.bit_width // 8}"), kind, present)
+    if pa.types.is_float64(kind):
+        return _fixed(from_planes(body, count, 8, chosen).view("<f8"), kind, present)
+    if pa.types.is_boolean(kind):
+        bits = np.unpackbits(np.frombuffer(body, np.uint8), bitorder="little")
+        if not count <= len(bits) < count + 8:
+            raise ValueError("bits of another number")
+        bits = bits[:count] if chosen is None else bits[chosen]
+        return _spread(pa.array(bits.astype(bool)), present)
+    try:
+        column = from_bytes(body).column("values").combine_chunks()
+    except (AlderError, KeyError) as error:
+        raise ValueError(str(error)) from error
+    values = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    if values.type != kind or len(values) != count:
+        raise ValueError("values of another type")
+    return _spread(values if chosen is None else values.take(pa.array(chosen)), present)
+
+
+def _decode_lists(
+    body: memoryview, kind: pa.ListType, count: int, present: NDArray[np.bool_] | None
+) -> pa.Array:
+    begin = 4 + int.from_bytes(body[:4], "big")
+    lengths = decode_integers(body[4:begin], count)
+    child = decode_values(body[begin:], kind.value_type, VALUES_MAX)
+    bitmap = None
+    if present is not None:
+        spread = np.zeros(len(present), dtype=np.int64)
+        spread[present] = lengths
+        lengths, bitmap = spread, pa.py_buffer(np.packbits(present, bitorder="little"))
+    buffers = [bitmap, offsets_buffer(lengths, len(child))]
+    return pa.Array.from_buffers(kind, len(lengths), buffers, children=[child])
+
+
+def _fixed(
+    values: NDArray[np.generic], kind: pa.DataType, present: NDArray[np.bool_] | None
+) -> pa.Array:
+    if present is None:
+        return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+    spread = np.zeros(len(present), dtype=values.dtype)
+    spread[present] = values
+    bitmap = pa.py_buffer(np.packbits(present, bitorder="little"))
+    return pa.Array.from_buffers(kind, len(present), [bitmap, pa.py_buffer(spread)])
+
+
+def _spread(values: pa.Array, present: NDArray[np.bool_] | None) -> pa.Array:
+    """The values in the places where ``present`` is true, nulls elsewhere."""
+    if present is None:
+        return values
+    places = np.cumsum(present) - 1
+    return values.take(pa.array(places, mask=~present))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))

@@ -1,9 +1,10 @@
 """Postings: which rows of a segment hold a term.
 
-Where terms repeat, all rows in the order of (term, row) plus one offset per term say it exactly.
-Where they hardly do, (hash, row) pairs sorted by hash, in pages named by the hash's top bits, let a
-point lookup read one small page and give a superset. Both are built by one sort, without a loop
-over terms.
+Where terms repeat, all rows in the order of (term, row) say it exactly; each is kept as its
+distance from the one before. Where they hardly do, hashes with their rows, sorted by hash and in
+pages named by the hash's top bits, let a point lookup read one small page and give a superset: of a
+hash only so many bits are kept that few other values share them. Both are built by one sort,
+without a loop over terms.
 """
 
 import struct
@@ -14,12 +15,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from leaf.format.frame import framed, unframed
+from alder.errors import AlderError, Reason
+from leaf.format.buffers import validity
+from leaf.format.frame import framed, framed_plain, unframed
+from leaf.format.integers import from_planes, planes_of
 
 HASHES_PER_PAGE: Final = 4096
-_TERM_HEADER: Final = struct.Struct(">II")
-_HASH_HEADER: Final = struct.Struct(">I")
+ROWS_MAX: Final = 1 << 26
+"""Of a segment; a limit for what a damaged block may ask of memory."""
+LOW_BITS: Final = 8
+"""Bits of a hash that are kept beyond those that would name each row."""
+_TERM_HEADER: Final = struct.Struct(">IIBB")
+_HASH_HEADER: Final = struct.Struct(">IBB")
+_ROW_BITS: Final = np.uint64(32)
 RowNumbers = NDArray[np.int64]
+HashedRows = NDArray[np.uint64]
+"""A hash in the upper half, its row in the lower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +52,65 @@ class TermPostings:
 
     def encode(self) -> bytes:
         """The postings as stored."""
-        header = _TERM_HEADER.pack(len(self.offsets), len(self.rows))
-        arrays = self.offsets.astype("<u4").tobytes() + self.rows.astype("<u4").tobytes()
-        return framed(header + arrays)
+        counts_width, counts = planes_of(np.diff(self.offsets).astype(np.uint64))
+        steps = np.diff(self.rows, prepend=np.uint32(0))
+        firsts = self.offsets[:-1][np.diff(self.offsets) > 0]
+        steps[firsts] = self.rows[firsts]
+        rows_width, rows = planes_of(steps.astype(np.uint64))
+        header = _TERM_HEADER.pack(len(self.offsets) - 1, len(self.rows), counts_width, rows_width)
+        return framed(header + counts + rows)
 
     @classmethod
     def decode(cls, data: bytes, what: str) -> "TermPostings":
         """The inverse of :meth:`encode`. Raises AlderError(CORRUPT)."""
-        payload = unframed(data, what)
-        offsets_count, rows_count = _TERM_HEADER.unpack_from(payload)
-        begin = _TERM_HEADER.size
-        offsets = np.frombuffer(payload, "<u4", offsets_count, begin)
-        rows = np.frombuffer(payload, "<u4", rows_count, begin + 4 * offsets_count)
-        return cls(offsets, rows)
+        payload = memoryview(unframed(data, what))
+        try:
+            terms_count, rows_count, counts_width, rows_width = _TERM_HEADER.unpack_from(payload)
+            if max(terms_count, rows_count) > ROWS_MAX or max(counts_width, rows_width) > 4:
+                raise ValueError("more than a segment has")
+            middle = _TERM_HEADER.size + terms_count * counts_width
+            counts = from_planes(payload[_TERM_HEADER.size : middle], terms_count, counts_width)
+            steps = from_planes(payload[middle:], rows_count, rows_width)
+        except (ValueError, struct.error) as error:
+            raise AlderError(Reason.CORRUPT, f"{what} can't be decoded: {error}") from error
+        offsets = np.concatenate([[np.uint64(0)], np.cumsum(counts)])
+        if int(offsets[-1]) != rows_count:
+            raise AlderError(Reason.CORRUPT, f"{what} counts other rows than it has")
+        rows = np.cumsum(steps, dtype=np.uint64)
+        begins = offsets[:-1][counts > 0]
+        before = rows[begins] - steps[begins] if len(begins) else rows
+        rows -= np.repeat(before, counts[counts > 0].astype(np.int64))
+        return cls(offsets.astype(np.uint32), rows.astype(np.uint32))
 
 
 def term_postings(codes: pa.Array, terms_count: int) -> TermPostings:
     """The postings of a column given by codes (null: no term)."""
-    rows = np.flatnonzero(np.asarray(codes.is_valid())).astype(np.uint32)
+    rows = np.flatnonzero(validity(codes)).astype(np.uint32)
     present = np.asarray(codes.drop_null())
-    order = np.argsort(present, kind="stable")
     counts = np.bincount(present, minlength=terms_count)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.uint32)
-    return TermPostings(offsets, rows[order])
+    return TermPostings(offsets, rows[_stable_order(present, terms_count)])
+
+
+def _stable_order(codes: NDArray[np.int32], terms_count: int) -> NDArray[np.int64]:
+    """As a stable argsort, in passes over 16 bits, which numpy sorts by counting."""
+    order: NDArray[np.int64] = np.argsort(codes.astype(np.uint16), kind="stable")
+    if terms_count > 1 << 16:
+        high = (codes >> 16).astype(np.uint16)[order]
+        order = order[np.argsort(high, kind="stable")]
+    return order
+
+
+def hashed_rows(hashes: NDArray[np.uint32], rows: NDArray[np.uint32]) -> HashedRows:
+    """Hashes with their rows, sorted."""
+    pairs: HashedRows = (hashes.astype(np.uint64) << _ROW_BITS) | rows
+    pairs.sort()
+    return pairs
+
+
+def distinct_hashes(pairs: HashedRows) -> int:
+    """How many hashes there are."""
+    return 1 + int(np.count_nonzero(np.diff(pairs >> _ROW_BITS))) if len(pairs) else 0
 
 
 def hash_bits(rows_count: int) -> int:
@@ -71,20 +118,26 @@ def hash_bits(rows_count: int) -> int:
     return max(0, (rows_count - 1) // HASHES_PER_PAGE).bit_length()
 
 
-def hash_pages(
-    hashes: NDArray[np.uint32], rows: NDArray[np.uint32], bits: int
-) -> list[tuple[int, bytes]]:
-    """The pages that are not empty, with their names, as stored."""
-    order = np.argsort(hashes, kind="stable")
-    hashes, rows = hashes[order], rows[order]
-    ends = np.searchsorted(page_of(hashes, bits), np.arange(1 << bits), side="right")
+def kept_bits(rows_count: int) -> int:
+    """How many top bits of the hash are kept, those that name a page included."""
+    return min(32, max(0, rows_count - 1).bit_length() + LOW_BITS)
+
+
+def hash_pages(pairs: HashedRows, bits: int) -> list[tuple[int, bytes]]:
+    """The pages of sorted hashes that are not empty, with their names, as stored."""
+    kept = max(kept_bits(len(pairs)), bits + LOW_BITS)
+    hashes = (pairs >> np.uint64(64 - kept)).astype(np.int64)
+    rows = (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    ends = np.searchsorted(hashes >> (kept - bits), np.arange(1 << bits), side="right")
+    hashes &= (1 << (kept - bits)) - 1
+    half_bytes = max(1, (int(rows.max(initial=0)).bit_length() + 3) // 4)
     pages, begin = [], 0
     for page, end in enumerate(ends.tolist()):
         if end > begin:
-            arrays = (
-                hashes[begin:end].astype("<u4").tobytes() + rows[begin:end].astype("<u4").tobytes()
-            )
-            pages.append((page, framed(_HASH_HEADER.pack(end - begin) + arrays)))
+            entries = _packed_hashes(hashes[begin:end], kept - bits)
+            header = _HASH_HEADER.pack(end - begin, kept - bits, half_bytes)
+            packed = _packed_rows(rows[begin:end], half_bytes)
+            pages.append((page, framed_plain(header + entries + packed)))
         begin = end
     return pages
 
@@ -94,17 +147,65 @@ def page_of(hashes: NDArray[np.uint32], bits: int) -> NDArray[np.int64]:
     return hashes.astype(np.int64) >> (32 - bits)
 
 
-def rows_with_hash(data: bytes, wanted: int, what: str) -> RowNumbers:
-    """The rows of a hash in a stored page, ascending. Raises AlderError(CORRUPT)."""
-    hashes, rows = hash_entries(data, what)
-    begin, end = np.searchsorted(hashes, [wanted, wanted + 1])
-    return rows[begin:end].astype(np.int64)
+def rows_with_hash(data: bytes, wanted: int, bits: int, what: str) -> RowNumbers:
+    """The rows of a hash in a stored page, and few others, ascending. Raises CORRUPT."""
+    hashes, rows, kept = hash_entries(data, what)
+    sought = ((wanted << bits) & 0xFFFFFFFF) >> (32 - kept)
+    begin, end = np.searchsorted(hashes, [sought, sought + 1])
+    return np.sort(rows[begin:end]).astype(np.int64)
 
 
-def hash_entries(data: bytes, what: str) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-    """The hashes of a stored page, ascending, and their rows. Raises AlderError(CORRUPT)."""
-    payload = unframed(data, what)
-    (count,) = _HASH_HEADER.unpack_from(payload)
-    hashes = np.frombuffer(payload, "<u4", count, _HASH_HEADER.size)
-    rows = np.frombuffer(payload, "<u4", count, _HASH_HEADER.size + 4 * count)
-    return hashes, rows
+def hash_entries(data: bytes, what: str) -> tuple[NDArray[np.int64], NDArray[np.uint32], int]:
+    """The hashes of a stored page, ascending, their rows, and how many bits of a hash that is.
+
+    These bits follow those that name the page. Raises AlderError(CORRUPT).
+    """
+    payload = memoryview(unframed(data, what))
+    try:
+        count, kept, half_bytes = _HASH_HEADER.unpack_from(payload)
+        if not LOW_BITS <= kept <= 32 or not 0 < half_bytes <= 8 or count > ROWS_MAX:
+            raise ValueError("unknown widths")
+        middle = _HASH_HEADER.size + (count + (1 << (kept - LOW_BITS)) + 7) // 8
+        bits = np.unpackbits(np.frombuffer(payload[_HASH_HEADER.size : middle], np.uint8))
+        highs = np.flatnonzero(bits) - np.arange(count)
+        lows = np.frombuffer(payload, np.uint8, count, middle)
+        hashes = (highs << LOW_BITS) | lows
+        return hashes, _unpacked_rows(payload[middle + count :], count, half_bytes), kept
+    except (ValueError, struct.error) as error:
+        raise AlderError(Reason.CORRUPT, f"{what} can't be decoded: {error}") from error
+
+
+def _packed_hashes(hashes: NDArray[np.int64], kept: int) -> bytes:
+    """Ascending hashes of ``kept`` bits: the low ones as bytes, the high ones as set bits.
+
+    The bit of entry ``i`` with the high part ``h`` is at ``h + i`` (Elias 1974, Fano 1971).
+    """
+    bits = np.zeros(len(hashes) + (1 << (kept - LOW_BITS)), dtype=np.uint8)
+    bits[(hashes >> LOW_BITS) + np.arange(len(hashes))] = 1
+    return np.packbits(bits).tobytes() + hashes.astype(np.uint8).tobytes()
+
+
+def _packed_rows(rows: NDArray[np.uint32], half_bytes: int) -> bytes:
+    """Rows in whole bytes, and where half a byte is left, two of them in one."""
+    whole = half_bytes // 2
+    parts = rows.astype("<u4").view(np.uint8).reshape(len(rows), 4)
+    packed = np.ascontiguousarray(parts[:, :whole].T).tobytes()
+    if half_bytes % 2:
+        halves = np.zeros(len(rows) + len(rows) % 2, dtype=np.uint8)
+        halves[: len(rows)] = parts[:, whole]
+        packed += (halves[0::2] | (halves[1::2] << 4)).tobytes()
+    return packed
+
+
+def _unpacked_rows(body: memoryview, count: int, half_bytes: int) -> NDArray[np.uint32]:
+    """The inverse of :func:`_packed_rows`. Raises ValueError."""
+    whole = half_bytes // 2
+    if len(body) != count * whole + (half_bytes % 2) * ((count + 1) // 2):
+        raise ValueError("rows of another length")
+    parts = np.zeros((count, 4), dtype=np.uint8)
+    for plane in range(whole):
+        parts[:, plane] = np.frombuffer(body, np.uint8, count, plane * count)
+    if half_bytes % 2:
+        halves = np.frombuffer(body, np.uint8, offset=count * whole)
+        parts[:, whole] = np.stack([halves & 15, halves >> 4], axis=1).reshape(-1)[:count]
+    return parts.view("<u4").reshape(count)

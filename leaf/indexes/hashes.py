@@ -12,10 +12,10 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from leaf import layout
 from leaf.format import postings
+from leaf.format.buffers import validity
 from leaf.format.hashing import hash_values
 from leaf.format.meta import HASH_PAGE, Block, Index, IndexMeta, suffix
 from leaf.indexes.kind import (
@@ -45,24 +45,21 @@ class Hashes:
         """None for values that are neither strings nor births."""
         if column.tag not in {"string", BIRTH}:
             return None
-        values, hashes = column.values, column.hashes
-        if hashes is None:
-            hashes = hash_values(values.drop_null())
-        return self.joined(column.number, [(hashes, _rows_with_value(values, 0))])
+        pairs = column.hashes
+        if pairs is None:
+            (pairs,) = self.part(column.values, 0)
+        return _built(column.number, pairs)
 
-    def part(self, values: pa.Array, first_row: int) -> Part:
+    def part(self, values: pa.Array, first_row: int) -> tuple[postings.HashedRows]:
         """The hashes of the rows that have a value, and these rows."""
-        return hash_values(values.drop_null()), _rows_with_value(values, first_row)
+        rows = np.flatnonzero(validity(values)) + first_row
+        return (postings.hashed_rows(hash_values(values.drop_null()), rows.astype(np.uint32)),)
 
     def joined(self, number: int, parts: Sequence[Part]) -> Built:
         """See PartwiseKind."""
-        hashes, rows = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
-        bits = postings.hash_bits(len(rows))
-        blocks = tuple(
-            Block(layout.POSTINGS, suffix(number, HASH_PAGE, page), data)
-            for page, data in postings.hash_pages(hashes, rows, bits)
-        )
-        return Built(IndexMeta(Index.HASHES, {_BITS: bits}), blocks)
+        pairs = np.concatenate([part[0] for part in parts]).astype(np.uint64)
+        pairs.sort()
+        return _built(number, pairs)
 
     def needed(self, number: int, details: Mapping[str, int]) -> set[bytes]:
         """None: a page without an entry is not stored."""
@@ -93,28 +90,39 @@ class _HashIndex:
         """See ColumnIndex."""
         blocks = (self._blocks.stored(HASH_PAGE, page) for page in range(1 << self._bits))
         what = self._blocks.what()
-        pages = [postings.hash_entries(data, what) for data in blocks if data is not None]
+        pages = [
+            (page, *postings.hash_entries(data, what))
+            for page, data in enumerate(blocks)
+            if data is not None
+        ]
         fault = Checked(0, "its entries contradict each other")
         if not pages:
             return fault
-        hashes, rows = (np.concatenate([page[part] for page in pages]) for part in (0, 1))
-        if (hashes[1:] < hashes[:-1]).any():
+        hashes = np.concatenate([page << kept | hashes for page, hashes, _, kept in pages])
+        rows = np.concatenate([rows for _, _, rows, _ in pages])
+        kept = {kept for _, _, _, kept in pages}
+        if (hashes[1:] < hashes[:-1]).any() or len(kept) > 1:
             return fault
-        wanted = np.zeros(len(column), dtype=np.uint32)
-        wanted[np.asarray(column.is_valid())] = hash_values(column.drop_null())
+        wanted = np.zeros(len(column), dtype=np.int64)
+        wanted[validity(column)] = hash_values(column.drop_null())
+        wanted >>= 32 - self._bits - kept.pop()
         return entries_fault(pa.array(hashes), rows.astype(np.int64), column, pa.array(wanted))
 
     def _rows(self, wanted: int) -> RowSet:
         data = self._blocks.stored(HASH_PAGE, wanted >> (32 - self._bits))
         if data is None:
             return no_rows()
-        found = postings.rows_with_hash(data, wanted, self._blocks.what())
+        found = postings.rows_with_hash(data, wanted, self._bits, self._blocks.what())
         return of_numbers(found.astype(np.uint32))
 
 
-def _rows_with_value(values: pa.Array, first_row: int) -> NDArray[np.uint32]:
-    rows = np.flatnonzero(np.asarray(values.is_valid())) + first_row
-    return rows.astype(np.uint32)
+def _built(number: int, pairs: postings.HashedRows) -> Built:
+    bits = postings.hash_bits(len(pairs))
+    blocks = tuple(
+        Block(layout.POSTINGS, suffix(number, HASH_PAGE, page), data)
+        for page, data in postings.hash_pages(pairs, bits)
+    )
+    return Built(IndexMeta(Index.HASHES, {_BITS: bits}), blocks)
 
 
 @lru_cache(maxsize=4096)

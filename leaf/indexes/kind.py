@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from leaf.format.dictionary import Encoded
 from leaf.format.meta import Block, ColumnMeta, Index, IndexMeta
+from leaf.format.postings import HashedRows
 from leaf.indexes.rowset import RowSet
 
 T = TypeVar("T")
@@ -32,13 +33,13 @@ class Column:
     """A column to be indexed, with at least one value.
 
     ``kept`` is as the column is kept: its values, or codes into its terms. ``hashes`` are those of
-    the values that are there, where somebody has them already.
+    the values that are there, with their rows, where somebody has them already.
     """
 
     number: int
     tag: str
     kept: pa.Array | Encoded
-    hashes: NDArray[np.uint32] | None = None
+    hashes: HashedRows | None = None
 
     @property
     def encoded(self) -> Encoded | None:

@@ -51,7 +51,7 @@ class ZoneMap:
     def check(self, column: pa.Array) -> Checked:
         """See ColumnIndex."""
         for page, zone in enumerate(self._meta.zones):
-            real = zone_of(column.slice(page * self._meta.page_rows, self._meta.page_rows))
+            real = zone_of(column.slice(page * self._meta.zone_rows, self._meta.zone_rows))
             known = [bound for bound in (real.low, real.high) if bound is not None]
             if (zone.rows, zone.nulls) != (real.rows, real.nulls):
                 return Checked(page, f"the zone of page {page} counts other rows")
@@ -96,6 +96,6 @@ class ZoneMap:
 
     def _chosen(self, pages: Pages, sure: Pages) -> Candidates:
         """The rows of some pages; exact if it is sure that all rows of these are meant."""
-        begins = np.flatnonzero(pages) * self._meta.page_rows
-        found = of_ranges(begins, np.minimum(begins + self._meta.page_rows, self._rows))
+        begins = np.flatnonzero(pages) * self._meta.zone_rows
+        found = of_ranges(begins, np.minimum(begins + self._meta.zone_rows, self._rows))
         return Candidates(PATH, found.count, bool(sure[pages].all()), 0, lambda: found)

@@ -29,7 +29,7 @@ from leaf.format.meta import (
     encode_meta,
     suffix,
 )
-from leaf.format.postings import TermPostings, hash_entries, hash_pages
+from leaf.format.postings import TermPostings, hash_entries
 from leaf.format.zonemap import Zone
 from leaf.fragment import FragmentResult, FragmentTools
 from leaf.indexes.rowset import RowSet, of_numbers
@@ -175,11 +175,10 @@ def stray_posting(data: bytes) -> bytes:
     return TermPostings(stored.offsets, rows).encode()
 
 
-def torn_posting(data: bytes) -> bytes:
+def other_posting(data: bytes) -> bytes:
+    """As of a dictionary with one term more."""
     stored = TermPostings.decode(data, "it")
-    offsets = stored.offsets.copy()
-    offsets[1] = 2_000_000
-    return TermPostings(offsets, stored.rows).encode()
+    return TermPostings(np.append(stored.offsets, stored.offsets[-1:]), stored.rows).encode()
 
 
 @pytest.mark.parametrize(
@@ -188,7 +187,7 @@ def torn_posting(data: bytes) -> bytes:
         (moved_posting, "is filed under another value"),
         (lost_posting, "no entry leads to log/0/"),
         (stray_posting, "it names rows that do not exist"),
-        (torn_posting, "its entries contradict each other"),
+        (other_posting, "its entries contradict each other"),
     ],
 )
 def test_a_fault_in_postings_is_found(
@@ -203,22 +202,25 @@ def test_a_fault_in_postings_is_found(
 
 
 def other_hash(data: bytes) -> bytes:
-    hashes, rows = hash_entries(data, "it")
-    changed = hashes.copy()
-    changed[100] += changed[100] < changed[101]
+    payload = bytearray(unframed(data, "it"))
+    hashes, rows, _ = hash_entries(data, "it")
+    lows = payload.index(hashes.astype(np.uint8).tobytes())
+    payload[lows + 100] ^= 1
+    changed, same, _ = hash_entries(framed(bytes(payload)), "it")
     assert (changed != hashes).any()
-    ((_, page),) = hash_pages(changed, rows.copy(), 0)
-    return page
+    assert (same == rows).all()
+    return framed(bytes(payload))
 
 
 def unsorted_hashes(data: bytes) -> bytes:
-    """Every entry is right, but the two at the ends have changed places."""
-    arrays = [part.copy() for part in hash_entries(data, "it")]
-    for part in arrays:
-        part[[0, -1]] = part[[-1, 0]]
-    header = len(arrays[0]).to_bytes(4, "big")
-    assert unframed(data, "it")[:4] == header
-    return framed(header + b"".join(part.astype("<u4").tobytes() for part in arrays))
+    """Every entry is right, but the two of a hash's first bits have changed places."""
+    payload = bytearray(unframed(data, "it"))
+    hashes, _, _ = hash_entries(data, "it")
+    lows = payload.index(hashes.astype(np.uint8).tobytes())
+    differ = (hashes[1:] >> 8 == hashes[:-1] >> 8) & (hashes[1:] != hashes[:-1])
+    place = lows + int(np.flatnonzero(differ)[0])
+    payload[place], payload[place + 1] = payload[place + 1], payload[place]
+    return framed(bytes(payload))
 
 
 @pytest.mark.parametrize("change", [other_hash, unsorted_hashes])

@@ -2,6 +2,7 @@
 
 import datetime
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from leaf.format.meta import (
     decode_meta,
     encode_meta,
 )
-from leaf.format.pages import decode_page, encode_page
+from leaf.format.pages import decode_page, encode_page, encode_values, values_at
 from leaf.format.zonemap import Zone, may_hold, zone_of
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -48,12 +49,79 @@ def test_a_page_gives_its_values_back(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(list(VALUES)))
     values = data.draw(st.lists(st.none() | VALUES[kind], min_size=1, max_size=70))
     array = pa.array(values, kind)
-    if array.null_count == len(array):
-        return
     assert decode_page(encode_page(array), kind, "it").equals(array)
     cut = array.slice(len(array) // 2)
-    if cut.null_count < len(cut):
-        assert decode_page(encode_page(cut), kind, "it").equals(cut)
+    assert decode_page(encode_page(cut), kind, "it").equals(cut)
+    places = data.draw(st.lists(st.integers(0, len(array) - 1), unique=True, min_size=1))
+    chosen = np.sort(np.asarray(places, dtype=np.int64))
+    found = values_at(encode_values(array), kind, "it", chosen)
+    assert found.equals(array.take(pa.array(chosen)))
+
+
+LARGE: dict[pa.DataType, Callable[[random.Random], object]] = {
+    pa.string(): lambda chance: f"at://{chance.getrandbits(64):016x}/post",
+    pa.binary(): lambda chance: chance.randbytes(chance.randrange(9)),
+    pa.int64(): lambda chance: chance.randrange(-5, 10**12),
+    pa.timestamp("us"): lambda chance: chance.randrange(10**15),
+    pa.float64(): lambda chance: chance.random(),
+    pa.bool_(): lambda chance: chance.random() < 0.5,
+    pa.list_(pa.int64()): lambda chance: [chance.randrange(5)] * chance.randrange(4),
+}
+
+
+@pytest.mark.parametrize("kind", LARGE, ids=str)
+@pytest.mark.parametrize("nulls", [False, True])
+def test_few_rows_of_a_large_page_are_read_alone(kind: pa.DataType, nulls: bool) -> None:
+    chance = random.Random(3)
+    values = [None if nulls and n % 7 == 3 else LARGE[kind](chance) for n in range(900)]
+    array = pa.array(values, kind)
+    payload = encode_values(array)
+    for rows in ([0], [3], [899], [3, 10, 500, 899], list(range(0, 900, 2))):
+        found = values_at(payload, kind, "it", np.asarray(rows))
+        assert found.equals(array.take(pa.array(rows))), rows
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_hostile_blocks_are_refused_or_hold_values(data: st.DataObject) -> None:
+    """The frame is right and what is in it is not."""
+    kind = data.draw(st.sampled_from(list(VALUES)))
+    values = data.draw(st.lists(st.none() | VALUES[kind], min_size=1, max_size=20))
+    payload = bytearray(encode_values(pa.array(values, kind)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    stored = bytes(payload[: data.draw(st.integers(0, len(payload)))])
+    reads: list[Callable[[], object]] = [
+        lambda: decode_page(framed(stored), kind, "the page"),
+        lambda: values_at(stored, kind, "the page", np.asarray([0])),
+        lambda: dictionary.decode_terms(framed(b"s" + stored), "the page"),
+        lambda: postings.TermPostings.decode(framed(stored), "the page"),
+        lambda: postings.hash_entries(framed(stored), "the page"),
+    ]
+    for read in reads:
+        told, found = outcome(read)
+        assert told is None or (told.reason is Reason.CORRUPT and "the page" in told.message)
+        if isinstance(found, pa.Array):
+            found.validate(full=True)
+
+
+def outcome(read: Callable[[], object]) -> tuple[AlderError | None, object]:
+    """What it raises or gives."""
+    try:
+        return None, read()
+    except AlderError as error:
+        return error, None
+
+
+def test_what_strings_have_in_common_is_kept_once() -> None:
+    chance = random.Random(1)
+    ids = [f"{chance.getrandbits(32):08x}" for _ in range(1000)]
+    plain = len(encode_page(pa.array(ids)))
+    assert len(encode_page(pa.array([f"at://did:plc:{one}/app.post/" for one in ids]))) < plain + 40
+
+
+def test_even_steps_take_no_room() -> None:
+    assert len(encode_page(pa.array([10**15 + 813 * n for n in range(8192)]))) < 60
 
 
 def test_integers_are_narrowed() -> None:
@@ -110,13 +178,26 @@ def test_hash_postings_find_every_row(values: list[str]) -> None:
     hashes = hash_strings(pa.array(values, pa.string()))
     alone = [int(hash_strings(pa.array([value], pa.string()))[0]) for value in values]
     assert hashes.tolist() == alone, "a hash depends on its string alone"
+    pairs = postings.hashed_rows(hashes, np.arange(len(values), dtype=np.uint32) * 1000)
     for bits in (0, 3):
-        rows = np.arange(len(values), dtype=np.uint32)
-        pages = dict(postings.hash_pages(hashes, rows, bits))
+        pages = dict(postings.hash_pages(pairs, bits))
         names = postings.page_of(hashes, bits)
+        others = 0
         for row in range(len(values)):
-            found = postings.rows_with_hash(pages[int(names[row])], alone[row], "it").tolist()
-            assert found == [other for other in range(len(values)) if alone[other] == alone[row]]
+            page = pages[int(names[row])]
+            found = postings.rows_with_hash(page, alone[row], bits, "it").tolist()
+            same = [1000 * n for n in range(len(values)) if alone[n] == alone[row]]
+            assert set(same) <= set(found) <= {1000 * n for n in range(len(values))}
+            assert found == sorted(found)
+            others += len(found) - len(same)
+        assert others <= 2 + len(values) // 8, "few values share the bits that are kept"
+
+
+def test_hash_postings_are_small() -> None:
+    hashes = np.random.default_rng(1).integers(0, 1 << 32, 1 << 20, dtype=np.uint32)
+    pairs = postings.hashed_rows(hashes, np.arange(1 << 20, dtype=np.uint32))
+    pages = postings.hash_pages(pairs, postings.hash_bits(1 << 20))
+    assert sum(len(data) for _, data in pages) <= 4 * (1 << 20)
 
 
 def test_hashes_tell_strings_apart() -> None:
@@ -161,6 +242,6 @@ def test_a_zone_excludes_what_is_outside() -> None:
 
 def test_the_description_of_a_segment_comes_back() -> None:
     zones = (Zone(10, 2, -(1 << 63), (1 << 63) - 1), Zone(5, 0, "a", "b"), Zone(5, 5))
-    column = ColumnMeta(3, 8192, True, (IndexMeta(Index.HASHES, {"bits": 4}),), zones)
+    column = ColumnMeta(3, 1024, 8192, True, (IndexMeta(Index.HASHES, {"bits": 4}),), zones)
     meta = SegmentMeta(20, (7, 1 << 50), {"string:a:b": column}, ("a", "_time"))
     assert decode_meta(encode_meta(meta), "it") == meta

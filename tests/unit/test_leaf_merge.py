@@ -168,6 +168,9 @@ class MemoryStore:
     def get(self, family: str, key: bytes) -> bytes | None:
         return self.blocks.get((family, key))
 
+    def get_many(self, family: str, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self.get(family, key) for key in keys]
+
     def batch(self) -> "MemoryBatch":
         return MemoryBatch()
 
