@@ -6,7 +6,7 @@ from leaf import layout
 from leaf.format.frame import check_frame
 from leaf.format.meta import META_SUFFIX, PAGE, TERMS, decode_meta, suffix
 from leaf.indexes.kinds import KINDS
-from leaf.layout import Manifest
+from leaf.layout import Manifest, SegmentEntry
 
 
 def damage_of(store: Store, manifest: Manifest, name: str) -> str:
@@ -15,7 +15,7 @@ def damage_of(store: Store, manifest: Manifest, name: str) -> str:
         for _ in store.scan(layout.KEYS):
             pass
         for entry in manifest.segments:
-            _check_segment(store, entry.segment, f"segment {entry.segment} of shard {name}")
+            _check_segment(store, entry, f"segment {entry.segment} of shard {name}")
     except AlderError as error:
         if error.reason is not Reason.CORRUPT:
             raise
@@ -23,13 +23,15 @@ def damage_of(store: Store, manifest: Manifest, name: str) -> str:
     return ""
 
 
-def _check_segment(store: Store, segment: int, what: str) -> None:
-    begin, end = layout.number_key(segment), layout.number_key(segment + 1)
+def _check_segment(store: Store, entry: SegmentEntry, what: str) -> None:
+    begin, end = layout.number_key(entry.segment), layout.number_key(entry.segment + 1)
+    size_bytes = 0
     found: dict[bytes, bytes] = {}
     for family in layout.SEGMENT_FAMILIES:
         for key, value in store.scan(family, begin, end):
             block = key[len(begin) :]
             check_frame(value, f"a block in {what}")
+            size_bytes += len(value)
             found[block] = value if block == META_SUFFIX else b""
     if META_SUFFIX not in found:
         raise AlderError(Reason.CORRUPT, f"the description of {what} is missing")
@@ -47,3 +49,6 @@ def _check_segment(store: Store, segment: int, what: str) -> None:
             needed |= KINDS[index.kind].needed(meta.number, index.details)
         if not needed <= found.keys():
             raise AlderError(Reason.CORRUPT, f"a block of column {column!r} in {what} is missing")
+    if size_bytes != entry.size_bytes:
+        # An index may do without a block, so that nothing else tells of one that is lost.
+        raise AlderError(Reason.CORRUPT, f"a block of {what} is missing")

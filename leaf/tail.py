@@ -46,13 +46,15 @@ class TailBlock:
 
     @classmethod
     def decode(cls, data: bytes) -> "TailBlock":
-        """The inverse of :meth:`encode`. Raises AlderError(CORRUPT)."""
+        """The inverse of :meth:`encode`. Raises AlderError(CORRUPT, UNSUPPORTED)."""
         if len(data) < _HEADER.size:
             raise AlderError(Reason.CORRUPT, "a block of the live tail is cut off")
         version, stream, from_offset, to_offset, checksum = _HEADER.unpack_from(data)
         if version != _VERSION:
             raise AlderError(
-                Reason.CORRUPT, f"a block of the live tail has the unknown format {version}"
+                Reason.UNSUPPORTED,
+                f"a block of the live tail is stored in format {version}, this program knows "
+                f"format {_VERSION}; run the version that wrote it",
             )
         payload = data[_HEADER.size :]
         head = _HEADER.pack(version, stream, from_offset, to_offset, 0)
