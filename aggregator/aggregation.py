@@ -12,12 +12,11 @@ from typing import Final
 from aggregator import tree
 from aggregator.names import Field
 from aggregator.syntax import Parser
-from aggregator.terms import terms
+from aggregator.terms import exact
 from alder.v1 import leaf_pb2
 
 Named = Iterable[tuple[str, tree.Node]]
 _FUNCTIONS: Final = frozenset({"avg", "count", "max", "mean", "min", "sum"})
-_TERMS_PER_CONDITION: Final = {"COMPARE_BETWEEN": 2}
 
 
 class _NotSimple(Exception):
@@ -68,9 +67,7 @@ def _call(
 def _condition(
     node: tree.Node, parser: Parser, field_of: Callable[[str], Field | None]
 ) -> leaf_pb2.RowCondition:
-    found = terms([node], field_of)
-    exact = len(found) == _TERMS_PER_CONDITION.get(str(node.get("type")), 1)
-    return leaf_pb2.RowCondition(value=_value(node, parser), terms=found if exact else [])
+    return leaf_pb2.RowCondition(value=_value(node, parser), terms=exact(node, field_of))
 
 
 def _value(node: tree.Node, parser: Parser) -> leaf_pb2.RowValue:

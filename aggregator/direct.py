@@ -19,6 +19,7 @@ from alder.arrow import SQL_TYPE_KEY
 from alder.v1 import leaf_pb2
 
 STATE_IS_RESULT: Final = frozenset({"count", "count_star", "max", "min", "sum"})
+_NULLS_LAST: Final = frozenset({"ORDER_DEFAULT", "NULLS LAST"})
 _ROWS_MAX: Final = 1 << 31
 
 
@@ -72,7 +73,7 @@ def top(end: Ending, aggregates: Mapping[str, str], parser: Parser) -> leaf_pb2.
         return None
     first = end.orders[0]
     term = explicit(first["expression"], list(end.items))
-    if term is None or first["null_order"] not in {"ORDER_DEFAULT", "NULLS LAST"}:
+    if term is None or first["null_order"] not in _NULLS_LAST:
         return None
     names = set()
     for part in tree.walk(term):
@@ -110,20 +111,44 @@ def direct(end: Ending, names: Sequence[str], results: Mapping[str, str]) -> Dir
             return None
         if results[column] not in STATE_IS_RESULT | {""}:
             return None
-        if entry["null_order"] not in {"ORDER_DEFAULT", "NULLS LAST"}:
+        if entry["null_order"] not in _NULLS_LAST:
             return None
         orders.append((column, entry["type"] == "DESCENDING"))
     return Direct(tuple(columns), tuple(orders), end.offset, end.limit)
 
 
+def selected(columns: Sequence[str], modifiers: Sequence[tree.Node]) -> leaf_pb2.Selection | None:
+    """What a SELECT of columns of `rows` says in its modifiers; None where it isn't simple."""
+    if not columns:
+        return None
+    selection = leaf_pb2.Selection(columns=columns)
+    for entry in modifiers:
+        if entry["type"] == "LIMIT_MODIFIER":
+            limit = _rows(entry["limit"])
+            if limit is None or entry["offset"] is not None:
+                return None
+            selection.limit = limit
+            continue
+        for order in entry["orders"]:
+            term = order["expression"]
+            if term.get("type") != "COLUMN_REF" or order["null_order"] not in _NULLS_LAST:
+                return None
+            descending = order["type"] == "DESCENDING"
+            selection.orders.add(column=term["column_names"][-1], descending=descending)
+    return selection
+
+
 def finished(plan: Direct, types: Sequence[str], groups: pa.Table) -> pa.Table | None:
-    """The result over one row per group; ``types`` are the SQL types of its columns.
+    """The result over its rows or groups; ``types`` are the SQL types of its columns.
 
     None where the engine would sort otherwise: it puts NaN above every number.
     """
     if plan.orders:
         for name, _ in plan.orders:
-            if pa.types.is_floating(groups.schema.field(name).type):
+            column = groups.column(name)
+            if pa.types.is_nested(column.type):
+                return None
+            if pa.types.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
                 return None
         keys = [(name, "descending" if down else "ascending") for name, down in plan.orders]
         groups = groups.take(pc.sort_indices(groups, sort_keys=keys))

@@ -33,6 +33,10 @@ CLASSES: Final[Mapping[str, str]] = {
 TEXT_CHARACTERS_MAX: Final = 4_000
 VALUES_MAX: Final = 8
 SHARDS_MAX: Final = 256
+_ENGINES: Final = {
+    leaf_pb2.FRAGMENT_ENGINE_KERNELS: "kernels",
+    leaf_pb2.FRAGMENT_ENGINE_DIRECT: "direct lookup",
+}
 _MADE_UP: Final = re.compile(r"__c_*([akpd])(\d*)\Z")
 _ALIAS: Final = "__t"
 _KINDS: Final = {"a": "state", "k": "key", "p": "argument", "d": "distinct_key"}
@@ -165,7 +169,10 @@ def shard_line(scan: leaf_pb2.ShardScan) -> str:
     )
     if scan.partials_hits or scan.partials_misses:
         line += f"; partials of {scan.partials_hits} from memory, {scan.partials_misses} computed"
-    return line + ("; by kernels" if scan.code_kernels else "; by the engine")
+    line += f"; by {_ENGINES.get(scan.engine, 'the engine')}"
+    if scan.pages_read or scan.pages_cached:
+        line += f"; {_count(scan.pages_read, 'page')} read, {scan.pages_cached} from memory"
+    return line
 
 
 def _term(term: leaf_pb2.Term) -> str:

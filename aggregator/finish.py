@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from typing import Final
 
 import duckdb
 import pyarrow as pa
@@ -11,8 +12,13 @@ from aggregator.direct import finished
 from aggregator.engine import Engine, Input, run
 from aggregator.plan import Plan
 from aggregator.scatter import Gathered
+from alder.v1 import leaf_pb2
 
-_INTERRUPT_EVERY_S = 0.02
+_INTERRUPT_EVERY_S: Final = 0.02
+_GROUPS_FINISHED: Final = frozenset(
+    {leaf_pb2.FRAGMENT_ENGINE_KERNELS, leaf_pb2.FRAGMENT_ENGINE_DIRECT}
+)
+"""Engines that give one row per group."""
 
 
 async def finish(
@@ -39,12 +45,17 @@ async def finish(
 
 
 def finished_directly(plan: Plan, answers: Sequence[Gathered]) -> pa.Table | None:
-    """The result without the engine, where one leaf's kernels gave one row per group."""
-    if plan.direct is None or len(answers) != 1 or len(answers[0].leaves) != 1:
+    """The result without the engine, where rows or finished groups need only be sorted and cut."""
+    if plan.direct is None or len(answers) != 1:
         return None
-    if not all(scan.code_kernels for scan in answers[0].scans):
+    if plan.plan_class == "a" and not _has_finished_groups(answers[0]):
         return None
     return finished(*plan.direct, answers[0].rows)
+
+
+def _has_finished_groups(answer: Gathered) -> bool:
+    """True if one leaf gave one row per group."""
+    return len(answer.leaves) == 1 and all(scan.engine in _GROUPS_FINISHED for scan in answer.scans)
 
 
 def _run_and_close(

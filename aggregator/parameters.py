@@ -5,7 +5,7 @@ A value becomes one node, so nothing that it holds can be read as SQL.
 
 import datetime
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from aggregator import tree
@@ -17,8 +17,10 @@ _EPOCH: Final = datetime.datetime(1970, 1, 1)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
 
 
-def bound(statement: Statement, parameters: Sequence[query_pb2.Parameter]) -> tree.Node:
-    """The statement's tree with every parameter replaced by its value.
+def literals(
+    statement: Statement, parameters: Sequence[query_pb2.Parameter]
+) -> dict[str, tree.Node]:
+    """The value of each parameter of a statement as a literal, by its name.
 
     Raises AlderError(INVALID_ARGUMENT) where values and parameters don't match.
     """
@@ -37,16 +39,20 @@ def bound(statement: Statement, parameters: Sequence[query_pb2.Parameter]) -> tr
             f"the statement has {_count(len(statement.parameters))}, so the value given for "
             f"{', '.join('$' + name for name in unused)} has no place",
         )
-    if not values:
-        return statement.node
-    nodes = {name: _literal(parameter) for name, parameter in values.items()}
+    return {name: _literal(parameter) for name, parameter in values.items()}
+
+
+def bound(node: tree.Node, nodes: Mapping[str, tree.Node]) -> tree.Node:
+    """A tree with its parameters replaced by these literals."""
+    if not nodes:
+        return node
 
     def replace(node: tree.Node) -> tree.Node:
         if node.get("class") == "PARAMETER":
             return tree.named(nodes[node["identifier"]], node.get("alias", ""))
         return tree.mapped(node, replace)
 
-    return replace(statement.node)
+    return replace(node)
 
 
 def _by_name(parameters: Iterable[query_pb2.Parameter]) -> dict[str, query_pb2.Parameter]:

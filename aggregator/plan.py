@@ -7,16 +7,16 @@ gathered, so pushing filters, order and limit down can only save rows. (e) is al
 """
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aggregator import aggregate, pushdown, security, text, tree
 from aggregator.aliases import explicit
 from aggregator.bind import Bound
-from aggregator.direct import Direct
+from aggregator.direct import Direct, direct, ending, selected
 from aggregator.scope import Reference
 from aggregator.syntax import Parser
-from aggregator.terms import terms
+from aggregator.terms import exact, terms
 from alder.errors import AlderError, Reason
 from alder.v1 import leaf_pb2
 
@@ -42,8 +42,8 @@ class Read:
 class Plan:
     """The reads of a statement and the SQL that finishes it over the gathered tables.
 
-    ``direct`` and the SQL types of its columns: how it is finished without the engine where a leaf
-    has given one row per group.
+    ``direct`` and the SQL types of its columns: how it is finished without the engine; in class a
+    only where a leaf has given one row per group.
     """
 
     plan_class: str
@@ -129,7 +129,8 @@ class Planner:
         orders, fits = _top(node, aliases)
         if not fits:
             return None
-        return self._gathered(bound, "b", pushed, orders)
+        plan = self._gathered(bound, "b", pushed, orders)
+        return replace(plan, direct=_finished_rows(bound, reference))
 
     def _gathered(
         self, bound: Bound, plan_class: str, pushed: Pushed, modifiers: list[tree.Node]
@@ -151,6 +152,9 @@ class Planner:
             )
             sql = self._parser.to_sql(query)
             fragment = self._fragment(bound, reference, sql, conditions)
+            selection = selected(names, modifiers)
+            if selection is not None:
+                fragment.selection.CopyFrom(selection)
             reads.append(Read(reference.collection, reference.table, fragment, tuple(columns)))
         sql = self._parser.to_sql(bound.node)
         return Plan(plan_class, tuple(reads), sql, bound.bindings.user_names())
@@ -174,7 +178,20 @@ class Planner:
                 *terms(conditions, bound.bindings.field_of),
                 *text.terms(conditions, bound.bindings.field_of),
             ],
+            terms_exact=all(exact(one, bound.bindings.field_of) for one in conditions),
         )
+
+
+def _finished_rows(bound: Bound, reference: Reference) -> tuple[Direct, tuple[str, ...]] | None:
+    """How rows that meet all conditions become the result; None where more is to be computed."""
+    end = ending({**bound.node, "where_clause": None}, reference.alias)
+    if end is None or bound.columns is None:
+        return None
+    types = {name: entry.sql_type for entry, name in reference.columns.items()}
+    found = direct(end, bound.columns, dict.fromkeys(types, ""))
+    if found is None or "VARIANT" in types.values():
+        return None
+    return found, tuple(types[name] for name, _ in found.columns)
 
 
 def _is_scan(node: tree.Node, aggregates: frozenset[str]) -> bool:

@@ -9,22 +9,20 @@ cut, and a new field needs no second try.
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import pyarrow as pa
 
-from aggregator import core, parameters, security, tables
-from aggregator.bind import bind
+from aggregator import core, tables
 from aggregator.engine import Engine, EngineSettings, in_user_names
 from aggregator.finish import finish, finished_directly
-from aggregator.names import Names
-from aggregator.plan import Plan, Planner
+from aggregator.plan import Plan
+from aggregator.plans import Known, Plans
 from aggregator.scatter import Budget, Gathered, Scatter, State, gather
-from aggregator.syntax import Parser, Statement, check_no_show, too_deep
+from aggregator.syntax import Parser
 from aggregator.textstats import Statistic, Statistics, Wanted
 from alder.catalog import Collection
 from alder.errors import AlderError
@@ -34,8 +32,6 @@ from alder.positions import PositionVector
 from alder.v1 import leaf_pb2, query_pb2
 
 logger = logging.getLogger(__name__)
-K = TypeVar("K")
-V = TypeVar("V")
 T = TypeVar("T")
 
 
@@ -117,29 +113,20 @@ class Queries:
     ) -> None:
         self._follower = follower
         self._settings = settings
-        self._wall_clock_us = wall_clock_us
         self.scatter = Scatter(directory)
         self._revision = 0
-        self._planning = ThreadPoolExecutor(1, "alder-plan")
+        self._plans = Plans(settings.plans_max, wall_clock_us)
         self._finishing = ThreadPoolExecutor(self._settings.query_threads, "alder-finish")
-        self._parser = Parser()
-        self._functions = security.Catalog.of_engine()
-        self._planner = Planner(self._parser, self._functions)
         self._engine = Engine(self._settings.engine)
-        self._statements: OrderedDict[str, Statement] = OrderedDict()
-        self._plans: OrderedDict[object, Plan | Wanted] = OrderedDict()
 
     async def start(self) -> None:
         """Warms the engines up, so that the first query is no slower than the others."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._planning, self._statement, "SELECT 1")
+        await self._plans.statement("SELECT 1")
 
     async def close(self) -> None:
         """Waits for running work and releases the engines."""
-        await asyncio.to_thread(self._planning.shutdown)
+        await self._plans.close()
         await asyncio.to_thread(self._finishing.shutdown)
-        self._planner.close()
-        self._parser.close()
         self._engine.close()
 
     async def prepare(self, run: Run) -> Prepared:
@@ -156,8 +143,7 @@ class Queries:
 
     async def with_parser(self, call: Callable[[Parser], T]) -> T:
         """The result of a call that needs the parser, which serves one thread at a time."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._planning, call, self._parser)
+        return await self._plans.with_parser(call)
 
     async def collection(self, name: str) -> Collection:
         """The collection of that name. Raises AlderError(UNKNOWN_COLLECTION)."""
@@ -171,25 +157,23 @@ class Queries:
     async def _trying(self, run: Run, step: Callable[[Prepared], Awaitable[T]]) -> T:
         """Prepares the query and takes a step with it, again where metadata moved meanwhile."""
         begin = time.monotonic()
-        loop = asyncio.get_running_loop()
-        statement = await loop.run_in_executor(self._planning, self._statement, run.sql)
+        statement = await self._plans.statement(run.sql)
         run.plan_us += since_us(begin)
-        names = tables.tables(statement.node)
         attempt = 1
         while True:
             try:
-                return await step(await self._prepared(run, statement, names))
+                return await step(await self._prepared(run, statement))
             except AlderError as error:
                 if not core.retries(error, attempt):
                     raise
                 logger.info("query %s is planned again: %s", run.query_id, error)
                 self.scatter.schemas.keep([])
-                await loop.run_in_executor(self._planning, self._plans.clear)
+                self._plans.forget()
                 await self._newer_catalog(0.02 * attempt)
                 attempt += 1
 
-    async def _prepared(self, run: Run, statement: Statement, names: list[str]) -> Prepared:
-        collections = await self._collections(names)
+    async def _prepared(self, run: Run, statement: Known) -> Prepared:
+        collections = await self._collections(statement.tables)
         begin = time.monotonic()
         unique = {entry.collection_id: entry for entry in collections.values()}
         wanted = {
@@ -219,16 +203,13 @@ class Queries:
     async def _planned(
         self,
         run: Run,
-        statement: Statement,
+        statement: Known,
         collections: dict[str, Collection],
         states: dict[int, State],
-        known: Statistics,
+        texts: Statistics,
     ) -> Plan | Wanted:
         begin = time.monotonic()
-        loop = asyncio.get_running_loop()
-        plan = await loop.run_in_executor(
-            self._planning, self._plan, run, statement, collections, states, known
-        )
+        plan = await self._plans.plan(statement, run.request, collections, states, texts)
         run.plan_us += since_us(begin)
         return plan
 
@@ -241,16 +222,16 @@ class Queries:
         cuts: Mapping[int, PositionVector],
     ) -> Statistics:
         """Statistics of texts at the cut, each by a statement of its own."""
-        loop = asyncio.get_running_loop()
         request = query_pb2.ExecuteRequest(
             consistency=run.request.consistency,
             no_memoised_partials=run.request.no_memoised_partials,
             no_code_kernels=run.request.no_code_kernels,
+            no_direct_lookup=run.request.no_direct_lookup,
         )
 
         async def ask(one: Statistic) -> tuple[int, int]:
             inner = Run(run.query_id, request, one.sql, run.deadline_s)
-            statement = await loop.run_in_executor(self._planning, self._statement, one.sql)
+            statement = await self._plans.statement(one.sql)
             asked = {one.collection: collections[one.collection]}
             plan = await self._planned(inner, statement, asked, states, {})
             if not isinstance(plan, Plan):
@@ -286,7 +267,8 @@ class Queries:
             raise AlderError(error.reason, message, **error.metadata) from error
         run.scatter_us += since_us(begin)
         begin = time.monotonic()
-        result = finished_directly(plan, answers)
+        direct = not run.request.no_direct_lookup
+        result = finished_directly(plan, answers) if direct else None
         if result is None:
             tables = [answer.rows for answer in answers]
             result = await finish(self._engine, self._finishing, plan, tables)
@@ -319,66 +301,13 @@ class Queries:
             query_id=run.query_id,
             no_memoised_partials=run.request.no_memoised_partials,
             no_code_kernels=run.request.no_code_kernels,
+            no_direct_lookup=run.request.no_direct_lookup,
         )
         if not latest:
             request.at.CopyFrom(cuts[collection.collection_id].to_proto())
         return await self.scatter.run(collection, request, self.left_s(run), budget)
 
-    def _statement(self, sql: str) -> Statement:
-        known = self._statements.get(sql)
-        if known is not None:
-            self._statements.move_to_end(sql)
-            return known
-        statement = self._parser.parse(sql)
-        check_no_show(statement.node)
-        self._functions.check(statement.node)
-        _remember(self._statements, sql, statement, self._settings.plans_max)
-        return statement
-
-    def _plan(
-        self,
-        run: Run,
-        statement: Statement,
-        collections: dict[str, Collection],
-        states: dict[int, State],
-        known_texts: Statistics,
-    ) -> Plan | Wanted:
-        """The plan, or the statistics of texts without which there is none."""
-        versions = tuple(
-            (name, one.collection_id, states[one.collection_id].schema.version)
-            for name, one in collections.items()
-        )
-        sole = frozenset(
-            name for name, one in collections.items() if len(one.shards_by_leaf()) == 1
-        )
-        request = run.request
-        values = tuple(entry.SerializeToString() for entry in request.parameters)
-        texts = frozenset(known_texts.items())
-        key = (run.sql, request.plan_class, versions, values, sole, texts)
-        known = self._plans.get(key)
-        if known is not None:
-            self._plans.move_to_end(key)
-            return known
-        try:
-            node = parameters.bound(statement, request.parameters)
-            by_name = {
-                name: Names(states[one.collection_id].schema) for name, one in collections.items()
-            }
-            bound = bind(node, statement.sql, by_name, self._parser, known_texts)
-            wanted = tuple(dict.fromkeys(bound.bindings.wanted))
-            if wanted:
-                _remember(self._plans, key, wanted, self._settings.plans_max)
-                return wanted
-            timeless = not security.reads_clock(bound.node)
-            fixed = security.with_fixed_clock(bound.node, self._wall_clock_us())
-            plan = self._planner.plan(replace(bound, node=fixed), request.plan_class, sole)
-        except RecursionError as error:
-            raise too_deep() from error
-        if timeless:
-            _remember(self._plans, key, plan, self._settings.plans_max)
-        return plan
-
-    async def _collections(self, names: list[str]) -> dict[str, Collection]:
+    async def _collections(self, names: Sequence[str]) -> dict[str, Collection]:
         snapshot = self._follower.snapshot
         if snapshot.revision != self._revision:
             self._revision = snapshot.revision
@@ -398,12 +327,6 @@ class Queries:
 def since_us(begin_s: float) -> int:
     """Microseconds since a moment of the monotonic clock."""
     return int((time.monotonic() - begin_s) * 1e6)
-
-
-def _remember(cache: OrderedDict[K, V], key: K, value: V, entries_max: int) -> None:
-    cache[key] = value
-    while len(cache) > entries_max:
-        cache.popitem(last=False)
 
 
 def _collection_read(

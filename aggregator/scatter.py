@@ -13,7 +13,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from aggregator import core
-from alder.arrow import join_chunks
+from alder.arrow import SMALL_BYTES, join_chunks
 from alder.catalog import Collection
 from alder.errors import AlderError, Reason
 from alder.interfaces import NodeDirectory
@@ -184,16 +184,18 @@ class Scatter:
             async with _naming(collection, leaf, shards):
                 stream = self._directory.leaf(leaf).execute(own, timeout_s=timeout_s)
                 async for response in stream:
-                    if response.WhichOneof("part") == "trailer":
+                    budget.take(len(response.arrow))
+                    parts.append(response.arrow)
+                    if response.HasField("trailer"):
                         trailer = response.trailer
-                    else:
-                        budget.take(len(response.arrow))
-                        parts.append(response.arrow)
                 if trailer is None:
                     raise AlderError(Reason.UNAVAILABLE, "the answer broke off; try again")
             waited_us = int((time.monotonic() - begin_s) * 1e6)
-            table = await asyncio.to_thread(join_chunks, parts)
             size_bytes = sum(map(len, parts))
+            if size_bytes <= SMALL_BYTES:
+                table = join_chunks(parts)
+            else:
+                table = await asyncio.to_thread(join_chunks, parts)
             elapsed_us = trailer.elapsed_us
             told = LeafAnswer(
                 leaf, tuple(shards), elapsed_us, waited_us, table.num_rows, size_bytes
@@ -235,6 +237,8 @@ class Scatter:
 
 async def gather(calls: Sequence[Awaitable[T]]) -> list[T]:
     """The results of all calls; the first failure cancels the others and is raised."""
+    if len(calls) == 1:
+        return [await calls[0]]
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         return list(await asyncio.gather(*tasks))

@@ -13,7 +13,7 @@ import pyarrow as pa
 from aggregator import explain, listing, status
 from aggregator.commands import CheckIndex, Command, Describe, Explain, ShowCollections, command_of
 from aggregator.queries import AggregatorSettings, Answered, Queries, Run, since_us
-from alder.arrow import chunks, to_bytes
+from alder.arrow import SMALL_BYTES, chunks, to_bytes
 from alder.errors import AlderError, Reason
 from alder.interfaces import LogClient, NodeDirectory
 from alder.membership import CatalogFollower
@@ -72,16 +72,20 @@ class Aggregator:
                 else:
                     result, trailer = await self._obey(run, command)
                 begin = time.monotonic()
-                data = await asyncio.to_thread(to_bytes, result)
+                if result.nbytes <= SMALL_BYTES:
+                    data = to_bytes(result)
+                else:
+                    data = await asyncio.to_thread(to_bytes, result)
                 trailer.finish_us += since_us(begin)
         except TimeoutError as error:
             raise AlderError(
                 Reason.DEADLINE,
                 "the deadline passed before the answer was complete; ask with a longer timeout",
             ) from error
-        for chunk in chunks(data):
+        *others, last = chunks(data)
+        for chunk in others:
             yield query_pb2.ExecuteResponse(arrow=chunk)
-        yield query_pb2.ExecuteResponse(trailer=trailer)
+        yield query_pb2.ExecuteResponse(arrow=last, trailer=trailer)
 
     async def describe_collection(
         self, request: query_pb2.DescribeCollectionRequest, timeout_s: float | None = None

@@ -26,10 +26,11 @@ def collections_of(
     found = {}
     for name in names:
         exact = catalog.get(name)
-        alike = [entry for known, entry in catalog.items() if known.lower() == name.lower()]
         if exact is not None:
             found[name] = exact
-        elif len(alike) == 1:
+            continue
+        alike = [entry for known, entry in catalog.items() if known.lower() == name.lower()]
+        if len(alike) == 1:
             found[name] = alike[0]
         else:
             raise unknown_collection(name, catalog)

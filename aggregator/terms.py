@@ -19,6 +19,7 @@ _OPERATORS: Final[Mapping[str, str]] = {
     "COMPARE_GREATERTHANOREQUALTO": ">=",
 }
 _MIRRORED: Final[Mapping[str, str]] = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_TERMS_PER_CONDITION: Final = {"COMPARE_BETWEEN": 2}
 _EXACT_IN_DOUBLE: Final = 1 << 53
 _STRING_ESCAPES: Final = {ord('"'): '\\"', ord("\\"): "\\\\"}
 
@@ -31,6 +32,13 @@ def terms(
     for condition in conditions:
         found += _of_condition(condition, field_of)
     return found
+
+
+def exact(condition: tree.Node, field_of: Callable[[str], Field | None]) -> list[leaf_pb2.Term]:
+    """Terms that together mean the same as a condition; none where there are no such."""
+    found = _of_condition(condition, field_of)
+    whole = len(found) == _TERMS_PER_CONDITION.get(str(condition.get("type")), 1)
+    return found if whole else []
 
 
 def _of_condition(node: tree.Node, field_of: Callable[[str], Field | None]) -> list[leaf_pb2.Term]:

@@ -13,6 +13,9 @@ SQL_TYPE_KEY: Final = b"alder.type"
 CHUNK_BYTES: Final = 1 << 20
 """Size of one message of a stream: larger ones stall the event loop of the receiver."""
 
+SMALL_BYTES: Final = 64 << 10
+"""Up to this size a table is written or read in less time than another thread needs to begin."""
+
 
 def to_bytes(table: pa.Table | pa.RecordBatch, compression: str | None = None) -> bytes:
     """One Arrow IPC stream; ``compression`` is None, ``lz4`` or ``zstd``."""

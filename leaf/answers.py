@@ -16,11 +16,11 @@ from leaf.view import ShardView
 
 
 def fragment_responses(result: FragmentResult) -> list[leaf_pb2.FragmentResponse]:
-    """The stream of a fragment: one Arrow stream in pieces, then the trailer without its time."""
+    """The stream of a fragment: one Arrow stream in pieces, and the trailer without its time."""
     pieces = chunks(to_bytes(result.table))
     responses = [leaf_pb2.FragmentResponse(arrow=piece) for piece in pieces]
-    trailer = leaf_pb2.FragmentTrailer(shards=result.scans)
-    return [*responses, leaf_pb2.FragmentResponse(trailer=trailer)]
+    responses[-1].trailer.shards.extend(result.scans)
+    return responses
 
 
 def describe_shard(collection: str, number: int, shard: Shard) -> leaf_pb2.ShardDescription:

@@ -5,6 +5,7 @@ A row is born at (source, partition, offset). A shard numbers the partitions tha
 sets of births are plain integer arrays and ascend with the offset inside a stream.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,6 +18,7 @@ from alder.positions import PartitionKey, PositionVector
 OFFSET_BITS: Final = 43
 OFFSET_MAX: Final = (1 << OFFSET_BITS) - 1
 STREAM_MAX: Final = (1 << (63 - OFFSET_BITS)) - 1
+_OFFSET: Final = re.compile(r"0|[1-9][0-9]{0,13}")
 
 
 def check(stream: int, to_offset: int) -> None:
@@ -42,6 +44,20 @@ def streams_of(births: NDArray[np.int64]) -> NDArray[np.int64]:
 def offsets_of(births: NDArray[np.int64]) -> NDArray[np.int64]:
     """The offset of each birth."""
     return births & OFFSET_MAX
+
+
+def birth_of(row_id: str, streams: Sequence[PartitionKey]) -> int | None:
+    """The birth of the row without a key that has this id; None where there can be none.
+
+    The id is ``source/partition/offset``, and the source may hold slashes.
+    """
+    stem, _, offset = row_id.rpartition("/")
+    if not _OFFSET.fullmatch(offset) or int(offset) > OFFSET_MAX:
+        return None
+    for stream, (source, partition) in enumerate(streams):
+        if stem == f"{source}/{partition}":
+            return stream << OFFSET_BITS | int(offset)
+    return None
 
 
 def cut_births(streams: Sequence[PartitionKey], cut: PositionVector) -> NDArray[np.int64]:

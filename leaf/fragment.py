@@ -1,9 +1,10 @@
 """Runs a fragment over the views of some shards at one cut.
 
-An aggregation that is simple enough runs in the kernels. For everything else the rows alive at the
-cut are gathered, narrowed by what indexes know (a superset, I3), and handed to the engine in one
-table; the fragment's own predicate decides. Where results of parts may be put together, those of
-sealed segments are kept, and a segment whose result is at hand isn't read.
+Where indexes leave a few rows, these are read and compared directly; an aggregation that is simple
+enough runs in the kernels. For everything else the rows alive at the cut are gathered, narrowed by
+what indexes know (a superset, I3), and handed to the engine in one table; the fragment's own
+predicate decides. Where results of parts may be put together, those of sealed segments are kept,
+and a segment whose result is at hand isn't read.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -18,6 +19,7 @@ from alder.v1 import leaf_pb2
 from leaf import births
 from leaf.access import Scope, conditions, narrowed
 from leaf.bindings import Projection, engine_names, projection
+from leaf.direct import DirectShard, direct_result
 from leaf.engine import Cancellation, Engine
 from leaf.kernels.aggregation import Work
 from leaf.kernels.columns import Holder, Reading
@@ -45,6 +47,7 @@ class FragmentMode:
 
     memoise: bool = True
     kernels: bool = True
+    direct: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +77,18 @@ def run_fragment(
         for path, tags in view.schema.fields.items():
             fields.setdefault(path, set()).update(tags)
     _check_overflow(views, fragment)
+    shards = [_Shard(number, view, cut) for number, view in sorted(views.items())]
+    if mode.direct:
+        asked = [
+            DirectShard(Scope(one.view.schema.fields, keyed, one.view.streams), one.works)
+            for one in shards
+        ]
+        table = direct_result(fragment, asked, fields, keyed, cancellation)
+        if table is not None:
+            scans = tuple(map(_direct_scan, shards, asked))
+            return FragmentResult(table, scans)
     plan = projection(fragment.columns, fields, keyed)
     name = fingerprint(fragment, keyed)
-    shards = [_Shard(number, view, cut) for number, view in sorted(views.items())]
     if mode.kernels and fragment.HasField("aggregation"):
         kernel_reading = Reading(fields, keyed, cancellation)
         works = [work for shard in shards for work in shard.works]
@@ -122,10 +134,20 @@ class _Reading:
     memoise: bool
 
 
+def _direct_scan(shard: _Shard, read: DirectShard) -> leaf_pb2.ShardScan:
+    scan = shard.scan()
+    scan.rows_scanned = read.rows_read
+    scan.rows_candidate = read.rows_candidate
+    scan.segments_pruned = read.segments_pruned
+    scan.access_paths.extend(read.paths)
+    scan.engine = leaf_pb2.FRAGMENT_ENGINE_DIRECT
+    return scan
+
+
 def _kernel_scan(shard: _Shard) -> leaf_pb2.ShardScan:
     scan = shard.scan()
     scan.rows_scanned = scan.rows_candidate = sum(work.rows_matched for work in shard.works)
-    scan.code_kernels = True
+    scan.engine = leaf_pb2.FRAGMENT_ENGINE_KERNELS
     return scan
 
 
@@ -198,6 +220,7 @@ def _read_shard(
     scan.rows_candidate = rows_candidate
     scan.segments_pruned = pruned
     scan.access_paths.extend(paths)
+    scan.engine = leaf_pb2.FRAGMENT_ENGINE_DUCKDB
     return tables, kept, scan
 
 

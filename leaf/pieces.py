@@ -67,6 +67,20 @@ class Piece:
         """Number of rows chosen."""
         return self.holder.rows if self.rows is None else len(self.rows)
 
+    def numbers(self) -> Rows:
+        """The numbers of the rows chosen, ascending."""
+        return np.arange(self.holder.rows) if self.rows is None else self.rows
+
+    def between(self, begin: int, end: int) -> "Piece":
+        """The rows chosen from the one at ``begin`` to before the one at ``end``."""
+        if self.rows is None:
+            return Piece(self.holder, np.arange(begin, min(end, self.holder.rows)))
+        return Piece(self.holder, self.rows[begin:end])
+
+    def taken(self, places: Rows) -> "Piece":
+        """The rows chosen that are at these ascending places among them."""
+        return Piece(self.holder, places if self.rows is None else self.rows[places])
+
     def narrowed(self, rows: Rows | None) -> "Piece":
         """The rows that are also among these; None: all of them."""
         if rows is None:
@@ -93,12 +107,19 @@ def piece_table(piece: Piece, streams: Sequence[PartitionKey], needs: ColumnNeed
     schema = needs.schema()
     columns = [_stored_column(piece, name) for name in needs.stored]
     if needs.births:
-        chosen = piece.holder.births()
-        chosen = chosen if piece.rows is None else chosen[piece.rows]
-        columns.extend(_birth_columns(chosen, streams, needs))
+        columns.extend(_birth_columns(births_of(piece), streams, needs))
     if not columns:
         columns.append(pa.nulls(piece.rows_count, pa.bool_()))
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def births_of(piece: Piece) -> Rows:
+    """The births of the rows of a piece. Raises AlderError(CORRUPT)."""
+    if piece.rows is None:
+        return piece.holder.births()
+    if isinstance(piece.holder, TailChunk):
+        return piece.holder.births()[piece.rows]
+    return np.asarray(piece.holder.column("_birth", piece.rows))
 
 
 def holders(view: ShardView) -> tuple[TailChunk | Segment, ...]:

@@ -298,7 +298,11 @@ class Leaf:
         cancellation = Cancellation()
         views = {number: shard.view for (_, number), shard in shards.items()}
         keyed, fragment = collection.keyed, request.fragment
-        mode = FragmentMode(not request.no_memoised_partials, not request.no_code_kernels)
+        mode = FragmentMode(
+            not request.no_memoised_partials,
+            not request.no_code_kernels,
+            not request.no_direct_lookup,
+        )
 
         def answer() -> list[leaf_pb2.FragmentResponse]:
             result = run_fragment(views, fragment, cut, keyed, self._tools, cancellation, mode)
@@ -380,6 +384,8 @@ class Leaf:
         )
 
     async def _wait_for(self, condition: Callable[[], bool], wait_s: float) -> bool:
+        if condition():
+            return True
         try:
             async with asyncio.timeout(wait_s):
                 while not condition():

@@ -20,9 +20,9 @@ NARROWED: Final = "narrowed scan"
 PARTIALS: Final = "partials"
 KERNELS: Final = "kernels"
 _COUNT: Final = "n"
-_SCAN: Final = FragmentMode(memoise=False, kernels=False)
-_MEMOISED: Final = FragmentMode(memoise=True, kernels=False)
-_BY_KERNELS: Final = FragmentMode(memoise=False, kernels=True)
+_SCAN: Final = FragmentMode(memoise=False, kernels=False, direct=False)
+_MEMOISED: Final = FragmentMode(memoise=True, kernels=False, direct=False)
+_BY_KERNELS: Final = FragmentMode(memoise=False, kernels=True, direct=False)
 
 
 def counts(
@@ -58,7 +58,7 @@ def counts(
     if from_memory.scans[0].partials_hits:
         yield PARTIALS, counted(from_memory), expected
     by_kernels = run(fragment, _BY_KERNELS)
-    if by_kernels.scans[0].code_kernels:
+    if by_kernels.scans[0].engine == leaf_pb2.FRAGMENT_ENGINE_KERNELS:
         yield KERNELS, counted(by_kernels), expected
 
 

@@ -99,6 +99,7 @@ class Cursor:
             plan_class="" if planned == "auto" else planned,
             no_memoised_partials=not settings.memoise_partials,
             no_code_kernels=not settings.code_kernels,
+            no_direct_lookup=not settings.direct_lookup,
         )
         deadline_s = settings.timeout_s if timeout_s is None else timeout_s
         self.connection.change(script.changes)

@@ -159,10 +159,9 @@ class _ArrowSource(io.RawIOBase):
             response = next(self._responses, None)
             if response is None:
                 return False
-            if response.WhichOneof("part") == "trailer":
+            if response.HasField("trailer"):
                 self._trailer = response.trailer
-            else:
-                self._piece = memoryview(response.arrow)
+            self._piece = memoryview(response.arrow)
         return True
 
 

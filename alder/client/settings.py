@@ -23,14 +23,16 @@ class Settings:
 
     ``consistency``: ``cut`` (one cut of the log) or ``latest`` (the newest each shard has).
     ``plan_class``: ``a``, ``b``, ``e``, or ``auto`` to let the planner choose. ``timeout_s``: the
-    deadline, None for the connection's. ``memoise_partials`` and ``code_kernels``: whether leaves
-    may answer from partials in memory, and by kernels instead of the engine.
+    deadline, None for the connection's. ``memoise_partials``, ``code_kernels`` and
+    ``direct_lookup``: whether leaves may answer from partials in memory, by kernels, and by reading
+    and comparing single rows, instead of by the engine.
     """
 
     consistency: str = "cut"
     plan_class: str = "auto"
     memoise_partials: bool = True
     code_kernels: bool = True
+    direct_lookup: bool = True
     timeout_s: float | None = None
 
 
@@ -134,6 +136,11 @@ def _code_kernels(text: str | None) -> Change:
     return lambda settings: replace(settings, code_kernels=value)
 
 
+def _direct_lookup(text: str | None) -> Change:
+    value = DEFAULTS.direct_lookup if text is None else _boolean("direct_lookup", text)
+    return lambda settings: replace(settings, direct_lookup=value)
+
+
 def _timeout_s(text: str | None) -> Change:
     value = DEFAULTS.timeout_s if text is None else _seconds("timeout_s", text)
     return lambda settings: replace(settings, timeout_s=value)
@@ -173,6 +180,7 @@ _READERS: Final[Mapping[str, _Reader]] = {
     "plan_class": _plan_class,
     "memoise_partials": _memoise_partials,
     "code_kernels": _code_kernels,
+    "direct_lookup": _direct_lookup,
     "timeout_s": _timeout_s,
 }
 _NAMES: Final = ", ".join(_READERS)

@@ -17,6 +17,13 @@ class ApplyStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     APPLY_STATUS_NOT_OWNER: _ClassVar[ApplyStatus]
     APPLY_STATUS_IDENTITY_CHANGED: _ClassVar[ApplyStatus]
 
+class FragmentEngine(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FRAGMENT_ENGINE_UNSPECIFIED: _ClassVar[FragmentEngine]
+    FRAGMENT_ENGINE_DUCKDB: _ClassVar[FragmentEngine]
+    FRAGMENT_ENGINE_KERNELS: _ClassVar[FragmentEngine]
+    FRAGMENT_ENGINE_DIRECT: _ClassVar[FragmentEngine]
+
 class IndexVerdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     INDEX_VERDICT_UNSPECIFIED: _ClassVar[IndexVerdict]
@@ -30,6 +37,10 @@ APPLY_STATUS_POSITION_MISMATCH: ApplyStatus
 APPLY_STATUS_STALE_EPOCH: ApplyStatus
 APPLY_STATUS_NOT_OWNER: ApplyStatus
 APPLY_STATUS_IDENTITY_CHANGED: ApplyStatus
+FRAGMENT_ENGINE_UNSPECIFIED: FragmentEngine
+FRAGMENT_ENGINE_DUCKDB: FragmentEngine
+FRAGMENT_ENGINE_KERNELS: FragmentEngine
+FRAGMENT_ENGINE_DIRECT: FragmentEngine
 INDEX_VERDICT_UNSPECIFIED: IndexVerdict
 INDEX_VERDICT_EQUAL: IndexVerdict
 INDEX_VERDICT_DIFFERENT: IndexVerdict
@@ -206,22 +217,44 @@ class TopGroups(_message.Message):
     rows: int
     def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., descending: _Optional[bool] = ..., rows: _Optional[int] = ...) -> None: ...
 
+class RowOrder(_message.Message):
+    __slots__ = ("column", "descending")
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    DESCENDING_FIELD_NUMBER: _ClassVar[int]
+    column: str
+    descending: bool
+    def __init__(self, column: _Optional[str] = ..., descending: _Optional[bool] = ...) -> None: ...
+
+class Selection(_message.Message):
+    __slots__ = ("columns", "orders", "limit")
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    ORDERS_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    orders: _containers.RepeatedCompositeFieldContainer[RowOrder]
+    limit: int
+    def __init__(self, columns: _Optional[_Iterable[str]] = ..., orders: _Optional[_Iterable[_Union[RowOrder, _Mapping]]] = ..., limit: _Optional[int] = ...) -> None: ...
+
 class Fragment(_message.Message):
-    __slots__ = ("sql", "columns", "terms", "partial_aggregate", "aggregation")
+    __slots__ = ("sql", "columns", "terms", "partial_aggregate", "aggregation", "selection", "terms_exact")
     SQL_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_AGGREGATE_FIELD_NUMBER: _ClassVar[int]
     AGGREGATION_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
+    TERMS_EXACT_FIELD_NUMBER: _ClassVar[int]
     sql: str
     columns: _containers.RepeatedCompositeFieldContainer[ColumnBinding]
     terms: _containers.RepeatedCompositeFieldContainer[Term]
     partial_aggregate: bool
     aggregation: Aggregation
-    def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., partial_aggregate: _Optional[bool] = ..., aggregation: _Optional[_Union[Aggregation, _Mapping]] = ...) -> None: ...
+    selection: Selection
+    terms_exact: bool
+    def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., partial_aggregate: _Optional[bool] = ..., aggregation: _Optional[_Union[Aggregation, _Mapping]] = ..., selection: _Optional[_Union[Selection, _Mapping]] = ..., terms_exact: _Optional[bool] = ...) -> None: ...
 
 class FragmentRequest(_message.Message):
-    __slots__ = ("collection", "collection_id", "epoch", "shards", "fragment", "at", "latest", "query_id", "no_memoised_partials", "no_code_kernels")
+    __slots__ = ("collection", "collection_id", "epoch", "shards", "fragment", "at", "latest", "query_id", "no_memoised_partials", "no_code_kernels", "no_direct_lookup")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -232,6 +265,7 @@ class FragmentRequest(_message.Message):
     QUERY_ID_FIELD_NUMBER: _ClassVar[int]
     NO_MEMOISED_PARTIALS_FIELD_NUMBER: _ClassVar[int]
     NO_CODE_KERNELS_FIELD_NUMBER: _ClassVar[int]
+    NO_DIRECT_LOOKUP_FIELD_NUMBER: _ClassVar[int]
     collection: str
     collection_id: int
     epoch: int
@@ -242,10 +276,11 @@ class FragmentRequest(_message.Message):
     query_id: str
     no_memoised_partials: bool
     no_code_kernels: bool
-    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., latest: _Optional[bool] = ..., query_id: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ...) -> None: ...
+    no_direct_lookup: bool
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., latest: _Optional[bool] = ..., query_id: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ...) -> None: ...
 
 class ShardScan(_message.Message):
-    __slots__ = ("shard", "positions", "rows_total", "rows_scanned", "segments_total", "segments_pruned", "access_paths", "rows_candidate", "partials_hits", "partials_misses", "code_kernels")
+    __slots__ = ("shard", "positions", "rows_total", "rows_scanned", "segments_total", "segments_pruned", "access_paths", "rows_candidate", "partials_hits", "partials_misses", "engine", "pages_read", "pages_cached")
     SHARD_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     ROWS_TOTAL_FIELD_NUMBER: _ClassVar[int]
@@ -256,7 +291,9 @@ class ShardScan(_message.Message):
     ROWS_CANDIDATE_FIELD_NUMBER: _ClassVar[int]
     PARTIALS_HITS_FIELD_NUMBER: _ClassVar[int]
     PARTIALS_MISSES_FIELD_NUMBER: _ClassVar[int]
-    CODE_KERNELS_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    PAGES_READ_FIELD_NUMBER: _ClassVar[int]
+    PAGES_CACHED_FIELD_NUMBER: _ClassVar[int]
     shard: int
     positions: _common_pb2.PositionVector
     rows_total: int
@@ -267,8 +304,10 @@ class ShardScan(_message.Message):
     rows_candidate: int
     partials_hits: int
     partials_misses: int
-    code_kernels: bool
-    def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., rows_total: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., segments_total: _Optional[int] = ..., segments_pruned: _Optional[int] = ..., access_paths: _Optional[_Iterable[str]] = ..., rows_candidate: _Optional[int] = ..., partials_hits: _Optional[int] = ..., partials_misses: _Optional[int] = ..., code_kernels: _Optional[bool] = ...) -> None: ...
+    engine: FragmentEngine
+    pages_read: int
+    pages_cached: int
+    def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., rows_total: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., segments_total: _Optional[int] = ..., segments_pruned: _Optional[int] = ..., access_paths: _Optional[_Iterable[str]] = ..., rows_candidate: _Optional[int] = ..., partials_hits: _Optional[int] = ..., partials_misses: _Optional[int] = ..., engine: _Optional[_Union[FragmentEngine, str]] = ..., pages_read: _Optional[int] = ..., pages_cached: _Optional[int] = ...) -> None: ...
 
 class FragmentTrailer(_message.Message):
     __slots__ = ("shards", "elapsed_us")

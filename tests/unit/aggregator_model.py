@@ -363,9 +363,8 @@ class Cluster:
             parts = []
             trailer = query_pb2.ExecuteTrailer()
             async for response in self.aggregator.execute(message, timeout_s=timeout_s):
-                if response.WhichOneof("part") == "arrow":
-                    parts.append(response.arrow)
-                else:
+                parts.append(response.arrow)
+                if response.HasField("trailer"):
                     trailer = response.trailer
             return join_chunks(parts), trailer
 

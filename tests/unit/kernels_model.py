@@ -71,7 +71,7 @@ class Answer:
 
     @property
     def by_kernels(self) -> bool:
-        return all(scan.code_kernels for scan in self.scans)
+        return all(scan.engine == leaf_pb2.FRAGMENT_ENGINE_KERNELS for scan in self.scans)
 
     @property
     def hits(self) -> int:
@@ -116,13 +116,12 @@ class Asker:
             latest=True,
             no_memoised_partials=not memoise,
             no_code_kernels=not kernels,
+            no_direct_lookup=True,
         )
         parts, scans = [], []
         async for response in self._leaf.execute(request, timeout_s=30):
-            if response.WhichOneof("part") == "arrow":
-                parts.append(response.arrow)
-            else:
-                scans.extend(response.trailer.shards)
+            parts.append(response.arrow)
+            scans.extend(response.trailer.shards)
         partials = join_chunks(parts)
         cursor = self._engine.cursor()
         read = plan.reads[0]

@@ -175,8 +175,7 @@ async def ask(
     parts: list[bytes] = []
     trailer = leaf_pb2.FragmentTrailer()
     async for response in leaf.execute(request, timeout_s=timeout_s):
-        if response.WhichOneof("part") == "arrow":
-            parts.append(response.arrow)
-        else:
+        parts.append(response.arrow)
+        if response.HasField("trailer"):
             trailer = response.trailer
     return join_chunks(parts), trailer

@@ -164,7 +164,9 @@ def test_what_a_shard_did_is_one_line() -> None:
         "shard 4: 1000 rows in the cut, 10 candidates by postings(type), zone map(_time), 12 read; "
         "1 of 3 segments pruned; partials of 2 from memory, 1 computed; by the engine"
     )
-    plain = leaf_pb2.ShardScan(shard=0, rows_total=1, rows_scanned=1, code_kernels=True)
+    plain = leaf_pb2.ShardScan(
+        shard=0, rows_total=1, rows_scanned=1, engine=leaf_pb2.FRAGMENT_ENGINE_KERNELS
+    )
     assert shard_line(plain) == (
         "shard 0: 1 row in the cut, no index narrowed, 1 read; 0 of 0 segments pruned; by kernels"
     )

@@ -183,7 +183,7 @@ def test_only_what_is_needed_travels(cluster: Cluster) -> None:
 
 
 def test_a_plan_is_made_once_per_text_and_schema(cluster: Cluster) -> None:
-    plans = cluster.aggregator._queries._plans
+    plans = cluster.aggregator._queries._plans._plans
     for _ in range(3):
         cluster.ask("select count(*) from ev")
     assert len(plans) == 1

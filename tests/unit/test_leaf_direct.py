@@ -1,0 +1,241 @@
+"""Direct lookups give the rows and types that the engine gives."""
+
+import math
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from kernels_model import FIELDS, documents, rows_of, sealed, with_rows
+from leaf_model import push, rows_bytes
+
+from aggregator import security
+from aggregator.bind import bind
+from aggregator.direct import finished
+from aggregator.engine import Engine, EngineSettings, Input, run
+from aggregator.names import Names
+from aggregator.plan import Plan, Planner
+from aggregator.syntax import Parser
+from alder.arrow import join_chunks
+from alder.schema import Schema
+from alder.v1 import leaf_pb2
+from leaf import direct
+from leaf.service import Leaf
+
+STATEMENTS = 120
+CONDITIONS = """
+kind = 'a'
+kind = 'nowhere'
+kind in ('cc', '', 'é')
+kind >= 'b'
+word = 'w7'
+word in ('w1', 'w2', 'w3', 'w4', 'x')
+word < 'w2'
+n = 17
+n between -100 and 250
+n > 990
+n in (1, 2, 3, 4, 5, 6, 7)
+big = 9223372036854775807
+big < -5
+few = 2
+3 <= few
+f = 3
+f > 0
+f in (3, 0, 5)
+flag = true
+flag in (false)
+mixed = 1
+mixed > 1
+_id = 'log/0/17'
+_id in ('log/0/3', 'log/0/299', 'log/0/03', 'other/0/3', 'log/1/3', 'x', '17')
+""".strip().splitlines()
+COLUMNS = ["kind", "word", "n", "f", "flag", "mixed", "_id", "_time", "_doc", "_source", "_offset"]
+ORDERS = ["n, _id", "word desc, _id", "_time, _id", "mixed desc, _id", "kind, n desc, _id"]
+LAYOUTS = {"tail": (10_000, 1), "sealed": (150, 1), "both": (300, 1), "shards": (100, 3)}
+
+
+class Asker:
+    """Plans as the aggregator does, and asks a leaf in both ways."""
+
+    def __init__(self, leaf: Leaf, shards: int) -> None:
+        self._leaf = leaf
+        self._shards = shards
+        self._parser = Parser()
+        self._planner = Planner(self._parser, security.Catalog.of_engine())
+
+    def plan(self, sql: str) -> Plan:
+        bound = bind(
+            self._parser.parse(sql).node, sql, {"c": Names(Schema(1, FIELDS))}, self._parser
+        )
+        return self._planner.plan(bound, "", {"c"})
+
+    async def ask(self, plan: Plan, lookup: bool) -> tuple[pa.Table, bool]:
+        """The leaf's rows, and whether they were looked up directly."""
+        request = leaf_pb2.FragmentRequest(
+            collection="c",
+            collection_id=1,
+            epoch=1,
+            shards=range(self._shards),
+            fragment=plan.reads[0].fragment,
+            latest=True,
+            no_memoised_partials=True,
+            no_code_kernels=True,
+            no_direct_lookup=not lookup,
+        )
+        parts, scans = [], []
+        async for response in self._leaf.execute(request, timeout_s=30):
+            parts.append(response.arrow)
+            scans.extend(response.trailer.shards)
+        directly = {scan.engine == leaf_pb2.FRAGMENT_ENGINE_DIRECT for scan in scans}
+        assert len(directly) == 1
+        return join_chunks(parts), directly.pop()
+
+
+def statements(seed: int) -> list[str]:
+    rng = random.Random(seed)
+    made = []
+    for _ in range(STATEMENTS):
+        conditions = rng.sample(CONDITIONS, rng.choice([1, 1, 2, 3]))
+        where = " and ".join(f"({one})" for one in conditions)
+        columns = ", ".join(rng.sample(COLUMNS, rng.randrange(1, 5)))
+        ending = rng.choice(["", "order", "order limit"])
+        order = f" order by {rng.choice(ORDERS)}" if ending else ""
+        limit = f" limit {rng.choice([1, 5, 100])}" if "limit" in ending else ""
+        items = rng.choice([columns, columns, "*", "count(*)"])
+        if items == "count(*)":
+            order = limit = ""
+        made.append(f"select {items} from c where {where}{order}{limit}")
+    return made
+
+
+@pytest.mark.parametrize("keyed", [False, True], ids=["unkeyed", "keyed"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_lookup_equals_the_engine(tmp_path: Path, layout: str, keyed: bool) -> None:
+    seal_rows, shards = LAYOUTS[layout]
+    rows = documents(450)
+
+    async def body(leaf: Leaf, _: object) -> None:
+        if layout != "tail":
+            await sealed(leaf, 1)
+        asker = Asker(leaf, shards)
+        looked_up = 0
+        for sql in statements(7):
+            plan = asker.plan(sql)
+            found, directly = await asker.ask(plan, True)
+            expected, by_engine = await asker.ask(plan, False)
+            assert not by_engine
+            assert found.schema.equals(expected.schema, check_metadata=True), sql
+            told, truth = rows_of(found), rows_of(expected)
+            if "limit" not in sql:
+                told, truth = sorted(told, key=repr), sorted(truth, key=repr)
+            assert told == truth, sql
+            looked_up += directly
+        assert looked_up > STATEMENTS * 0.6
+
+    batches = [rows[:150], rows[150:300], rows[300:]]
+    with_rows(tmp_path, batches, body, seal_rows=seal_rows, shards=shards, keyed=keyed)
+
+
+@pytest.mark.parametrize("layout", ["tail", "both"])
+def test_a_limit_without_an_order_takes_any_of_the_rows(tmp_path: Path, layout: str) -> None:
+    rows = documents(450)
+
+    async def body(leaf: Leaf, _: object) -> None:
+        if layout != "tail":
+            await sealed(leaf, 1)
+        asker = Asker(leaf, 1)
+        for where in ["", " where kind = 'a'", " where few = 2 and flag = true", " where n = 5000"]:
+            everything, _ = await asker.ask(asker.plan(f"select _id, n from c{where}"), False)
+            possible = rows_of(everything)
+            for limit in (0, 1, 7, 400, 1000):
+                plan = asker.plan(f"select _id, n from c{where} limit {limit}")
+                found, directly = await asker.ask(plan, True)
+                assert directly
+                told = rows_of(found)
+                assert len(told) == len(set(told)) == min(limit, len(possible))
+                assert set(told) <= set(possible)
+
+    batches = [rows[:300], rows[300:]]
+    with_rows(tmp_path, batches, body, seal_rows=LAYOUTS[layout][0])
+
+
+def test_dead_rows_are_not_found(tmp_path: Path) -> None:
+    rows = documents(300)
+
+    async def body(leaf: Leaf, _: object) -> None:
+        await sealed(leaf, 1)
+        again = {300 + at: {**rows[at], "kind": "new"} for at in range(0, 300, 3)}
+        keys = {offset: str(offset - 300) for offset in again}
+        response = await leaf.apply(push({0: rows_bytes(again, keys)}, 300, 600))
+        assert response.shards[0].status == leaf_pb2.APPLY_STATUS_APPLIED
+        asker = Asker(leaf, 1)
+        for where in ["kind = 'a'", "kind = 'new'", "_id = '3'", "_id in ('3', '4')", "n > 0"]:
+            plan = asker.plan(f"select _id, kind, _offset from c where {where} order by _id")
+            found, directly = await asker.ask(plan, True)
+            expected, _ = await asker.ask(plan, False)
+            assert directly
+            assert rows_of(found) == rows_of(expected)
+            assert len(rows_of(found)) > 0
+
+    with_rows(tmp_path, [rows], body, seal_rows=150, keyed=True)
+
+
+def test_what_an_engine_must_decide_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = documents(200)
+    rows[5] |= {"kind": "a", "f": math.nan}
+
+    async def body(leaf: Leaf, _: object) -> None:
+        await sealed(leaf, 1)
+        asker = Asker(leaf, 1)
+
+        async def looked_up(sql: str) -> bool:
+            plan = asker.plan(sql)
+            found, directly = await asker.ask(plan, True)
+            expected, _ = await asker.ask(plan, False)
+            assert sorted(map(repr, rows_of(found))) == sorted(map(repr, rows_of(expected)))
+            return directly
+
+        assert await looked_up("select n from c where n > 0")
+        for sql in [
+            "select n from c where f > 0",
+            "select n from c where kind = 'a' order by f, n limit 100",
+            "select n from c where kind = 'a' and n > few",
+            "select odd from c where kind = 'a'",
+            "select n from c where odd = 5",
+            "select n from c where kind like 'c%'",
+            "select n from c",
+            "select kind, count(*) from c where n = 3 group by 1",
+            "select n from c where kind = 'a' order by n nulls first limit 9",
+        ]:
+            assert not await looked_up(sql), sql
+        monkeypatch.setattr(direct, "ROWS_MAX", 50)
+        assert not await looked_up("select n from c where n < 900")
+
+    with_rows(tmp_path, [rows], body, seal_rows=1)
+
+
+def test_rows_are_finished_as_the_engine_would(tmp_path: Path) -> None:
+    async def body(leaf: Leaf, _: object) -> None:
+        asker = Asker(leaf, 1)
+        engine = Engine(EngineSettings(threads=1))
+        for sql in statements(8):
+            plan = asker.plan(sql)
+            if plan.plan_class != "b" or plan.direct is None:
+                continue
+            rows, _ = await asker.ask(plan, True)
+            told = finished(*plan.direct, rows)
+            cursor = engine.cursor()
+            read = plan.reads[0]
+            expected = run(cursor, plan.sql, [Input(read.table, read.columns, rows)], {})
+            cursor.close()
+            assert told is not None
+            assert told.schema.equals(expected.schema, check_metadata=True), sql
+            both = rows_of(told), rows_of(expected)
+            if "order" not in sql:
+                both = sorted(both[0], key=repr), sorted(both[1], key=repr)
+            assert both[0] == both[1], sql
+        engine.close()
+
+    with_rows(tmp_path, [documents(300)], body, seal_rows=10_000)
