@@ -68,6 +68,8 @@ class StoreMemory:
 
 _DEFAULT: Final = "default"
 _BLOCK_BYTES: Final = 16 << 10
+_WAL_BYTES_MAX: Final = 64 << 20
+"""Bytes of write-ahead log from which on what keeps it is flushed."""
 
 
 class Batch:
@@ -307,6 +309,7 @@ def _options(family: FamilyOptions, memory: StoreMemory | None) -> Options:
     options.create_missing_column_families(True)
     options.set_write_buffer_size(family.write_buffer_bytes)
     options.set_keep_log_file_num(2)
+    options.set_max_total_wal_size(_WAL_BYTES_MAX)
     table = BlockBasedOptions()
     table.set_block_size(_BLOCK_BYTES)
     if memory is not None:

@@ -1,5 +1,6 @@
 """The store: bounded scans, atomic batches, errors instead of silence."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,4 +198,19 @@ def test_an_incomplete_last_write_is_no_damage(tmp_path: Path) -> None:
     wal.write_bytes(wal.read_bytes().rstrip(b"\x00")[:-500])
     store = Store(crashed, FAMILIES, strict_wal=True)
     assert [key for key, _ in store.scan("a")] == [b"%d" % number for number in range(9)]
+    store.close()
+
+
+def test_a_family_that_is_hardly_written_does_not_keep_the_log_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alder.rocks._WAL_BYTES_MAX", 1 << 20)
+    families = {name: FamilyOptions(write_buffer_bytes=256 << 10) for name in ("busy", "quiet")}
+    store = Store(tmp_path / "s", families)
+    put(store, "quiet", {b"k": b"v"})
+    for number in range(160):
+        put(store, "busy", {number.to_bytes(4, "big"): os.urandom(64 << 10)})
+        logs = sum(file.stat().st_size for file in (tmp_path / "s").glob("*.log"))
+        assert logs <= 3 << 20
+    assert store.get("quiet", b"k") == b"v"
     store.close()
