@@ -6,6 +6,7 @@ loses bounds whose bytes have been collected; syncing goes through ``flush_wal``
 write would hold the interpreter's lock during the fsync.
 """
 
+import stat
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -229,7 +230,7 @@ class Store:
 
     def size_bytes(self) -> int:
         """Bytes of the store's files on disk."""
-        return sum(entry.stat().st_size for entry in self._path.iterdir() if entry.is_file())
+        return sum(map(file_bytes, self._path.iterdir()))
 
     def close(self) -> None:
         """Syncs and closes. Nothing may be running on the store.
@@ -277,6 +278,15 @@ class Store:
                 f"the store {self._path.name} can't be written ({error}); check the disk's space "
                 "and health, then restart",
             ) from error
+
+
+def file_bytes(path: Path) -> int:
+    """Bytes of a file; 0 where it is none, or none any more: RocksDB removes files at any time."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def prefix_end(prefix: bytes) -> bytes | None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alder.errors import AlderError, Reason
-from alder.rocks import FamilyOptions, Store, prefix_end
+from alder.rocks import FamilyOptions, Store, file_bytes, prefix_end
 
 FAMILIES = {
     "a": FamilyOptions(),
@@ -201,6 +201,15 @@ def test_an_incomplete_last_write_is_no_damage(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_file_that_is_gone_has_no_bytes(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"abc")
+    assert [file_bytes(tmp_path / "f"), file_bytes(tmp_path), file_bytes(tmp_path / "g")] == [
+        3,
+        0,
+        0,
+    ]
+
+
 def test_a_family_that_is_hardly_written_does_not_keep_the_log_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -210,7 +219,7 @@ def test_a_family_that_is_hardly_written_does_not_keep_the_log_of_the_others(
     put(store, "quiet", {b"k": b"v"})
     for number in range(160):
         put(store, "busy", {number.to_bytes(4, "big"): os.urandom(64 << 10)})
-        logs = sum(file.stat().st_size for file in (tmp_path / "s").glob("*.log"))
+        logs = sum(map(file_bytes, (tmp_path / "s").glob("*.log")))
         assert logs <= 3 << 20
     assert store.get("quiet", b"k") == b"v"
     store.close()
