@@ -80,12 +80,14 @@ def count_keys(data: Bytes, offsets: Positions) -> npt.NDArray[np.int64]:
 
 
 def mark_nulls(data: Bytes, nulls: Positions) -> Bytes:
-    """A copy of the text in which null values of keys are the string ``NULL_MARK``.
+    """The text with null values of keys as the string ``NULL_MARK``; a copy if there are any.
 
     DuckDB answers SQL NULL both for a key that is absent and for one that is null; with the mark,
     every key that is there can be counted. Rows that could hold the mark themselves are
     ``strict``.
     """
+    if not len(nulls):
+        return data
     marked = data.copy()
     for index, byte in enumerate(NULL_MARK):
         marked[nulls + index] = byte

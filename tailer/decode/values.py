@@ -42,12 +42,13 @@ def _list_of(element: str) -> str:
     return rf"(?s)\A\[{one}(?:,{one})*\]\z"
 
 
-# In this order: a list that an earlier pattern matches is not tried on the later ones.
+# In this order: a list that an earlier pattern matches is not tried on the later ones, and lists of
+# strings are the most common.
 _LISTS: Final = (
     (EMPTY_LIST, r"\A\[(?:null(?:,null)*)?\]\z", ""),
+    ("list<string>", _list_of(_STRING_TEXT), "VARCHAR"),
     ("list<int>", _list_of(_INT), "BIGINT"),
     ("list<float>", _list_of(_PLAIN_FLOAT), "DOUBLE"),
-    ("list<string>", _list_of(_STRING_TEXT), "VARCHAR"),
     ("list<bool>", _list_of("true|false"), "BOOLEAN"),
 )
 _NOT_JSON_IN_LIST: Final = r"(?i)[\[,:]-?(?:nan|inf)"
