@@ -6,7 +6,7 @@ the caller wants it, and the merge of all of them too, so that a repeated query 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -37,6 +37,7 @@ from leaf.pieces import Piece
 from leaf.segment import Segment
 
 Rows = NDArray[np.intp]
+Chosen = tuple[Holder, Selection]
 FLAGS_MAX: Final = 1 << 26
 """Flags of one query, a byte each."""
 BATCH_ROWS: Final = 1 << 20
@@ -60,17 +61,6 @@ class Memory:
 
     partials: Partials
     fingerprint: bytes
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Rows that wait to be grouped together."""
-
-    rows: int = 0
-    counts: list[int] = field(default_factory=list)
-    kept: list[NDArray[np.bool_] | None] = field(default_factory=list)
-    keys: list[list[Codes]] = field(default_factory=list)
-    slots: list[list[Slot]] = field(default_factory=list)
 
 
 class Aggregation:
@@ -105,9 +95,8 @@ class Aggregation:
 
     def _run_with_flags(self, works: Sequence[Work]) -> pa.Table:
         """Counts distinct values without a group for each, where a flag for each pair fits."""
-        for work in works:
-            for value, dictionary in zip(self._plan.grouped_by, self._dictionaries, strict=True):
-                self._columns.codes(work.holder, value, dictionary, self._reading)
+        for number in range(len(self._dictionaries)):
+            self._codes(number, [(work.holder, Selection(work.holder.rows.rows)) for work in works])
         sizes = self._sizes()
         if combinations_of(sizes) > FLAGS_MAX:
             partial = self._merged(self._computed(works))
@@ -160,7 +149,8 @@ class Aggregation:
     def _computed(self, works: Sequence[Work], seen: "_Seen | None" = None) -> list[CodePartial]:
         """At least one partial of these pieces; ``seen`` takes the distinct values out of it."""
         partials = []
-        batch = _Batch()
+        chosen: list[Chosen] = []
+        rows = 0
         for work in works:
             self._reading.cancellation.check()
             selection = matching(
@@ -176,12 +166,13 @@ class Aggregation:
             if counted is not None:
                 partials.append(counted)
             elif work.rows_matched:
-                self._add(batch, work.holder, selection)
-                if batch.rows >= BATCH_ROWS:
-                    partials.append(self._grouped(batch, seen))
-                    batch = _Batch()
-        if batch.rows or not partials:
-            partials.append(self._grouped(batch, seen))
+                chosen.append((work.holder, selection))
+                rows += _considered(work.holder, selection)
+                if rows >= BATCH_ROWS:
+                    partials.append(self._grouped(chosen, seen))
+                    chosen, rows = [], 0
+        if chosen or not partials:
+            partials.append(self._grouped(chosen, seen))
         return partials
 
     def _counted(self, holder: Holder) -> CodePartial | None:
@@ -197,21 +188,8 @@ class Aggregation:
         slots = tuple(counts[codes].astype(np.int64) for _ in plan.states)
         return CodePartial((codes.astype(np.int32),), slots, len(codes))
 
-    def _add(self, batch: _Batch, holder: Holder, selection: Selection) -> None:
-        rows = selection.rows
-        keys = []
-        for value, dictionary in zip(self._plan.grouped_by, self._dictionaries, strict=True):
-            codes = self._columns.codes(holder, value, dictionary, self._reading)
-            keys.append(codes if rows is None else codes[rows])
-        count = holder.rows.rows if rows is None else len(rows)
-        slots: list[Slot] = []
-        for call in self._plan.states:
-            slots.extend(self._slots(call, holder, rows))
-        batch.keys.append(keys)
-        batch.slots.append(slots)
-        batch.counts.append(count)
-        batch.kept.append(selection.mask)
-        batch.rows += count
+    def _slots_of(self, holder: Holder, rows: Rows | None) -> list[Slot]:
+        return [slot for call in self._plan.states for slot in self._slots(call, holder, rows)]
 
     def _slots(self, call: Call, holder: Holder, rows: Rows | None) -> list[Slot]:
         argument, only = call.argument, None
@@ -227,19 +205,27 @@ class Aggregation:
         values = values if rows is None else values.taken(rows)
         return call.state.slots(values, both(values.valid, only))
 
-    def _grouped(self, batch: _Batch, seen: "_Seen | None") -> CodePartial:
-        sizes = self._sizes()
-        keys: list[Codes] = [np.empty(0, dtype=np.int32) for _ in sizes]
-        slots = [slot for call in self._plan.states for slot in _no_slots(call)]
+    def _grouped(self, chosen: Sequence[Chosen], seen: "_Seen | None") -> CodePartial:
+        plan, counts = self._plan, [_considered(holder, one) for holder, one in chosen]
+        keys: list[Codes] = [np.empty(0, dtype=np.int32) for _ in plan.grouped_by]
+        slots = [slot for call in plan.states for slot in _no_slots(call)]
         kept = None
-        if batch.rows:
-            keys = [np.concatenate(parts) for parts in zip(*batch.keys, strict=True)]
-            slots = [_joined(parts, batch.counts) for parts in zip(*batch.slots, strict=True)]
-            kept = _flags(batch.kept, batch.counts)
+        if chosen:
+            keys = [np.concatenate(self._codes(number, chosen)) for number in range(len(keys))]
+            parts = [self._slots_of(holder, one.rows) for holder, one in chosen]
+            slots = [_joined(own, counts) for own in zip(*parts, strict=True)]
+            kept = _flags([one.mask for _, one in chosen], counts)
+        sizes = self._sizes()
         if seen is not None:
-            seen.add(keys, batch.rows, kept)
+            seen.add(keys, sum(counts), kept)
             keys, sizes = keys[:-1], sizes[:-1]
-        return grouped(keys, sizes, slots, batch.rows, kept)
+        return grouped(keys, sizes, slots, sum(counts), kept)
+
+    def _codes(self, number: int, chosen: Sequence[Chosen]) -> list[Codes]:
+        """The codes of what is grouped by, for the rows that are looked at."""
+        wanted = [(holder, one.rows) for holder, one in chosen]
+        value, dictionary = self._plan.grouped_by[number], self._dictionaries[number]
+        return self._columns.codes(wanted, value, dictionary, self._reading)
 
     def _merged(self, partials: Sequence[CodePartial]) -> CodePartial:
         return merged(partials, self._sizes(), self._plan.reducers)
@@ -291,6 +277,11 @@ class _Seen:
             return by_group
         found: NDArray[np.int64] = by_group[combined_codes(groups.keys, self._sizes[:-1])]
         return found
+
+
+def _considered(holder: Holder, selection: Selection) -> int:
+    """How many rows are looked at: those of a mask all are."""
+    return holder.rows.rows if selection.rows is None else len(selection.rows)
 
 
 def _joined(parts: Sequence[Slot], counts: Sequence[int]) -> Slot:

@@ -7,7 +7,7 @@ expression, so it means here what it means there.
 
 import itertools
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -29,6 +29,7 @@ from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
 from leaf.kernels.grouping import Codes
 from leaf.kernels.states import Values, values_of
 from leaf.kernels.unsupported import Unsupported
+from leaf.partials import Recent
 from leaf.pieces import Piece, piece_table
 from leaf.rows import column_type
 from leaf.segment import Segment
@@ -36,6 +37,10 @@ from leaf.tail import TailChunk
 
 _PLAIN_TAGS: Final = frozenset({"string", "int", "bool", "float", "timestamp", "date"})
 _RESULT: Final = "result"
+_SHARE_OF_ROWS: Final = 4
+_TERMS_FEW: Final = 1 << 14
+_ASKED_MAX: Final = 4096
+Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,19 @@ class Holder:
 
     rows: Segment | TailChunk
     streams: tuple[PartitionKey, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Local:
+    """Values of a holder: distinct ones, and for rows their numbers from 1 on, 0 for NULL.
+
+    ``whole``: for all of its rows, to be kept under ``key``.
+    """
+
+    key: Hashable
+    terms: pa.Array
+    numbers: NDArray[np.int32]
+    whole: bool
 
 
 class RowValue:
@@ -80,6 +98,7 @@ class Columns:
         self._engine = engine
         self._cache = PageCache(cache_bytes)
         self._dictionaries = Dictionaries(dictionary_bytes)
+        self._asked: Recent[Hashable, bool] = Recent(_ASKED_MAX)
         self._lock = threading.Lock()
         self._chunk_scopes: WeakKeyDictionary[TailChunk, int] = WeakKeyDictionary()
         self._next_chunk = itertools.count()
@@ -93,25 +112,47 @@ class Columns:
         return self._dictionaries.get(value.key, kind)
 
     def codes(
+        self,
+        wanted: Sequence[tuple[Holder, Rows | None]],
+        value: RowValue,
+        dictionary: GlobalDictionary,
+        reading: Reading,
+    ) -> list[Codes]:
+        """For each holder the codes of rows (None: all). Raises Unsupported, CORRUPT, DEADLINE.
+
+        What is not at hand is numbered together. Of a holder that is asked for the first time, for
+        few of its rows, only the values that they have are.
+        """
+        codes: list[Codes | None] = []
+        missing: list[_Local] = []
+        for holder, rows in wanted:
+            key = (*self._scope(holder), value.key, dictionary.scope, reading.keyed)
+            found = self._cache.find(key)
+            codes.append(found if isinstance(found, np.ndarray) else None)
+            if codes[-1] is None:
+                terms, local = self._encoded(holder, value, reading)
+                if terms.type != dictionary.kind:
+                    raise Unsupported
+                missing.append(self._local(key, terms, local, rows))
+        numbered = iter(_numbered(missing, dictionary))
+        self._dictionaries.trim()
+        told = []
+        for (_, rows), found in zip(wanted, codes, strict=True):
+            if found is None:
+                part, found = next(numbered)
+                if not part.whole:
+                    told.append(found)
+                    continue
+                self._cache.put(part.key, found, found.nbytes)
+            told.append(found if rows is None else found[rows])
+        return told
+
+    def all_codes(
         self, holder: Holder, value: RowValue, dictionary: GlobalDictionary, reading: Reading
     ) -> Codes:
-        """The code of each row. Raises Unsupported, CORRUPT, DEADLINE."""
-        key = (*self._scope(holder), value.key, dictionary.scope, reading.keyed)
-
-        def load() -> Codes:
-            terms, local = self._encoded(holder, value, reading)
-            if terms.type != dictionary.kind:
-                raise Unsupported
-            absent = np.zeros(1, dtype=np.int32)
-            known = np.concatenate([absent, dictionary.codes_of(terms)])
-            self._dictionaries.trim()
-            if known.max() < 1 << 8:
-                known = known.astype(np.uint8)
-            elif known.max() < 1 << 16:
-                known = known.astype(np.uint16)
-            return known[local]
-
-        return self._cache.get(key, load, lambda codes: codes.nbytes)
+        """The code of each row of one holder. Raises as :meth:`codes`."""
+        (codes,) = self.codes([(holder, None)], value, dictionary, reading)
+        return codes
 
     def numbers(self, holder: Holder, value: RowValue, reading: Reading) -> Values:
         """The number of each row. Raises Unsupported, CORRUPT, DEADLINE."""
@@ -163,7 +204,7 @@ class Columns:
         key = (*self._scope(holder), value.key, dictionary.scope, "counts", reading.keyed)
         return self._cache.get(
             key,
-            lambda: np.bincount(self.codes(holder, value, dictionary, reading)),
+            lambda: np.bincount(self.all_codes(holder, value, dictionary, reading)),
             lambda counts: counts.nbytes,
         )
 
@@ -180,6 +221,23 @@ class Columns:
             return _true(self._evaluated(value, column, reading))
 
         return self._cache.get(key, load, lambda truth: truth.nbytes)
+
+    def _local(
+        self, key: Hashable, terms: pa.Array, local: NDArray[np.int32], rows: Rows | None
+    ) -> "_Local":
+        """What of a holder is to be numbered."""
+        few = rows is not None and len(rows) * _SHARE_OF_ROWS <= len(local)
+        if rows is None or not few or len(terms) <= _TERMS_FEW or self._asked.get(key):
+            return _Local(key, terms, local, whole=True)
+        self._asked.put(key, True)
+        local = local[rows]
+        used = np.zeros(len(terms) + 1, dtype=bool)
+        used[local] = True
+        used[0] = False
+        places = np.cumsum(used, dtype=np.int32)
+        places[0] = 0
+        numbers = np.flatnonzero(used) - 1
+        return _Local(key, terms.take(pa.array(numbers)), places[local], whole=False)
 
     def _scope(self, holder: Holder) -> tuple[str, int]:
         if isinstance(holder.rows, Segment):
@@ -272,6 +330,26 @@ def _dictionary_of(column: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
         raise Unsupported
     encoded = encode(column)
     return encoded.terms, _from_one(encoded.codes)
+
+
+def _numbered(
+    parts: Sequence[_Local], dictionary: GlobalDictionary
+) -> Iterator[tuple[_Local, Codes]]:
+    """The codes of each part's rows. Several parts are made distinct first, which is cheaper."""
+    if len(parts) == 1:
+        together = dictionary.codes_of(parts[0].terms)
+    elif parts:
+        unique = pa.concat_arrays([part.terms for part in parts]).dictionary_encode()
+        together = dictionary.codes_of(unique.dictionary)[np.asarray(unique.indices)]
+    begin = 0
+    for part in parts:
+        own = together[begin : begin + len(part.terms)]
+        begin += len(part.terms)
+        known = np.concatenate([np.zeros(1, dtype=np.int32), own])
+        highest = int(known.max())
+        if highest < 1 << 16:
+            known = known.astype(np.uint8 if highest < 1 << 8 else np.uint16)
+        yield part, known[part.numbers]
 
 
 def _true(column: pa.Array) -> NDArray[np.bool_]:

@@ -61,8 +61,12 @@ class GlobalDictionary:
 
         Raises Unsupported where the values are too many, or can't be told apart cheaply.
         """
-        marks = _marks(values)
         with self._lock:
+            if self._size == 1:
+                return self._begun(values)
+            if not self._levels:
+                self._levels = [_level(_marks(self._values()), 1)]
+            marks = _marks(values)
             codes = self._known(marks)
             unknown = np.flatnonzero(codes == 0)
             known = np.flatnonzero(codes)
@@ -99,16 +103,21 @@ class GlobalDictionary:
             codes[found] = level_codes[places[found]]
         return codes
 
+    def _begun(self, values: pa.Array) -> Codes:
+        """The first values need not be found before others come."""
+        if len(values) >= VALUES_MAX:
+            raise Unsupported
+        self._chunks = [values]
+        self._value_bytes = values.nbytes
+        self._size += len(values)
+        return np.arange(1, self._size, dtype=np.int32)
+
     def _added(self, values: pa.Array, marks: NDArray[np.uint64]) -> Codes:
         added_bytes = values.nbytes + len(values) * _LOOKUP_BYTES
         if self._size + len(values) > VALUES_MAX or self.size_bytes + added_bytes > self._bytes_max:
             raise Unsupported
-        order = np.argsort(marks)
-        ordered = marks[order]
-        if (ordered[1:] == ordered[:-1]).any():
-            raise Unsupported
         codes = np.arange(self._size, self._size + len(values), dtype=np.int32)
-        levels = [*self._levels, (ordered, codes[order])]
+        levels = [*self._levels, _level(marks, self._size)]
         while len(levels) > 1 and len(levels[-2][0]) <= 2 * len(levels[-1][0]):
             later, earlier = levels.pop(), levels.pop()
             together = np.concatenate([earlier[0], later[0]])
@@ -165,6 +174,15 @@ class Dictionaries:
                 _, dropped = self._dictionaries.popitem(last=False)
                 left -= dropped.size_bytes
                 self._evictions += 1
+
+
+def _level(marks: NDArray[np.uint64], first: int) -> tuple[NDArray[np.uint64], Codes]:
+    """Marks in order with their codes, which count up from ``first``; Unsupported for equals."""
+    order = np.argsort(marks)
+    ordered = marks[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        raise Unsupported
+    return ordered, (order + first).astype(np.int32)
 
 
 def has_codes(kind: pa.DataType) -> bool:

@@ -55,7 +55,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lookup:
+class Lookup:
     """A condition by code, and the share of rows that meet it."""
 
     codes: Codes
@@ -87,7 +87,7 @@ def matching(
 
     Raises Unsupported for a condition that takes an index or the engine to decide.
     """
-    lookups: list[_Lookup] = []
+    lookups: list[Lookup] = []
     later: list[RowCondition] = []
     for condition in wanted:
         if not _by_code(holder, condition):
@@ -184,17 +184,17 @@ def _looked_up(truth: Mask, codes: Codes) -> Mask:
     return np.asarray(found).view(np.bool_)
 
 
-def _lookup(holder: Holder, value: RowValue, columns: Columns, reading: Reading) -> _Lookup:
+def _lookup(holder: Holder, value: RowValue, columns: Columns, reading: Reading) -> Lookup:
     stored = value.stored
     if stored is None:
         raise Unsupported
     column = value.column
     dictionary = columns.dictionary(column, column_type(stored))
-    codes = columns.codes(holder, column, dictionary, reading)
+    codes = columns.all_codes(holder, column, dictionary, reading)
     counts = columns.counts(holder, column, dictionary, reading)
     truth = columns.truth(value, dictionary, reading)
     share = float(counts[truth[: len(counts)]].sum()) / max(1, len(codes))
-    return _Lookup(codes, truth, share)
+    return Lookup(codes, truth, share)
 
 
 def _term_mask(values: Values, term: leaf_pb2.Term) -> Mask:

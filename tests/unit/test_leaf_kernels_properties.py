@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from alder.v1 import leaf_pb2
 from leaf.engine import Cancellation, Engine
 from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
+from leaf.kernels.filters import Lookup
 from leaf.kernels.grouping import (
     CodePartial,
     Reducer,
@@ -89,6 +90,49 @@ def test_one_group_without_keys(parts: list[list[Row]]) -> None:
     rows = [row for part in parts for row in part]
     assert together.groups == 1
     assert [slot.tolist() for slot in together.slots] == [[len(rows)], [sum(r[2] for r in rows)]]
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.integers(-40_000, 40_000), INT64), max_size=40),
+    st.integers(1, 3),
+    st.data(),
+)
+def test_slots_of_narrow_numbers_under_masks(
+    numbers: list[int | None], parts: int, data: st.DataObject
+) -> None:
+    kept = data.draw(st.lists(st.booleans(), min_size=len(numbers), max_size=len(numbers)))
+    own = [n for n, keep in zip(numbers, kept, strict=True) if keep and n is not None]
+    for function, truth in (
+        ("sum", Decimal(sum(own)) if own else None),
+        ("min", min(own, default=None)),
+        ("max", max(own, default=None)),
+    ):
+        state = state_of(function, pa.decimal128(38, 0) if function == "sum" else pa.int64())
+        for keyed in (False, True):
+            partials = []
+            for part in range(parts):
+                values = values_of(pa.array(numbers[part::parts], pa.int64())).narrowed()
+                mask = np.asarray(kept[part::parts], dtype=bool)
+                keys = [np.ones(len(mask), dtype=np.uint8)] if keyed else []
+                slots = state.slots(values, values.valid)
+                sizes = [2] if keyed else []
+                partials.append(grouped(keys, sizes, slots, len(mask), mask))
+            together = merged(partials, sizes, state.reducers)
+            told = state.column(together.slots).to_pylist()
+            assert told == ([truth] if any(kept) or not keyed else [])
+
+
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=300),
+    st.lists(st.integers(0, 299), max_size=60),
+)
+def test_codes_are_marked_as_their_truth_says(truth: list[bool], codes: list[int]) -> None:
+    for kind in (np.uint8, np.uint16, np.int32):
+        fitting = [code % min(len(truth), 256) for code in codes]
+        lookup = Lookup(np.asarray(fitting, dtype=kind), np.asarray(truth), 0.5)
+        assert lookup.marked(None).tolist() == [truth[code] for code in fitting]
+        rows = np.arange(0, len(codes), 2)
+        assert lookup.marked(rows).tolist() == [truth[code] for code in fitting[::2]]
 
 
 @given(ROWS)
@@ -186,8 +230,10 @@ def test_equal_hashes_are_not_taken_for_equal_strings(monkeypatch: pytest.Monkey
     dictionary.codes_of(pa.array(["a"]))
     with pytest.raises(Unsupported):
         dictionary.codes_of(pa.array(["b"]))
+    first = GlobalDictionary(1, pa.string(), 1 << 20)
+    assert first.codes_of(pa.array(["a", "b"])).tolist() == [1, 2]
     with pytest.raises(Unsupported):
-        GlobalDictionary(1, pa.string(), 1 << 20).codes_of(pa.array(["a", "b"]))
+        first.codes_of(pa.array(["a"]))
 
 
 def test_a_dropped_dictionary_comes_back_under_another_scope() -> None:
