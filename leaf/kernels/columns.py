@@ -24,13 +24,13 @@ from alder.v1 import leaf_pb2
 from leaf.bindings import TABLE, engine_names, projection
 from leaf.cache import CacheUsage, PageCache
 from leaf.engine import Cancellation, Engine
-from leaf.format.dictionary import encode
+from leaf.format.dictionary import Encoded, encode
 from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
 from leaf.kernels.grouping import Codes
 from leaf.kernels.states import Values, values_of
 from leaf.kernels.unsupported import Unsupported
 from leaf.partials import Recent
-from leaf.pieces import Piece, piece_table
+from leaf.pieces import ColumnNeeds, Piece, piece_table
 from leaf.rows import column_type
 from leaf.segment import Segment
 from leaf.tail import TailChunk
@@ -130,10 +130,10 @@ class Columns:
             found = self._cache.find(key)
             codes.append(found if isinstance(found, np.ndarray) else None)
             if codes[-1] is None:
-                terms, local = self._encoded(holder, value, reading)
-                if terms.type != dictionary.kind:
+                part = self._local(key, holder, rows, value, reading)
+                if part.terms.type != dictionary.kind:
                     raise Unsupported
-                missing.append(self._local(key, terms, local, rows))
+                missing.append(part)
         numbered = iter(_numbered(missing, dictionary))
         self._dictionaries.trim()
         told = []
@@ -223,21 +223,21 @@ class Columns:
         return self._cache.get(key, load, lambda truth: truth.nbytes)
 
     def _local(
-        self, key: Hashable, terms: pa.Array, local: NDArray[np.int32], rows: Rows | None
+        self, key: Hashable, holder: Holder, rows: Rows | None, value: RowValue, reading: Reading
     ) -> "_Local":
         """What of a holder is to be numbered."""
-        few = rows is not None and len(rows) * _SHARE_OF_ROWS <= len(local)
-        if rows is None or not few or len(terms) <= _TERMS_FEW or self._asked.get(key):
-            return _Local(key, terms, local, whole=True)
+        few = rows is not None and len(rows) * _SHARE_OF_ROWS <= holder.rows.rows
+        if rows is None or not few or holder.rows.rows <= _TERMS_FEW or self._asked.get(key):
+            return _Local(key, *self._encoded(holder, value, reading), whole=True)
+        coded = self._stored_codes(holder, value)
+        if coded is None:
+            column = self._column(holder, value, reading, rows)
+            self._asked.put(key, True)
+            return _Local(key, *_dictionary_of(column), whole=False)
+        if value.sql or len(coded.terms) <= _TERMS_FEW:
+            return _Local(key, *self._of_terms(coded, value, reading), whole=True)
         self._asked.put(key, True)
-        local = local[rows]
-        used = np.zeros(len(terms) + 1, dtype=bool)
-        used[local] = True
-        used[0] = False
-        places = np.cumsum(used, dtype=np.int32)
-        places[0] = 0
-        numbers = np.flatnonzero(used) - 1
-        return _Local(key, terms.take(pa.array(numbers)), places[local], whole=False)
+        return _Local(key, *_used(coded.terms, _from_one(coded.codes)[rows]), whole=False)
 
     def _scope(self, holder: Holder) -> tuple[str, int]:
         if isinstance(holder.rows, Segment):
@@ -252,38 +252,41 @@ class Columns:
         self, holder: Holder, value: RowValue, reading: Reading
     ) -> tuple[pa.Array, NDArray[np.int32]]:
         """Distinct values, and for each row the number of its value from 1 on, 0 for NULL."""
-        stored = value.stored
-        segment = holder.rows
-        if stored is not None and isinstance(segment, Segment) and segment.has(stored):
-            encoded = segment.encoded(stored)
-            if encoded is not None:
-                codes = _from_one(encoded.codes)
-                if not value.sql:
-                    return encoded.terms, codes
-                column = pa.concat_arrays([pa.nulls(1, encoded.terms.type), encoded.terms])
-                terms, of_term = _dictionary_of(self._evaluated(value, column, reading))
-                return terms, of_term[codes]
-        return _dictionary_of(self._column(holder, value, reading))
+        coded = self._stored_codes(holder, value)
+        if coded is None:
+            return _dictionary_of(self._column(holder, value, reading))
+        return self._of_terms(coded, value, reading)
 
-    def _column(self, holder: Holder, value: RowValue, reading: Reading) -> pa.Array:
-        """The value of each row."""
-        stored = value.stored
-        if stored is not None:
-            if isinstance(holder.rows, Segment):
-                there = holder.rows.has(stored)
-                column = holder.rows.column(stored, None) if there else None
-            else:
-                there = stored in holder.rows.table.column_names
-                column = holder.rows.table.column(stored) if there else None
-            if column is None:
-                array = pa.nulls(holder.rows.rows, column_type(stored))
-            else:
-                array = _single(column)
+    def _stored_codes(self, holder: Holder, value: RowValue) -> Encoded | None:
+        """The column of a value as it is kept, where it is kept as terms and codes."""
+        stored, segment = value.stored, holder.rows
+        if stored is None or not isinstance(segment, Segment) or not segment.has(stored):
+            return None
+        return segment.encoded(stored)
+
+    def _of_terms(
+        self, coded: Encoded, value: RowValue, reading: Reading
+    ) -> tuple[pa.Array, NDArray[np.int32]]:
+        codes = _from_one(coded.codes)
+        if not value.sql:
+            return coded.terms, codes
+        column = pa.concat_arrays([pa.nulls(1, coded.terms.type), coded.terms])
+        terms, of_term = _dictionary_of(self._evaluated(value, column, reading))
+        return terms, of_term[codes]
+
+    def _column(
+        self, holder: Holder, value: RowValue, reading: Reading, rows: Rows | None = None
+    ) -> pa.Array:
+        """The value of each of the rows (None: all)."""
+        piece = Piece(holder.rows, rows)
+        if value.stored is not None:
+            needs = ColumnNeeds((value.stored,))
+            array = _single(piece_table(piece, holder.streams, needs).column(0))
             return self._evaluated(value, array, reading) if value.sql else array
         plan = projection(value.bindings, reading.fields, reading.keyed)
         if plan.watched:
             raise Unsupported
-        table = piece_table(Piece(holder.rows, None), holder.streams, plan.needs)
+        table = piece_table(piece, holder.streams, plan.needs)
         table = table.rename_columns(engine_names(table.num_columns))
         return self._run(table, plan.sql, value, reading)
 
@@ -318,7 +321,7 @@ def _stored_column(binding: leaf_pb2.ColumnBinding) -> str | None:
 
 
 def _dictionary_of(column: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
-    """Sorted, so that a range of values is a range of codes where one dictionary has them all."""
+    """Few values are in order, so that a range of values is one of codes wherever codes grow."""
     kind = column.type
     if not (
         pa.types.is_string(kind)
@@ -328,8 +331,11 @@ def _dictionary_of(column: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
         or pa.types.is_date32(kind)
     ):
         raise Unsupported
-    encoded = encode(column)
-    return encoded.terms, _from_one(encoded.codes)
+    encoded = column.dictionary_encode()
+    if len(encoded.dictionary) > _TERMS_FEW:
+        return encoded.dictionary, _from_one(encoded.indices)
+    ordered = encode(encoded)
+    return ordered.terms, _from_one(ordered.codes)
 
 
 def _numbered(
@@ -356,6 +362,16 @@ def _true(column: pa.Array) -> NDArray[np.bool_]:
     if not pa.types.is_boolean(column.type):
         raise Unsupported
     return np.asarray(column.fill_null(False))
+
+
+def _used(terms: pa.Array, numbers: NDArray[np.int32]) -> tuple[pa.Array, NDArray[np.int32]]:
+    """The terms that the numbers (from 1 on) name, and the numbers among those."""
+    used = np.zeros(len(terms) + 1, dtype=bool)
+    used[numbers] = True
+    used[0] = False
+    places = np.cumsum(used, dtype=np.int32)
+    places[0] = 0
+    return terms.take(pa.array(np.flatnonzero(used) - 1)), places[numbers]
 
 
 def _from_one(codes: pa.Array) -> NDArray[np.int32]:
