@@ -134,7 +134,7 @@ class Columns:
                 if part.terms.type != dictionary.kind:
                     raise Unsupported
                 missing.append(part)
-        numbered = iter(_numbered(missing, dictionary))
+        numbered = iter(list(_numbered(missing, dictionary)))
         self._dictionaries.trim()
         told = []
         for (_, rows), found in zip(wanted, codes, strict=True):

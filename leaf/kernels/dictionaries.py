@@ -105,17 +105,19 @@ class GlobalDictionary:
 
     def _begun(self, values: pa.Array) -> Codes:
         """The first values need not be found before others come."""
-        if len(values) >= VALUES_MAX:
-            raise Unsupported
+        self._check_room(values)
         self._chunks = [values]
         self._value_bytes = values.nbytes
         self._size += len(values)
         return np.arange(1, self._size, dtype=np.int32)
 
-    def _added(self, values: pa.Array, marks: NDArray[np.uint64]) -> Codes:
+    def _check_room(self, values: pa.Array) -> None:
         added_bytes = values.nbytes + len(values) * _LOOKUP_BYTES
         if self._size + len(values) > VALUES_MAX or self.size_bytes + added_bytes > self._bytes_max:
             raise Unsupported
+
+    def _added(self, values: pa.Array, marks: NDArray[np.uint64]) -> Codes:
+        self._check_room(values)
         codes = np.arange(self._size, self._size + len(values), dtype=np.int32)
         levels = [*self._levels, _level(marks, self._size)]
         while len(levels) > 1 and len(levels[-2][0]) <= 2 * len(levels[-1][0]):
