@@ -20,21 +20,21 @@ class Options:
     """events of JSONBench for all rows but B6"""
     search_events: int = 10_000_000
     """events of JSONBench for B6"""
-    load_rounds: int = 3
+    load_rounds: int = 2
     """loads of ours and of chdb in B1; other peers load once"""
-    peer_load_s: float = 240.0
-    """time for a slow peer's load in B6, after which it has only the first events"""
+    peer_load_s: float = 180.0
+    """time for the load of a peer that indexes every field in B6; then it has the first events"""
     runs: int = 11
     """runs of each query of B3 and B8"""
     cold_runs: int = 3
     """restarts per query and system in B5"""
-    budget_s: float = 8.0
+    budget_s: float = 5.0
     """time that one system may spend on one query before it gets fewer runs"""
     slot_s: float = 10.0
     """one uninterrupted stretch of ingest in B4 and B10; three each"""
     stream_s: float = 60.0
     """ingest at 2,000 documents/s in B2"""
-    peer_stream_s: float = 15.0
+    peer_stream_s: float = 10.0
     """the same for each peer"""
     step_s: float = 8.0
     """one step of the search for the highest rate in B2"""

@@ -25,6 +25,8 @@ _PACKAGES: Final = (
     "duckdb", "pyarrow", "grpcio", "rocksdict", "numpy", "chdb", "tantivy", "psycopg",
 )  # fmt: skip
 
+_UNCOMPARED: Final = "targets are missing whose peer did not take part"
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -64,10 +66,10 @@ class Row:
         peers: Mapping[str, float] | None = None,
         verdicts: Sequence[Verdict | None] = (),
     ) -> None:
-        """Adds a line; a verdict that could not be formed is an error that says so."""
+        """Adds a line; a verdict that could not be formed is an error, told once per row."""
         found = [verdict for verdict in verdicts if verdict is not None]
-        if len(found) < len(verdicts):
-            self.errors.append(f"{what}: a target has no figure of the peer it compares with")
+        if len(found) < len(verdicts) and _UNCOMPARED not in self.errors:
+            self.errors.append(_UNCOMPARED)
         self.lines.append(Line(what, unit, ours, dict(peers or {}), found))
 
     def differ(self, name: str, what: str, got: object, expected: object) -> None:

@@ -37,6 +37,7 @@ def freshness(world: World) -> Row:
     """B2: p50 and p99 at 2,000 documents a second, ours and each peer's; then the highest rates."""
     options = world.options
     row = Row("B2", f"append to visible, RockBench documents, {RATE:,}/s evenly paced")
+    world.release_all()
     bodies = rockbench.bodies(_BODIES)
     latencies: dict[str, list[float]] = {}
     rates: dict[str, float] = {}
