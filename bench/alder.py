@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from alder.catalog import CollectionSettings
 from alder.client import Connection, connect
 from alder.fieldtypes import quote
 from bench import questions
@@ -54,11 +55,16 @@ class Alder:
         self._server.stop()
         self.pid = self._server.start()
 
-    def load_file(self, path: Path, rows: int, collection: str) -> Load:
-        """Reads the file as a source, without a copy in the log."""
+    def load_file(
+        self, path: Path, rows: int, collection: str, cluster_by: tuple[str, ...] = ()
+    ) -> Load:
+        """Reads the file as a source, without a copy in the log; segments ordered by the paths."""
+        settings = CollectionSettings(cluster_by_paths=cluster_by)
         with Peak(self.pid) as peak:
             begun = time.perf_counter()
-            self.plain.create_collection(collection, source_urls=[f"file://{path}"])
+            self.plain.create_collection(
+                collection, source_urls=[f"file://{path}"], settings=settings
+            )
             self.await_rows(collection, rows)
             visible_s = time.perf_counter() - begun
             sealed_s = visible_s + self.await_settled(collection, SEAL_ROWS)

@@ -42,6 +42,8 @@ class Options:
     """conditions per number of terms in B6"""
     lookups: int = 1000
     """documents asked one at a time in B7"""
+    cluster_by: str = ""
+    """paths, as in kind,did, that our segments are ordered by in all rows but B6 and B8"""
     ssb_scale: float = 1.0
     """scale factor of B8: 6 million rows at 1"""
 

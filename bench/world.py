@@ -78,7 +78,8 @@ class World:
             self._alder.stop()
             shutil.rmtree(self.scratch / "alder")
         self._alder = Alder(self.scratch / "alder")
-        load = self._alder.load_file(self.file, self.options.events, COLLECTION)
+        paths = tuple(filter(None, self.options.cluster_by.split(",")))
+        load = self._alder.load_file(self.file, self.options.events, COLLECTION, paths)
         self.loads.append(load)
         self.say(f"alder: {self.options.events / load.visible_s:,.0f} events/s from the file")
         return self._alder

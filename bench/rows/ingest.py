@@ -36,7 +36,8 @@ def load(world: World) -> Row:
     row.compare("until nothing is left to seal or merge", "events/s", sealed)
     row.compare("appended to the log, visible", "events/s", log_rate)
     row.notes += [f"{name}: {KINDS[name].note}" for name in peers]
-    row.notes.append("ours: a file source, so the file is the log; segments of 65,536 rows")
+    order = f"ordered by {options.cluster_by}" if options.cluster_by else "in the file's order"
+    row.notes.append(f"ours: a file source, so the file is the log; segments {order}")
     return row
 
 
