@@ -27,10 +27,23 @@ def conditions(query: tree.Node, bindings: Bindings) -> dict[str, list[tree.Node
         reachable = _kept_whole(node["from_table"], aliases)
         for condition in tree.conjuncts(node["where_clause"]):
             plain = unaliased(condition, node["select_list"]) if alone else condition
+            plain = plain and _without_any(plain)
             alias = only_alias(plain, aliases) if plain is not None else None
             if plain is not None and alias in reachable and not is_volatile(plain):
                 pushed[str(alias)].append(over_rows(plain))
     return pushed
+
+
+def _without_any(condition: tree.Node) -> tree.Node:
+    """``value = ANY(list)``, to the parser a subquery, as a function that is true of the same."""
+    if condition.get("subquery_type") != "ANY" or condition["comparison_type"] != "COMPARE_EQUAL":
+        return condition
+    query = condition["subquery"]["node"]
+    items = query.get("select_list", [])
+    unnested = len(items) == 1 and items[0].get("function_name") == "unnest"
+    if not unnested or query["from_table"]["type"] != "EMPTY" or query["where_clause"] is not None:
+        return condition
+    return tree.function("list_contains", *tree.arguments(items[0]), condition["child"])
 
 
 def only_alias(condition: tree.Node, aliases: set[str]) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from alder.errors import AlderError, Reason
+from alder.indexing import IndexSetting
 from alder.v1 import catalog_pb2
 
 LOG_SOURCE: Final = "log"
@@ -75,17 +76,23 @@ class CollectionSettings:
     ``cluster_by_paths``: what the rows of a sealed segment are ordered by; empty: as in the log.
     ``retain_us``: documents of an older event time are gone; 0: none are. ``history_us``: how far
     back a cut may lie; 0: as far as the log, or for a part of the time that documents are retained.
-    Both are microseconds of the log's time.
+    Both are microseconds of the log's time. ``indexes``: of paths that the default does not suit.
     """
 
     cluster_by_paths: tuple[str, ...] = ()
     retain_us: int = 0
     history_us: int = 0
+    indexes: tuple[IndexSetting, ...] = ()
 
     @classmethod
     def from_proto(cls, message: catalog_pb2.CollectionSettings) -> "CollectionSettings":
         """The settings in a snapshot or a request."""
-        return cls(tuple(message.cluster_by_paths), message.retain_us, message.history_us)
+        return cls(
+            tuple(message.cluster_by_paths),
+            message.retain_us,
+            message.history_us,
+            tuple(IndexSetting(entry.path, entry.kind) for entry in message.indexes),
+        )
 
     def to_proto(self) -> catalog_pb2.CollectionSettings:
         """The settings as they travel."""
@@ -93,6 +100,9 @@ class CollectionSettings:
             cluster_by_paths=self.cluster_by_paths,
             retain_us=self.retain_us,
             history_us=self.history_us,
+            indexes=[
+                catalog_pb2.IndexSetting(path=entry.path, kind=entry.kind) for entry in self.indexes
+            ],
         )
 
 

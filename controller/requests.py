@@ -7,6 +7,7 @@ from typing import Final
 from alder import paths
 from alder.catalog import LOG_SOURCE, Collection, Source, SourcePartition, check_collection_name
 from alder.errors import AlderError, Reason
+from alder.indexing import IndexSetting, check_index_settings
 from alder.periods import PERIOD_US_MAX
 from alder.slots import SLOTS
 from alder.v1 import catalog_pb2
@@ -40,6 +41,11 @@ def check_create(
             "one shard; leave --shard-by out",
         )
     _check_cluster_by(request.settings.cluster_by_paths, settings)
+    check_index_settings(
+        [IndexSetting(entry.path, entry.kind) for entry in request.settings.indexes],
+        settings.index_settings_max,
+        settings.text_characters_max,
+    )
     _check_period("documents are retained", request.settings.retain_us)
     _check_period("history reaches back", request.settings.history_us)
     _check_urls(request.source_urls, settings)

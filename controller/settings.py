@@ -14,6 +14,7 @@ class ControllerSettings:
     collections_max: int = 1_000
     sources_max: int = 64
     cluster_by_max: int = 8
+    index_settings_max: int = 1_000
     files_max: int = 100_000
     nodes_max: int = 10_000
     snapshot_bytes_max: int = 48 << 20

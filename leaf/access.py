@@ -19,20 +19,23 @@ import orjson
 from numpy.typing import NDArray
 
 from alder.errors import AlderError, Reason
-from alder.fieldtypes import column_name
+from alder.fieldtypes import EMPTY_LIST, column_name
 from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
 from leaf.births import OFFSET_BITS, OFFSET_MAX
 from leaf.format.pages import PAGE_ROWS
 from leaf.indexes import zones
 from leaf.indexes.kind import Candidates
-from leaf.indexes.rowset import RowSet, no_rows, union
+from leaf.indexes.rowset import RowSet, all_rows, no_rows, union
 from leaf.segment import Segment
 
 Scalar = str | int | float | bool
 EXACT_INT_MAX: Final = 1 << 53
 """Beyond it an integer compared as DOUBLE may equal its neighbours."""
-_OPERATORS: Final = frozenset({"=", "<", "<=", ">", ">=", "in"})
+_SEVERAL: Final = frozenset({"in", "has any"})
+_WITHOUT_VALUE: Final = frozenset({"null", "not null"})
+_ELEMENTS: Final = frozenset({"has", "has any"})
+_OPERATORS: Final = frozenset({"=", "<", "<=", ">", ">=", "prefix"}) | _ELEMENTS | _SEVERAL
 _ID: Final = re.compile(r"(.*)/(\d{1,9})/(\d{1,15})\Z", re.DOTALL)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d(\.\d{1,6})?)?\Z")
@@ -93,11 +96,14 @@ def conditions(fragment: leaf_pb2.Fragment) -> tuple[Condition, ...]:
             raise AlderError(
                 Reason.INVALID_ARGUMENT, f"a condition on {term.path!r} has a value that is no JSON"
             ) from error
-        if term.operator == "in":
+        if term.operator in _SEVERAL:
             values = tuple(value for value in values if value is not None)
         scalars = all(isinstance(value, Scalar) for value in values)
-        counted = values and (term.operator == "in" or len(values) == 1)
-        if term.path in comparable and term.operator in _OPERATORS and scalars and counted:
+        if term.operator in _OPERATORS:
+            fits = values and (term.operator in _SEVERAL or len(values) == 1)
+        else:
+            fits = term.operator in _WITHOUT_VALUE and not values
+        if term.path in comparable and fits and scalars:
             found.append(Condition(term.path, term.operator, values))
     return tuple(found)
 
@@ -184,6 +190,8 @@ def _narrowed(
 def _of_condition(segment: Segment, condition: Condition, scope: Scope) -> _Found | None:
     path = condition.path
     if path == "_time":
+        if condition.operator in _WITHOUT_VALUE:
+            return None
         micros = _micros(condition.values)
         if micros is None:
             return None
@@ -199,6 +207,8 @@ def _of_condition(segment: Segment, condition: Condition, scope: Scope) -> _Foun
     columns = {"_key": "string"} if path == "_id" else _columns(path, scope)
     if not columns:
         return None
+    if condition.operator in _WITHOUT_VALUE:
+        return _presence(segment, condition, columns)
     found = []
     for name, tag in columns.items():
         values = _stored_values(condition, tag, len(columns) > 1)
@@ -210,6 +220,18 @@ def _of_condition(segment: Segment, condition: Condition, scope: Scope) -> _Foun
                 return None
             found.append(one)
     return _union(path, found)
+
+
+def _presence(segment: Segment, condition: Condition, columns: Iterable[str]) -> _Found | None:
+    """Rows with or without a value at a path, which has one if a column has one."""
+    stored = [name for name in columns if segment.has(name)]
+    if condition.operator == "null" and not stored:
+        whole = all_rows(segment.rows)
+        return _Found((f"{ABSENT}({condition.path})",), whole.count, True, 0, lambda: whole)
+    if condition.operator == "null" and len(stored) > 1:
+        return None
+    found = [segment.indexes(name)[-1].find(condition.operator, []) for name in stored]
+    return _union(condition.path, found)
 
 
 def _columns(path: str, scope: Scope) -> dict[str, str]:
@@ -257,6 +279,8 @@ def _stored_values(
 
     One that the column can't have is left out of those to be equal to.
     """
+    if condition.operator in _ELEMENTS:
+        return _elements(condition.values, tag)
     if not all(_comparable(value, tag, mixed) for value in condition.values):
         return None
     if tag == "bool" and condition.operator not in {"=", "in"}:
@@ -266,6 +290,18 @@ def _stored_values(
     if tag != "int" or condition.operator not in {"=", "in"}:
         return condition.values
     return tuple(int(value) for value in condition.values if int(value) == value)
+
+
+def _elements(values: Sequence[Scalar], tag: str) -> tuple[str | int | float, ...] | None:
+    """The values as elements of a list of such a type; none for a list that has no elements."""
+    if tag == EMPTY_LIST:
+        return ()
+    element = tag.removeprefix("list<").removesuffix(">")
+    if element not in {"string", "int", "bool"}:
+        return None
+    if not all(_comparable(value, element, False) for value in values):
+        return None
+    return tuple(int(value) if isinstance(value, bool) else value for value in values)
 
 
 def _comparable(value: Scalar, tag: str, mixed: bool) -> bool:

@@ -104,10 +104,10 @@ class IndexBlocks:
         return self._blocks.stored(layout.POSTINGS, suffix(self.meta.number, part, page))
 
     def decoded(
-        self, part: int, load: Callable[[bytes, str], T], size_bytes: Callable[[T], int]
+        self, part: int, page: int, load: Callable[[bytes, str], T], size_bytes: Callable[[T], int]
     ) -> T:
         """See ColumnBlocks."""
-        key = suffix(self.meta.number, part)
+        key = suffix(self.meta.number, part, page)
         return self._blocks.cached(
             key, lambda: load(self._blocks.block(layout.POSTINGS, key), self.what()), size_bytes
         )

@@ -24,8 +24,7 @@ from leaf.cluster import row_order
 from leaf.format import dictionary
 from leaf.format.meta import TEMPLATES, Block, ColumnMeta
 from leaf.format.pages import decode_page
-from leaf.indexes.kind import Part
-from leaf.indexes.kinds import partwise
+from leaf.indexes.kind import Part, PartwiseKind
 from leaf.layout import SegmentEntry
 from leaf.rows import column_type
 from leaf.seal import (
@@ -182,7 +181,7 @@ def _sortable(name: str, parts: Sequence[ColumnPart], order: Order, what: str) -
 
 
 def merge_column(
-    number: int, name: str, parts: Sequence[ColumnPart], order: Order, what: str
+    number: int, name: str, parts: Sequence[ColumnPart], order: Order, wanted: str, what: str
 ) -> tuple[ColumnMeta, tuple[Block, ...]] | None:
     """A column with its index, from all of its pages; None where no row has a value."""
     if name == TEMPLATES:
@@ -192,13 +191,13 @@ def merge_column(
         values = _values(name, parts, order, what)
         if values.null_count == len(values):
             return None
-        return seal_column(number, tag_of(name), values)
+        return seal_column(number, tag_of(name), values, wanted)
     encoded = _used(_encoded(name, parts, order, what))
     if not len(encoded.terms):
         return None
     if dictionary.pays(len(order) - encoded.codes.null_count, len(encoded.terms)):
-        return coded_column(number, encoded)
-    return plain_column(number, tag_of(name), encoded.terms.take(encoded.codes))
+        return coded_column(number, encoded, wanted)
+    return plain_column(number, tag_of(name), encoded.terms.take(encoded.codes), wanted)
 
 
 def merge_pages(
@@ -208,7 +207,7 @@ def merge_pages(
     order: Order,
     page_rows: int,
     first_row: int,
-    clustered: bool,
+    kind: PartwiseKind | None,
     what: str,
 ) -> MergedPages:
     """The pages of the rows from ``first_row`` of the result on, which begins a zone.
@@ -217,7 +216,6 @@ def merge_pages(
     """
     values = _values(name, parts, order, what)
     pages = plain_pages(number, tag_of(name), values, page_rows, first_row)
-    kind = partwise(tag_of(name, clustered))
     part = None if kind is None else kind.part(values, first_row)
     return MergedPages(pages, part)
 

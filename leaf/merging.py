@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alder.errors import AlderError, Reason
+from alder.indexing import IndexSetting
 from alder.rocks import Store
 from leaf import layout
 from leaf.cluster import key_columns
@@ -32,7 +33,7 @@ from leaf.format.zonemap import Zone
 from leaf.indexes.kinds import has_index, partwise
 from leaf.layout import SegmentEntry
 from leaf.merge import ColumnPart, Order, merge_births, merge_column, merge_pages
-from leaf.seal import meta_block, tag_of
+from leaf.seal import index_of, meta_block, tag_of
 from leaf.sealing import BlockWriter
 
 RUN_BYTES_MAX: Final = 8 << 20
@@ -56,6 +57,7 @@ class Compute(Protocol):
 class MergePlan:
     """The segments ``inputs`` become the segment ``segment``, ordered by some paths.
 
+    ``indexes`` are those that the collection's settings name.
     ``dropped`` has the numbers of each input's rows that go; empty: none do.
     """
 
@@ -63,6 +65,7 @@ class MergePlan:
     inputs: tuple[int, ...]
     cluster_by: tuple[str, ...] = ()
     dropped: tuple[NDArray[np.int64], ...] = ()
+    indexes: tuple[IndexSetting, ...] = ()
 
 
 def merge_stored(
@@ -84,6 +87,7 @@ class _Merge:
         self._what = f"a block in one of the segments {list(plan.inputs)} of shard {name}"
         self._inputs = plan.inputs
         self._cluster_by = plan.cluster_by
+        self._indexes = plan.indexes
         self._dropped = plan.dropped
         self._compute = compute
         self._metas = [
@@ -118,10 +122,11 @@ class _Merge:
 
     def _column(self, number: int, name: str, order: Order) -> ColumnMeta | None:
         """A column of the result; None where no row has a value any more."""
+        wanted = index_of(name, self._indexes)
         if has_index(tag_of(name)) or name == TEMPLATES:
             parts = self._whole_parts(name)
             if parts is not None:
-                merged = self._compute(merge_column, number, name, parts, order, self._what)
+                merged = self._compute(merge_column, number, name, parts, order, wanted, self._what)
                 if merged is None:
                     return None
                 self._writer.put(merged[1])
@@ -147,7 +152,8 @@ class _Merge:
         found = [meta.columns[name] for meta in self._metas if name in meta.columns]
         page_rows = min(meta.page_rows for meta in found)
         zone_rows = found[0].zone_rows
-        clustered = bool(self._cluster_by)
+        tag = tag_of(name, bool(self._cluster_by))
+        kind = partwise(tag, index_of(name, self._indexes))
         zones: list[Zone] = []
         parts_of_index = []
         while (first := len(zones)) * zone_rows < len(order):
@@ -160,7 +166,7 @@ class _Merge:
                 order.part(first * zone_rows, end * zone_rows),
                 page_rows,
                 first * zone_rows,
-                clustered,
+                kind,
                 self._what,
             )
             zones.extend(merged.pages[0])
@@ -170,7 +176,6 @@ class _Merge:
         if all(zone.empty for zone in zones):
             return None
         indexes: tuple[IndexMeta, ...] = ()
-        kind = partwise(tag_of(name, clustered))
         if kind is not None:
             built = self._compute(kind.joined, number, parts_of_index)
             indexes = (built.meta,)

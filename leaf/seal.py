@@ -5,7 +5,7 @@ rows it came from. Rows are ordered by the paths that the collection is clustere
 a column without a value is left out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from alder.fieldtypes import split_column_name
+from alder.indexing import AUTO, IndexSetting, wanted_kind
 from leaf import layout
 from leaf.births import streams_of
 from leaf.cluster import key_columns, row_order
@@ -40,6 +41,7 @@ from leaf.rows import SYSTEM_COLUMNS
 
 PAGE_BYTES_TARGET: Final = 24 << 10
 PAGE_ROWS_MIN: Final = 16
+_SYSTEM_TAGS: Final = {"_key": "string", "_doc": "json", "_time": "timestamp"}
 
 Pages = tuple[tuple[Zone, ...], tuple[Block, ...]]
 """Zones of PAGE_ROWS rows each, and the pages of those that hold a value."""
@@ -58,7 +60,11 @@ class SealedSegment:
         return sum(len(block.value) for block in self.blocks)
 
 
-def seal(tables: Sequence[pa.Table], cluster_by: Sequence[str] = ()) -> SealedSegment:
+def seal(
+    tables: Sequence[pa.Table],
+    cluster_by: Sequence[str] = (),
+    indexes: Sequence[IndexSetting] = (),
+) -> SealedSegment:
     """The segment of these rows, whose births are distinct."""
     table = pa.concat_tables(tables, promote_options="default").combine_chunks()
     births = np.asarray(table.column("_birth"))
@@ -82,7 +88,8 @@ def seal(tables: Sequence[pa.Table], cluster_by: Sequence[str] = ()) -> SealedSe
             arrays["_doc"] = documents.texts
     for name, values in arrays.items():
         tag = tag_of(name, bool(cluster_by))
-        columns[name], parts = seal_column(len(columns), tag, values)
+        wanted = index_of(name, indexes)
+        columns[name], parts = seal_column(len(columns), tag, values, wanted)
         blocks.extend(parts)
     meta = SegmentMeta(table.num_rows, last_births(births), columns, tuple(cluster_by))
     blocks.append(meta_block(meta))
@@ -101,16 +108,18 @@ def meta_block(meta: SegmentMeta) -> Block:
     return Block(layout.COLUMNS, META_SUFFIX, encode_meta(meta))
 
 
-def seal_column(number: int, tag: str, values: pa.Array) -> tuple[ColumnMeta, tuple[Block, ...]]:
-    """A column with at least one value, with the indexes that suit its values."""
+def seal_column(
+    number: int, tag: str, values: pa.Array, wanted: str
+) -> tuple[ColumnMeta, tuple[Block, ...]]:
+    """A column with at least one value, with the kind of index that is wanted for its path."""
     if tag != "string":
-        return plain_column(number, tag, values)
+        return plain_column(number, tag, values, wanted)
     pairs = _hashes_if_distinct(values)
     encoded = None if pairs is not None else dictionary.encode_if_it_pays(values)
     return (
-        plain_column(number, tag, values, pairs)
+        plain_column(number, tag, values, wanted, pairs)
         if encoded is None
-        else coded_column(number, encoded)
+        else coded_column(number, encoded, wanted)
     )
 
 
@@ -128,13 +137,15 @@ def _hashes_if_distinct(values: pa.Array) -> postings.HashedRows | None:
     return None if dictionary.pays(len(pairs), postings.distinct_hashes(pairs)) else pairs
 
 
-def coded_column(number: int, encoded: dictionary.Encoded) -> tuple[ColumnMeta, tuple[Block, ...]]:
+def coded_column(
+    number: int, encoded: dictionary.Encoded, wanted: str
+) -> tuple[ColumnMeta, tuple[Block, ...]]:
     """A column of strings as codes into its terms."""
     terms = encoded.terms
     zones, pages = _pages(
         number, encoded.codes, PAGE_ROWS, 0, lambda zone: zone_of_codes(zone, terms)
     )
-    indexes, blocks = indexed(Column(number, "string", encoded))
+    indexes, blocks = indexed(Column(number, "string", encoded), wanted)
     meta = ColumnMeta(number, PAGE_ROWS, PAGE_ROWS, True, indexes, zones)
     return meta, (_terms_block(number, terms), *blocks, *pages)
 
@@ -149,12 +160,16 @@ def template_column(
 
 
 def plain_column(
-    number: int, tag: str, values: pa.Array, hashes: postings.HashedRows | None = None
+    number: int,
+    tag: str,
+    values: pa.Array,
+    wanted: str,
+    hashes: postings.HashedRows | None = None,
 ) -> tuple[ColumnMeta, tuple[Block, ...]]:
     """A column as its values; ``hashes`` of strings where they are known."""
     page_rows = page_rows_of(values)
     zones, pages = plain_pages(number, tag, values, page_rows)
-    indexes, blocks = indexed(Column(number, tag, values, hashes))
+    indexes, blocks = indexed(Column(number, tag, values, hashes), wanted)
     return ColumnMeta(number, page_rows, PAGE_ROWS, False, indexes, zones), (*blocks, *pages)
 
 
@@ -170,15 +185,22 @@ def _terms_block(number: int, terms: pa.Array) -> Block:
     return Block(layout.COLUMNS, suffix(number, TERMS), dictionary.encode_terms(terms))
 
 
+def index_of(name: str, indexes: Iterable[IndexSetting]) -> str:
+    """The kind of index that is wanted for a column."""
+    if name in SYSTEM_COLUMNS:
+        return AUTO
+    return wanted_kind(indexes, split_column_name(name)[1])
+
+
 def tag_of(name: str, clustered: bool = False) -> str:
-    """The type tag of a column; keys are strings to be found, documents are not.
+    """The type tag of a column; keys are strings to be found, documents are not, nor log times.
 
     Births have one of their own where rows are not ordered by them.
     """
     if name == "_birth" and clustered:
         return BIRTH
     if name in SYSTEM_COLUMNS:
-        return "string" if name == "_key" else "json" if name == "_doc" else "system"
+        return _SYSTEM_TAGS.get(name, "system")
     return split_column_name(name)[0]
 
 

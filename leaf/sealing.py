@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from threading import RLock
 from typing import Final
 
+from alder.indexing import IndexSetting
 from alder.rocks import Store
 from leaf import layout
 from leaf.format.meta import Block
@@ -27,13 +28,14 @@ BATCH_BYTES_MAX: Final = 1 << 20
 class SealPlan:
     """The chunks to be sealed as ``segment``: all tail blocks before ``to_block``.
 
-    Rows are ordered by the paths ``cluster_by``.
+    Rows are ordered by the paths ``cluster_by``; ``indexes`` as those of MergePlan.
     """
 
     segment: int
     to_block: int
     tail: tuple[TailChunk, ...]
     cluster_by: tuple[str, ...] = ()
+    indexes: tuple[IndexSetting, ...] = ()
 
 
 class BlockWriter:

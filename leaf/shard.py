@@ -202,6 +202,7 @@ class Shard:
                 view.counters.block_next,
                 view.tail,
                 self._kept.cluster_by_paths,
+                self._kept.indexes,
             )
             self._tail_since_s = self._clock()
             return self._seal
@@ -291,7 +292,7 @@ class Shard:
             if self._merge is not None or not here.issuperset(inputs):
                 return None
             number, cluster_by = self._segments.new_number(), self._kept.cluster_by_paths
-            self._merge = MergePlan(number, inputs, cluster_by, dropped)
+            self._merge = MergePlan(number, inputs, cluster_by, dropped, self._kept.indexes)
             return self._merge
 
     def _chosen(self) -> list[tuple[SegmentEntry, ...]]:

@@ -179,7 +179,9 @@ class Upkeep:
                     return
                 try:
                     tables = [chunk.table for chunk in plan.tail]
-                    sealed = await self._workers.seal(tables, plan.cluster_by, self._threads)
+                    sealed = await self._workers.seal(
+                        tables, plan.cluster_by, plan.indexes, self._threads
+                    )
                     await loop.run_in_executor(self._threads, shard.publish_seal, plan, sealed)
                 except AlderError as error:
                     logger.error("shard %s could not be sealed, trying again: %s", key, error)

@@ -25,6 +25,7 @@ from typing import Final, ParamSpec, TypeVar
 import pyarrow as pa
 
 from alder.errors import AlderError, Reason
+from alder.indexing import IndexSetting
 from leaf.merging import Compute
 from leaf.seal import SealedSegment, seal
 
@@ -47,7 +48,11 @@ class SealWorkers:
         self._stopping = threading.Event()
 
     async def seal(
-        self, tables: Sequence[pa.Table], cluster_by: Sequence[str], threads: Executor
+        self,
+        tables: Sequence[pa.Table],
+        cluster_by: Sequence[str],
+        indexes: Sequence[IndexSetting],
+        threads: Executor,
     ) -> SealedSegment:
         """The segment of some tables, which ``threads`` write down for a worker.
 
@@ -58,7 +63,7 @@ class SealWorkers:
         path = await loop.run_in_executor(threads, self._write, tables)
         try:
             executor = self._given or self._started()
-            return await loop.run_in_executor(executor, _seal_file, path, cluster_by)
+            return await loop.run_in_executor(executor, _seal_file, path, cluster_by, indexes)
         except BrokenExecutor as error:
             self._own = None
             raise AlderError(
@@ -140,14 +145,16 @@ class _Remote:
             ) from error
 
 
-def _seal_file(path: Path, cluster_by: Sequence[str]) -> SealedSegment:
+def _seal_file(
+    path: Path, cluster_by: Sequence[str], indexes: Sequence[IndexSetting]
+) -> SealedSegment:
     """What a worker process is asked for: the segment of the tables in a file."""
     tables = []
     with pa.memory_map(str(path)) as source:
         while source.tell() < source.size():
             with pa.ipc.open_stream(source) as reader:
                 tables.append(reader.read_all())
-    return seal(tables, cluster_by)
+    return seal(tables, cluster_by, indexes)
 
 
 def _begin_merge_worker() -> None:

@@ -5,6 +5,8 @@ import click
 from alder.catalog import Collection, CollectionSettings
 from alder.cli.options import plain, print_json, print_table, server_option
 from alder.client import connect
+from alder.errors import AlderError
+from alder.indexing import KINDS, IndexSetting
 from alder.periods import parse_period, period_text
 
 FORMAT = click.option(
@@ -22,6 +24,15 @@ def _period(context: click.Context, parameter: click.Parameter, value: str | Non
         return parse_period(value) if value is not None else 0
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
+
+
+def _index_settings(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[IndexSetting, ...]:
+    try:
+        return tuple(IndexSetting.parse(value) for value in values)
+    except AlderError as error:
+        raise click.BadParameter(error.message) from error
 
 
 @click.group()
@@ -49,6 +60,14 @@ def collection() -> None:
     help="Keep rows ordered by these paths, such as 'kind, actor.login'; queries read less then.",
 )
 @click.option(
+    "--index",
+    "indexes",
+    metavar="PATH=KIND",
+    multiple=True,
+    callback=_index_settings,
+    help=f"Another index than the default for PATH: {', '.join(KINDS)}; repeatable.",
+)
+@click.option(
     "--retain",
     metavar="PERIOD",
     callback=_period,
@@ -71,6 +90,7 @@ def create(
     sources: tuple[str, ...],
     partitions: int | None,
     cluster_by: str | None,
+    indexes: tuple[IndexSetting, ...],
     retain: int,
     history: int,
     server: str | None,
@@ -88,7 +108,7 @@ def create(
             shards=shards,
             source_urls=sources,
             log_partitions=partitions,
-            settings=CollectionSettings(_paths(cluster_by), retain, history),
+            settings=CollectionSettings(_paths(cluster_by), retain, history, indexes),
         )
     count = len(made.shards)
     click.echo(f"created {made.name} with {count} shard{'s' if count != 1 else ''}")
@@ -146,6 +166,7 @@ def show(name: str, form: str, server: str | None) -> None:
             ("time", entry.time_path),
             ("shard by", entry.shard_by_path),
             ("cluster by", ", ".join(entry.settings.cluster_by_paths)),
+            ("indexes", ", ".join(map(str, entry.settings.indexes))),
             ("retain", _period_text(entry.settings.retain_us)),
             ("history", _period_text(entry.settings.history_us)),
             ("shards", len(entry.shards)),

@@ -64,15 +64,25 @@ class Shard(_message.Message):
     leaf: str
     def __init__(self, shard: _Optional[int] = ..., slot_begin: _Optional[int] = ..., slot_end: _Optional[int] = ..., leaf: _Optional[str] = ...) -> None: ...
 
+class IndexSetting(_message.Message):
+    __slots__ = ("path", "kind")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    kind: str
+    def __init__(self, path: _Optional[str] = ..., kind: _Optional[str] = ...) -> None: ...
+
 class CollectionSettings(_message.Message):
-    __slots__ = ("cluster_by_paths", "retain_us", "history_us")
+    __slots__ = ("cluster_by_paths", "retain_us", "history_us", "indexes")
     CLUSTER_BY_PATHS_FIELD_NUMBER: _ClassVar[int]
     RETAIN_US_FIELD_NUMBER: _ClassVar[int]
     HISTORY_US_FIELD_NUMBER: _ClassVar[int]
+    INDEXES_FIELD_NUMBER: _ClassVar[int]
     cluster_by_paths: _containers.RepeatedScalarFieldContainer[str]
     retain_us: int
     history_us: int
-    def __init__(self, cluster_by_paths: _Optional[_Iterable[str]] = ..., retain_us: _Optional[int] = ..., history_us: _Optional[int] = ...) -> None: ...
+    indexes: _containers.RepeatedCompositeFieldContainer[IndexSetting]
+    def __init__(self, cluster_by_paths: _Optional[_Iterable[str]] = ..., retain_us: _Optional[int] = ..., history_us: _Optional[int] = ..., indexes: _Optional[_Iterable[_Union[IndexSetting, _Mapping]]] = ...) -> None: ...
 
 class Collection(_message.Message):
     __slots__ = ("name", "collection_id", "key_path", "time_path", "shard_by_path", "sources", "shards", "epoch", "settings")

@@ -36,10 +36,15 @@ def encode(values: pa.Array) -> Encoded:
     return _sorted(values.dictionary_encode())
 
 
-def encode_if_it_pays(values: pa.Array) -> Encoded | None:
-    """As :func:`encode`; None where codes are not worth their dictionary."""
+def encode_if_it_pays(values: pa.Array, always: bool = False) -> Encoded | None:
+    """As :func:`encode`; None where codes are not worth their dictionary.
+
+    With ``always``, None only where the dictionary would be too large.
+    """
     encoded = values.dictionary_encode()
-    if not pays(len(values) - values.null_count, len(encoded.dictionary)):
+    terms_count = len(encoded.dictionary)
+    values_count = REPEATS_MIN * terms_count if always else len(values) - values.null_count
+    if not pays(values_count, terms_count):
         return None
     return _sorted(encoded)
 

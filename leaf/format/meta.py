@@ -21,6 +21,8 @@ PAGE: Final = 0
 TERMS: Final = 1
 TERM_POSTINGS: Final = 2
 HASH_PAGE: Final = 3
+SORTED_TOP: Final = 4
+SORTED_PAGE: Final = 5
 
 TEMPLATES: Final = "_template"
 """The name of the column that says by which template a row's document is made of its columns."""
@@ -31,6 +33,7 @@ class Index(StrEnum):
 
     TERMS = "terms"
     HASHES = "hashes"
+    SORTED = "sorted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def zone_of_codes(codes: pa.Array, terms: pa.Array) -> Zone:
 
 
 def may_hold(zone: Zone, operator: str, value: Bound) -> bool:
-    """False only if no value of the page can be ``operator`` (= < <= > >=) ``value``."""
+    """False only if no value of the page can be ``operator`` (= < <= > >= prefix) ``value``."""
     if zone.empty:
         return False
     if zone.low is None or zone.high is None:
@@ -72,7 +72,8 @@ def may_hold(zone: Zone, operator: str, value: Bound) -> bool:
         if not isinstance(zone.low, str) or not isinstance(zone.high, str):
             return True
         cut = value[:STRING_CHARACTERS]
-        above, below = zone.low <= cut, zone.high >= cut
+        end = len(cut) if operator == "prefix" else None
+        above, below = zone.low[:end] <= cut, zone.high[:end] >= cut
     else:
         if isinstance(zone.low, str) or isinstance(zone.high, str):
             return True

@@ -1,5 +1,6 @@
-"""Hashes: for strings that hardly repeat, and births out of order, the rows of each 32-bit hash.
+"""Hashes: for values that hardly repeat, or elements of lists, the rows of each 32-bit hash.
 
+Such values are strings, and births where rows are not in the order of them.
 Answers ``=`` and ``in``, never exactly: values may share a hash. Stored as (hash, row) pairs
 sorted by hash in pages named by the hash's top bits (`leaf/format/postings.py`), so that a lookup
 reads one small page, and one that finds no entry has ruled out the segment, as a Bloom filter would
@@ -15,24 +16,23 @@ import pyarrow as pa
 
 from leaf import layout
 from leaf.format import postings
-from leaf.format.buffers import validity
 from leaf.format.hashing import hash_values
 from leaf.format.meta import HASH_PAGE, Block, Index, IndexMeta, suffix
+from leaf.indexes.entries import CONTRADICTING, Checked, Entries, compared, entries_of
 from leaf.indexes.kind import (
     BIRTH,
     Built,
     Candidates,
-    Checked,
     Column,
     ColumnBlocks,
     ColumnIndex,
     Part,
     Scalar,
-    entries_fault,
 )
 from leaf.indexes.rowset import RowSet, no_rows, of_numbers, union
 
 PATH: Final = "hash pages"
+HASHED_TAGS: Final = frozenset({"string", "int", "list<string>", "list<int>", BIRTH})
 _BITS: Final = "bits"
 
 
@@ -42,8 +42,8 @@ class Hashes:
     index: Final = Index.HASHES
 
     def build(self, column: Column, options: Mapping[str, str]) -> Built | None:
-        """None for values that are neither strings nor births."""
-        if column.tag not in {"string", BIRTH}:
+        """None for values of other types."""
+        if column.tag not in HASHED_TAGS:
             return None
         pairs = column.hashes
         if pairs is None:
@@ -51,9 +51,9 @@ class Hashes:
         return _built(column.number, pairs)
 
     def part(self, values: pa.Array, first_row: int) -> tuple[postings.HashedRows]:
-        """The hashes of the rows that have a value, and these rows."""
-        rows = np.flatnonzero(validity(values)) + first_row
-        return (postings.hashed_rows(hash_values(values.drop_null()), rows.astype(np.uint32)),)
+        """The hashes of the entries, and their rows."""
+        entries = entries_of(values, first_row)
+        return (postings.hashed_rows(hash_values(entries.values), entries.rows),)
 
     def joined(self, number: int, parts: Sequence[Part]) -> Built:
         """See PartwiseKind."""
@@ -95,25 +95,24 @@ class _HashIndex:
             for page, data in enumerate(blocks)
             if data is not None
         ]
-        fault = Checked(0, "its entries contradict each other")
-        if not pages:
-            return fault
-        hashes = np.concatenate([page << kept | hashes for page, hashes, _, kept in pages])
-        rows = np.concatenate([rows for _, _, rows, _ in pages])
         kept = {kept for _, _, _, kept in pages}
+        none = np.empty(0, dtype=np.int64)
+        hashes = np.concatenate([none, *(page << kept | hashes for page, hashes, _, kept in pages)])
+        rows = np.concatenate([none, *(rows for _, _, rows, _ in pages)]).astype(np.uint32)
         if (hashes[1:] < hashes[:-1]).any() or len(kept) > 1:
-            return fault
-        wanted = np.zeros(len(column), dtype=np.int64)
-        wanted[validity(column)] = hash_values(column.drop_null())
-        wanted >>= 32 - self._bits - kept.pop()
-        return entries_fault(pa.array(hashes), rows.astype(np.int64), column, pa.array(wanted))
+            return CONTRADICTING
+        real = entries_of(column)
+        wanted = hash_values(real.values).astype(np.int64)
+        if kept:
+            wanted >>= 32 - self._bits - kept.pop()
+        return compared(Entries(pa.array(hashes), rows), Entries(pa.array(wanted), real.rows))
 
     def _rows(self, wanted: int) -> RowSet:
         data = self._blocks.stored(HASH_PAGE, wanted >> (32 - self._bits))
         if data is None:
             return no_rows()
         found = postings.rows_with_hash(data, wanted, self._bits, self._blocks.what())
-        return of_numbers(found.astype(np.uint32))
+        return of_numbers(np.unique(found).astype(np.uint32))
 
 
 def _built(number: int, pairs: postings.HashedRows) -> Built:
@@ -125,7 +124,7 @@ def _built(number: int, pairs: postings.HashedRows) -> Built:
     return Built(IndexMeta(Index.HASHES, {_BITS: bits}), blocks)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096, typed=True)
 def _hash(value: Scalar) -> int:
     """Every segment is asked for the same few values."""
     return int(hash_values(pa.array([value]))[0])

@@ -10,22 +10,23 @@ from typing import Final, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from leaf.format.dictionary import Encoded
 from leaf.format.meta import Block, ColumnMeta, Index, IndexMeta
 from leaf.format.postings import HashedRows
+from leaf.indexes.entries import Checked, Entries, entries_of
 from leaf.indexes.rowset import RowSet
 
 T = TypeVar("T")
 Scalar = str | int | float
-Rows = NDArray[np.int64]
 Part = tuple[NDArray[np.generic], ...]
 """What is known of a run of rows of a column; its arrays are the kind's own."""
 BIRTH: Final = "birth"
 """The tag of births in a segment whose rows are not ordered by them."""
 NO_OPTIONS: Final[Mapping[str, str]] = {}
+ALWAYS: Final = "always"
+"""The option of an index that somebody has asked for: it is built also where it hardly pays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class Column:
         kept = self.kept
         return kept.terms.take(kept.codes) if isinstance(kept, Encoded) else kept
 
+    @property
+    def entries(self) -> Entries:
+        """Its values, or the elements of them, and their rows."""
+        return entries_of(self.values)
+
 
 @dataclass(frozen=True, slots=True)
 class Built:
@@ -74,18 +80,6 @@ class Candidates:
     exact: bool
     unread: int
     rows: Callable[[], RowSet]
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """How many entries of an index were compared with its column, and what is wrong.
-
-    ``fault`` is "" for nothing; ``{row}`` in it stands for the row that it is about.
-    """
-
-    entries: int
-    fault: str = ""
-    row: int | None = None
 
 
 class ColumnBlocks(Protocol):
@@ -115,9 +109,9 @@ class ColumnBlocks(Protocol):
         ...
 
     def decoded(
-        self, part: int, load: Callable[[bytes, str], T], size_bytes: Callable[[T], int]
+        self, part: int, page: int, load: Callable[[bytes, str], T], size_bytes: Callable[[T], int]
     ) -> T:
-        """The one block of this part, which must be there, from the cache or by ``load``.
+        """A block that must be there, from the cache or by ``load``.
 
         ``load`` gets the block and a name of it for errors.
         """
@@ -179,30 +173,3 @@ class PartwiseKind(IndexKind, Protocol):
     def joined(self, number: int, parts: Sequence[Part]) -> Built:
         """The index of a column from all of its runs."""
         ...
-
-
-def rows_fault(rows: Rows, column: pa.Array) -> tuple[str, int | None]:
-    """What is wrong with the rows that an index leads to, once each value's row is due once."""
-    present = np.flatnonzero(np.asarray(column.is_valid()))
-    if len(rows) and (rows.min() < 0 or rows.max() >= len(column)):
-        return "it names rows that do not exist", None
-    missing = np.setdiff1d(present, rows)
-    if len(missing):
-        return "no entry leads to {row}", int(missing[0])
-    if len(rows) != len(present) or len(np.unique(rows)) != len(rows):
-        return "some rows are named twice, or have no value", None
-    return "", None
-
-
-def entries_fault(keys: pa.Array, rows: Rows, column: pa.Array, wanted: pa.Array) -> Checked:
-    """Compares entries (a key, its row) with the column; ``wanted`` are the keys of its rows.
-
-    ``wanted`` has a key for each row, null where there is no value.
-    """
-    fault, row = rows_fault(rows, column)
-    if not fault:
-        expected = wanted.take(pa.array(rows)).cast(keys.type)
-        different = np.flatnonzero(~np.asarray(pc.equal(keys, expected)))
-        if len(different):
-            fault, row = "{row} is filed under another value", int(rows[different[0]])
-    return Checked(len(pc.unique(keys)), fault, row)

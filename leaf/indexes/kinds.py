@@ -1,14 +1,18 @@
 """All kinds of index, and which ones a column gets.
 
-A column gets the first kind of :data:`BY_DEFAULT` that can index its values.
+A column gets the first kind of those for its type that can index its values, or the one kind that
+the collection's settings name for its path.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
+from alder.indexing import AUTO, NONE
 from leaf.format.meta import Block, Index, IndexMeta
-from leaf.indexes.hashes import Hashes
+from leaf.indexes.elements import ElementIndex
+from leaf.indexes.hashes import HASHED_TAGS, Hashes
 from leaf.indexes.kind import (
+    ALWAYS,
     BIRTH,
     NO_OPTIONS,
     Column,
@@ -17,36 +21,54 @@ from leaf.indexes.kind import (
     IndexKind,
     PartwiseKind,
 )
+from leaf.indexes.ordered import Sorted
 from leaf.indexes.terms import Terms
 
 _HASHES: Final = Hashes()
-KINDS: Final[Mapping[Index, IndexKind]] = {kind.index: kind for kind in (Terms(), _HASHES)}
-BY_DEFAULT: Final = (Index.TERMS, Index.HASHES)
-
-_INDEXED: Final = frozenset({"string", "int", "bool"})
+KINDS: Final[Mapping[Index, IndexKind]] = {
+    kind.index: kind for kind in (Terms(), _HASHES, Sorted())
+}
+_FOR_STRINGS: Final = (Index.TERMS, Index.HASHES)
+_BY_TAG: Final[Mapping[str, tuple[Index, ...]]] = {
+    "bool": (Index.TERMS,),
+    "int": (Index.TERMS, Index.SORTED),
+    **dict.fromkeys(["string", "list<string>", "list<int>"], _FOR_STRINGS),
+    "list<bool>": (Index.TERMS,),
+    **dict.fromkeys(["float", "timestamp", "timestamp_ns", "date", "time"], (Index.SORTED,)),
+    BIRTH: (Index.HASHES,),
+}
 Indexed = tuple[tuple[IndexMeta, ...], tuple[Block, ...]]
 """The indexes of a column as its segment describes them, and their blocks."""
 
 
-def indexed(column: Column) -> Indexed:
-    """The indexes of a column of which all values are at hand."""
-    for index in BY_DEFAULT:
-        built = KINDS[index].build(column, NO_OPTIONS)
+def indexed(column: Column, wanted: str = AUTO) -> Indexed:
+    """The indexes of a column of which all values are at hand; ``wanted`` as in its setting."""
+    options = NO_OPTIONS if wanted == AUTO else {ALWAYS: ""}
+    for index in _candidates(column.tag, wanted):
+        built = KINDS[index].build(column, options)
         if built is not None:
             return (built.meta,), built.blocks
     return (), ()
 
 
 def has_index(tag: str) -> bool:
-    """True if columns of this type may have an index."""
-    return tag in _INDEXED
+    """True if columns of this type may have an index that is made of the whole column."""
+    return tag in _BY_TAG and tag != BIRTH
 
 
-def partwise(tag: str) -> PartwiseKind | None:
+def partwise(tag: str, wanted: str = AUTO) -> PartwiseKind | None:
     """The kind that indexes a column of this type in runs of rows, if there is one."""
-    return _HASHES if tag in {"string", BIRTH} else None
+    can = tag in HASHED_TAGS and (tag != "int" or wanted != AUTO)
+    return _HASHES if can and wanted in {AUTO, Index.HASHES, Index.TERMS} else None
+
+
+def _candidates(tag: str, wanted: str) -> tuple[Index, ...]:
+    if wanted == AUTO:
+        return _BY_TAG.get(tag, ())
+    return () if wanted == NONE else (Index(wanted),)
 
 
 def opened(index: IndexMeta, blocks: ColumnBlocks) -> ColumnIndex:
     """A stored index, for readers. Reads nothing yet."""
-    return KINDS[index.kind].open(blocks, index.details)
+    found = KINDS[index.kind].open(blocks, index.details)
+    return ElementIndex(found) if blocks.name.startswith("list<") else found

@@ -1,4 +1,4 @@
-"""Terms: for values that repeat, the rows of each distinct value.
+"""Terms: for values that repeat, or elements of lists that do, the rows of each distinct one.
 
 Answers ``=``, ``in``, ranges and ``prefix``, exactly. Stored as the sorted dictionary of the values
 (the one that codes of the column refer to, where it is kept as codes) and one block of postings:
@@ -17,20 +17,20 @@ import pyarrow as pa
 from leaf import layout
 from leaf.format import dictionary, postings
 from leaf.format.meta import TERM_POSTINGS, TERMS, Block, Index, IndexMeta, suffix
+from leaf.indexes.entries import CONTRADICTING, Checked, Entries, compared, entries_of
 from leaf.indexes.kind import (
+    ALWAYS,
     Built,
     Candidates,
-    Checked,
     Column,
     ColumnBlocks,
     ColumnIndex,
     Scalar,
-    entries_fault,
 )
 from leaf.indexes.rowset import RowSet, no_rows, of_numbers
 
 PATH: Final = "postings"
-_TAGS: Final = frozenset({"string", "int", "bool"})
+_TAGS: Final = frozenset({"string", "int", "bool", "list<string>", "list<int>", "list<bool>"})
 
 
 class Terms:
@@ -39,20 +39,28 @@ class Terms:
     index: Final = Index.TERMS
 
     def build(self, column: Column, options: Mapping[str, str]) -> Built | None:
-        """None where values hardly repeat."""
+        """None where values hardly repeat, or are too many for a dictionary."""
         if column.tag not in _TAGS:
             return None
+        terms = suffix(column.number, TERMS)
+        rows = suffix(column.number, TERM_POSTINGS)
         encoded = column.encoded
-        if encoded is None and column.tag != "string":
-            encoded = dictionary.encode_if_it_pays(column.values.cast(pa.int64()))
+        if encoded is not None:
+            found = postings.term_postings(encoded.codes, len(encoded.terms))
+            return Built(IndexMeta(self.index), (Block(layout.POSTINGS, rows, found.encode()),))
+        if column.tag == "string" and ALWAYS not in options:
+            return None
+        entries = column.entries
+        encoded = dictionary.encode_if_it_pays(entries.values, ALWAYS in options)
         if encoded is None:
             return None
-        rows = postings.term_postings(encoded.codes, len(encoded.terms))
-        blocks = [Block(layout.POSTINGS, suffix(column.number, TERM_POSTINGS), rows.encode())]
-        if column.encoded is None:
-            terms = dictionary.encode_terms(encoded.terms)
-            blocks.append(Block(layout.COLUMNS, suffix(column.number, TERMS), terms))
-        return Built(IndexMeta(Index.TERMS), tuple(blocks))
+        found = postings.term_postings(encoded.codes, len(encoded.terms))
+        found = postings.TermPostings(found.offsets, entries.rows[found.rows])
+        blocks = (
+            Block(layout.COLUMNS, terms, dictionary.encode_terms(encoded.terms)),
+            Block(layout.POSTINGS, rows, found.encode()),
+        )
+        return Built(IndexMeta(self.index), blocks)
 
     def needed(self, number: int, details: Mapping[str, int]) -> set[bytes]:
         """See IndexKind."""
@@ -73,6 +81,8 @@ class _TermIndex:
 
     def find(self, operator: str, values: Sequence[Scalar]) -> Candidates | None:
         """See ColumnIndex."""
+        if not values:
+            return None
         terms = self._blocks.terms()
         if operator in {"=", "in"}:
             numbers = [number for value in set(values) if (number := _number(terms, value)) >= 0]
@@ -95,14 +105,13 @@ class _TermIndex:
         offsets = found.offsets.astype(np.int64)
         counts = offsets[1:] - offsets[:-1]
         if len(counts) != len(terms):
-            return Checked(0, "its entries contradict each other")
+            return CONTRADICTING
         numbers = np.repeat(np.arange(len(counts)), counts)
-        keys = terms.take(pa.array(numbers))
-        return entries_fault(keys, found.rows.astype(np.int64), column, column)
+        return compared(Entries(terms.take(pa.array(numbers)), found.rows), entries_of(column))
 
     def _postings(self) -> postings.TermPostings:
         return self._blocks.decoded(
-            TERM_POSTINGS, postings.TermPostings.decode, lambda found: found.size_bytes
+            TERM_POSTINGS, 0, postings.TermPostings.decode, lambda found: found.size_bytes
         )
 
 

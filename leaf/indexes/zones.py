@@ -1,10 +1,10 @@
 """Zone maps: the smallest and largest value of each page, for every column.
 
-Answers ``=``, ``in`` and ranges with the pages that may hold such a value, and ``null`` and ``not
-null`` with the pages that have any; exact where a page's rows all are so. Nothing is stored beside
-the description of the column (`leaf/format/zonemap.py`), so asking costs no read; it narrows as far
-as values are clustered by birth, as times are. The oldest of such indexes: Moerkotte, Small
-Materialized Aggregates (VLDB 1998).
+Answers ``=``, ``in``, ranges and ``prefix`` with the pages that may hold such a value, and ``null``
+and ``not null`` with the pages that have any; exact where all rows of these pages are so. Nothing
+is stored beside the description of the column (`leaf/format/zonemap.py`), so asking costs no read;
+it narrows as far as values are clustered by birth, as times are. The oldest of such indexes:
+Moerkotte, Small Materialized Aggregates (VLDB 1998).
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from leaf.format.meta import ColumnMeta
 from leaf.format.zonemap import may_hold, zone_of
-from leaf.indexes.kind import Candidates, Checked, Scalar
+from leaf.indexes.entries import Checked
+from leaf.indexes.kind import Candidates, Scalar
 from leaf.indexes.rowset import of_ranges
 
 PATH: Final = "zone map"
 _NULL: Final = "null"
 _NOT_NULL: Final = "not null"
-_RANGES: Final = frozenset({"=", "in", "<", "<=", ">", ">="})
+_COMPARISONS: Final = frozenset({"=", "in", "<", "<=", ">", ">=", "prefix"})
 Pages = NDArray[np.bool_]
 
 
@@ -42,7 +43,7 @@ class ZoneMap:
             return self._chosen(self._nulls > 0, self._nulls == self._sizes)
         if operator == _NOT_NULL:
             return self._chosen(self._nulls < self._sizes, self._nulls == 0)
-        if operator not in _RANGES:
+        if operator not in _COMPARISONS:
             return None
         operator = "=" if operator == "in" else operator
         pages = reduce(np.logical_or, [self._may_hold(operator, value) for value in values])

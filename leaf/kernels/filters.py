@@ -163,7 +163,14 @@ def _by_code(holder: Holder, condition: RowCondition) -> bool:
 
 def _compares_numbers(condition: RowCondition) -> bool:
     bindings = condition.value.bindings
-    return bool(condition.terms) and len(bindings) == 1 and bindings[0].sql_type in _NUMBERS
+    numeric = len(bindings) == 1 and bindings[0].sql_type in _NUMBERS
+    return numeric and bool(condition.terms) and all(map(_is_numeric, condition.terms))
+
+
+def _is_numeric(term: leaf_pb2.Term) -> bool:
+    """True for a comparison with numbers."""
+    texts = term.values_json
+    return bool(texts) and not any(text.startswith('"') for text in texts)
 
 
 def _is_hashed(holder: Holder, stored: str | None) -> bool:

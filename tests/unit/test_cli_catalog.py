@@ -32,6 +32,7 @@ def test_create_with_every_option(server: tuple[str, Model], model: Model) -> No
     options = ["--key", "id", "--time", "at", "--shard-by", "user"]
     options += ["--shards", "3", "--partitions", "2", "--cluster-by", "kind, a.b"]
     options += ["--retain", "30 days", "--history", "1h"]
+    options += ["--index", "tags=none", "--index", "a.b=sorted"]
     sources = ["--source", "file:///a/*.csv", "--source", "file:///b"]
     result = run(server, "collection", "create", "new", *options, *sources)
     assert (result.exit_code, result.stdout) == (0, "created new with 1 shard\n")
@@ -48,6 +49,10 @@ def test_create_with_every_option(server: tuple[str, Model], model: Model) -> No
                 cluster_by_paths=["kind", "a.b"],
                 retain_us=30 * 86_400_000_000,
                 history_us=3_600_000_000,
+                indexes=[
+                    catalog_pb2.IndexSetting(path="tags", kind="none"),
+                    catalog_pb2.IndexSetting(path="a.b", kind="sorted"),
+                ],
             ),
         )
     ]
@@ -57,6 +62,9 @@ def test_create_with_every_option(server: tuple[str, Model], model: Model) -> No
     refused = run(server, "collection", "create", "x", "--retain", "a while")
     assert refused.exit_code == 2
     assert "'a while' is not a period" in refused.stderr
+    refused = run(server, "collection", "create", "x", "--index", "tags")
+    assert refused.exit_code == 2
+    assert "'tags' is no index setting; write PATH=KIND" in refused.stderr
 
 
 def test_list_and_show(server: tuple[str, Model]) -> None:

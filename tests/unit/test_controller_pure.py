@@ -127,6 +127,12 @@ def clustered(*cluster_by: str) -> catalog_pb2.CollectionSettings:
     return catalog_pb2.CollectionSettings(cluster_by_paths=cluster_by)
 
 
+def indexed(*settings: tuple[str, str]) -> catalog_pb2.CollectionSettings:
+    return catalog_pb2.CollectionSettings(
+        indexes=[catalog_pb2.IndexSetting(path=path, kind=kind) for path, kind in settings]
+    )
+
+
 def kept(retain_us: int = 0, history_us: int = 0) -> catalog_pb2.CollectionSettings:
     return catalog_pb2.CollectionSettings(retain_us=retain_us, history_us=history_us)
 
@@ -151,6 +157,13 @@ def kept(retain_us: int = 0, history_us: int = 0) -> catalog_pb2.CollectionSetti
         ({"settings": clustered("_id")}, Reason.INVALID_ARGUMENT),
         ({"settings": clustered("_doc")}, Reason.INVALID_ARGUMENT),
         ({"settings": clustered(*"abcdefghi")}, Reason.LIMIT),
+        ({"settings": indexed(("a", "bitmap"))}, Reason.INVALID_ARGUMENT),
+        ({"settings": indexed(("a", ""))}, Reason.INVALID_ARGUMENT),
+        ({"settings": indexed(("_time", "sorted"))}, Reason.INVALID_ARGUMENT),
+        ({"settings": indexed(("a\\x", "none"))}, Reason.INVALID_ARGUMENT),
+        ({"settings": indexed(("a", "none"), ("a", "terms"))}, Reason.INVALID_ARGUMENT),
+        ({"settings": indexed(("a" * 5_000, "none"))}, Reason.LIMIT),
+        ({"settings": indexed(*((f"p{n}", "none") for n in range(1_001)))}, Reason.LIMIT),
         ({"settings": kept(retain_us=59_999_999)}, Reason.INVALID_ARGUMENT),
         ({"settings": kept(retain_us=-60_000_000)}, Reason.INVALID_ARGUMENT),
         ({"settings": kept(history_us=1)}, Reason.INVALID_ARGUMENT),

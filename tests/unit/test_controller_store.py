@@ -7,6 +7,7 @@ import pytest
 
 from alder.catalog import Collection, CollectionSettings, Node, Shard, Source, SourcePartition
 from alder.errors import AlderError, Reason
+from alder.indexing import IndexSetting
 from alder.v1 import catalog_pb2
 from controller.catalog_store import FIRST_REVISION, CatalogStore
 from controller.changes import PutCollection, PutNode, RemoveCollection
@@ -17,7 +18,7 @@ FULL = Collection(
     key_path="k",
     time_path="t",
     shard_by_path="s",
-    settings=CollectionSettings(("a", "_time"), retain_us=7, history_us=9),
+    settings=CollectionSettings(("a", "_time"), 7, 9, (IndexSetting("tags", "none"),)),
     sources=(Source("log", "log", "id", (SourcePartition(0), SourcePartition(1, "n", "i"))),),
     shards=(Shard(0, 0, 4096, "leaf1"),),
     epoch=3,

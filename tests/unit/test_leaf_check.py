@@ -23,6 +23,7 @@ from leaf.format.frame import framed, unframed
 from leaf.format.meta import (
     HASH_PAGE,
     META_SUFFIX,
+    SORTED_PAGE,
     TERM_POSTINGS,
     SegmentMeta,
     decode_meta,
@@ -32,6 +33,8 @@ from leaf.format.meta import (
 from leaf.format.postings import TermPostings, hash_entries
 from leaf.format.zonemap import Zone
 from leaf.fragment import FragmentResult, FragmentTools
+from leaf.indexes import ordered
+from leaf.indexes.ordered import decode_pairs, encode_pairs
 from leaf.indexes.rowset import RowSet, of_numbers
 from leaf.kernels.kernels import Kernels
 from leaf.partials import Partials
@@ -232,6 +235,53 @@ def test_a_fault_in_hash_pages_is_found(
     assert found["hash pages"].verdict == DIFFERENT
     assert found["hash pages"].detail.startswith("user in segment 0: ")
     assert {entry.verdict for path, entry in found.items() if path != "hash pages"} == {EQUAL}
+
+
+def test_a_fault_in_an_index_of_elements_is_found(shard: Shard, tools: FragmentTools) -> None:
+    replace_block(shard, "list<string>:tags", TERM_POSTINGS, 0, lost_posting)
+    found = checked(shard, tools)
+    assert found["postings"].verdict == DIFFERENT
+    assert found["postings"].detail.startswith("tags in segment 0: ")
+
+
+def lost_pair(data: bytes) -> bytes:
+    keys, rows = decode_pairs(data, "it")
+    return encode_pairs(keys[:-1], rows[:-1])
+
+
+def moved_pair(data: bytes) -> bytes:
+    keys, rows = (part.copy() for part in decode_pairs(data, "it"))
+    rows[[0, -1]] = rows[[-1, 0]]
+    return encode_pairs(keys, rows)
+
+
+def unsorted_pairs(data: bytes) -> bytes:
+    keys, rows = (part.copy() for part in decode_pairs(data, "it"))
+    for part in (keys, rows):
+        part[[1, -2]] = part[[-2, 1]]
+    return encode_pairs(keys, rows)
+
+
+@pytest.mark.parametrize("change", [lost_pair, moved_pair, unsorted_pairs])
+def test_a_fault_in_sorted_values_is_found(
+    tmp_path: Path,
+    tools: FragmentTools,
+    change: Callable[[bytes], bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ordered, "PAGES_PER_VALUE_MAX", 0)
+    chance = random.Random(8)
+    with opened(tmp_path) as made:
+        put(made, {n: {"f": chance.random(), "n": chance.randrange(1 << 60)} for n in range(500)},
+            0, 500)  # fmt: skip
+        seal_now(made)
+        found = checked(made, tools)
+        assert {entry.verdict for entry in found.values()} == {EQUAL}, found
+        assert found["sorted values"].predicates > 900
+        replace_block(made, "float:f", SORTED_PAGE, 0, change)
+        found = checked(made, tools)
+        assert found["sorted values"].verdict == DIFFERENT
+        assert found["sorted values"].detail.startswith("f in segment 0: ")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,237 @@
+"""Every kind of index against a plain model: what it finds, what it counts, what it refuses."""
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alder.errors import AlderError, Reason
+from leaf.format import dictionary
+from leaf.format.frame import framed
+from leaf.format.meta import TERMS, ColumnMeta, suffix
+from leaf.indexes import kinds, ordered
+from leaf.indexes.kind import Built, Column, ColumnIndex
+from leaf.indexes.ordered import decode_pairs, encode_pairs, is_clustered, keys_of
+
+T = TypeVar("T")
+fast = settings(max_examples=80, deadline=None)
+INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+FLOATS = st.floats(allow_nan=False) | st.sampled_from([0.0, -0.0, math.inf, -math.inf])
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Blocks in memory. Implements ColumnBlocks."""
+
+    name: str
+    meta: ColumnMeta
+    rows: int
+    blocks: Mapping[bytes, bytes]
+
+    def terms(self) -> pa.Array:
+        return dictionary.decode_terms(self.blocks[suffix(0, TERMS)], "it")
+
+    def stored(self, part: int, page: int = 0) -> bytes | None:
+        return self.blocks.get(suffix(0, part, page))
+
+    def decoded(
+        self, part: int, page: int, load: Callable[[bytes, str], T], size_bytes: Callable[[T], int]
+    ) -> T:
+        found = load(self.blocks[suffix(0, part, page)], "it")
+        assert size_bytes(found) >= 0
+        return found
+
+    def what(self) -> str:
+        return "it"
+
+
+def opened(built: Built, tag: str, rows: int) -> ColumnIndex:
+    meta = ColumnMeta(0, 8192, 8192, False, (built.meta,), ())
+    blocks = {block.suffix: block.value for block in built.blocks}
+    assert kinds.KINDS[built.meta.kind].needed(0, built.meta.details) <= blocks.keys()
+    return kinds.opened(built.meta, Blocks(f"{tag}:x", meta, rows, blocks))
+
+
+def found_rows(index: ColumnIndex, operator: str, values: Sequence[object]) -> set[int] | None:
+    answer = index.find(operator, values)
+    if answer is None:
+        return None
+    rows = answer.rows().rows().tolist()
+    assert rows == sorted(set(rows)), "rows ascend and are distinct"
+    assert len(rows) <= answer.count
+    assert not answer.exact or len(rows) == answer.count
+    return set(rows)
+
+
+COMPARISONS: dict[str, Callable[[object, object], bool]] = {
+    "=": lambda one, other: one == other,
+    "<": lambda one, other: one < other,
+    "<=": lambda one, other: one <= other,
+    ">": lambda one, other: one > other,
+    ">=": lambda one, other: one >= other,
+}
+
+
+@fast
+@given(st.data())
+def test_sorted_values_find_exactly_the_rows(data: st.DataObject) -> None:
+    tag, kind, one = data.draw(
+        st.sampled_from([("int", pa.int64(), INT64), ("float", pa.float64(), FLOATS)])
+    )
+    small = data.draw(st.booleans())
+    drawn = st.integers(-3, 3).map(float if tag == "float" else int) if small else one
+    values = data.draw(st.lists(st.none() | drawn, min_size=1, max_size=40))
+    if all(value is None for value in values):
+        return
+    column = pa.array(values, kind)
+    rows = np.flatnonzero(np.asarray(column.is_valid())).astype(np.uint32)
+    keys = keys_of(column.drop_null())
+    order = np.argsort(keys, kind="stable")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ordered, "PAIRS_PER_PAGE", 4)
+        built = ordered.built(0, kinds.Index.SORTED, keys[order], rows[order])
+        index = opened(built, tag, len(values))
+        assert index.check(column).fault == ""
+        wanted = data.draw(st.lists(drawn | st.sampled_from([2.5, -1]), min_size=1, max_size=3))
+        for operator, holds in COMPARISONS.items():
+            expected = {
+                row for row, value in enumerate(values)
+                if value is not None and holds(value, wanted[0])
+            }  # fmt: skip
+            assert found_rows(index, operator, wanted[:1]) == expected, operator
+        expected = {
+            row for row, value in enumerate(values) if value in wanted and value is not None
+        }
+        assert found_rows(index, "in", wanted) == expected
+        assert index.find("has", wanted) is None
+        assert index.find("null", []) is None
+
+
+def test_nan_is_above_everything_as_in_sql() -> None:
+    keys = keys_of(pa.array([math.nan, math.inf, 1.0, -1.0, -math.inf, -math.nan]))
+    assert keys.argsort(kind="stable").tolist() == [4, 3, 2, 1, 0, 5]
+    assert keys[0] == keys[5]
+
+
+def test_what_is_clustered_has_zone_maps_alone() -> None:
+    chance = random.Random(3)
+    rising = [n + chance.randrange(100) for n in range(40_000)]
+    shuffled = chance.sample(rising, len(rising))
+    assert is_clustered(pa.array(rising))
+    assert not is_clustered(pa.array(shuffled))
+    assert not is_clustered(pa.array([float(n) if n % 7 else None for n in shuffled]))
+    assert is_clustered(pa.array(shuffled[:8_000])), "one page"
+    metas, _ = kinds.indexed(Column(0, "int", pa.array(rising)))
+    assert metas == ()
+    metas, blocks = kinds.indexed(Column(0, "int", pa.array(shuffled)))
+    assert [meta.kind for meta in metas] == ["sorted"]
+    assert sum(len(block.value) for block in blocks) < 6 * len(shuffled)
+
+
+ELEMENTS = {
+    "list<string>": (pa.list_(pa.string()), st.sampled_from(["", "a", "b", "ä", "zz" * 30])),
+    "list<int>": (pa.list_(pa.int64()), st.integers(-2, 2) | INT64),
+    "list<bool>": (pa.list_(pa.bool_()), st.booleans()),
+}
+
+
+@fast
+@given(st.data())
+def test_elements_find_every_row_that_has_them(data: st.DataObject) -> None:
+    tag = data.draw(st.sampled_from(list(ELEMENTS)))
+    kind, one = ELEMENTS[tag]
+    lists = st.lists(st.none() | one, max_size=4)
+    values = data.draw(st.lists(st.none() | lists, min_size=1, max_size=30))
+    column = pa.array(values, kind)
+    metas, blocks = kinds.indexed(Column(0, tag, column))
+    wanted = data.draw(st.lists(one, min_size=1, max_size=3))
+    asked = [int(value) if tag == "list<bool>" else value for value in wanted]
+    for meta in metas:
+        index = opened(Built(meta, blocks), tag, len(values))
+        assert index.check(column).fault == ""
+        assert index.find("=", asked[:1]) is None
+        for operator, some in (("has", asked[:1]), ("has any", asked)):
+            expected = {
+                row for row, value in enumerate(values)
+                if value is not None and any(element in some for element in value)
+            }  # fmt: skip
+            found = found_rows(index, operator, some)
+            assert found is not None
+            assert expected <= found
+            assert found == expected or meta.kind == "hashes"
+
+
+@fast
+@given(
+    st.lists(st.none() | st.sampled_from(["", "a", "ab", "abc", "b", "ä"]), min_size=1), st.data()
+)
+def test_terms_find_exactly_the_rows(values: list[str | None], data: st.DataObject) -> None:
+    if all(value is None for value in values):
+        return
+    column = pa.array(values, pa.string())
+    encoded = dictionary.encode(column)
+    built = kinds.KINDS[kinds.Index.TERMS].build(Column(0, "string", encoded), {})
+    assert built is not None
+    terms = {suffix(0, TERMS): dictionary.encode_terms(encoded.terms)}
+    blocks = {block.suffix: block.value for block in built.blocks} | terms
+    meta = ColumnMeta(0, 8192, 8192, True, (built.meta,), ())
+    index = kinds.opened(built.meta, Blocks("string:x", meta, len(values), blocks))
+    assert index.check(column).fault == ""
+    wanted = data.draw(st.lists(st.sampled_from(["", "a", "ab", "b", "c", "ä"]), min_size=1))
+    prefix: Callable[[str, str], bool] = str.startswith
+    for operator, holds in {**COMPARISONS, "prefix": prefix}.items():
+        expected = {
+            row for row, value in enumerate(values)
+            if value is not None and holds(value, wanted[0])
+        }  # fmt: skip
+        assert found_rows(index, operator, wanted[:1]) == expected, operator
+    expected = {row for row, value in enumerate(values) if value in wanted}
+    assert found_rows(index, "in", wanted) == expected
+
+
+@fast
+@given(st.lists(INT64, min_size=1, max_size=50), st.data())
+def test_a_page_of_pairs_comes_back_or_is_refused(keys: list[int], data: st.DataObject) -> None:
+    pairs = np.sort(np.asarray(keys, dtype=np.int64)), np.arange(len(keys), dtype=np.uint32)
+    found = decode_pairs(encode_pairs(*pairs), "it")
+    assert [part.tolist() for part in found] == [part.tolist() for part in pairs]
+    with pytest.raises(AlderError) as caught:
+        decode_pairs(framed(data.draw(st.binary(max_size=40))), "it")
+    assert caught.value.reason is Reason.CORRUPT
+
+
+def test_a_setting_chooses_the_kind() -> None:
+    rising, texts = pa.array(range(9_000)), pa.array([f"t{n}" for n in range(900)])
+    repeated = pa.array([f"t{n % 9}" for n in range(900)])
+    lists = pa.array([[f"t{n}"] for n in range(900)])
+    for tag, values, wanted, expected in [
+        ("int", rising, "auto", []),
+        ("int", rising, "sorted", ["sorted"]),
+        ("int", rising, "terms", ["terms"]),
+        ("int", rising, "hashes", ["hashes"]),
+        ("string", texts, "auto", ["hashes"]),
+        ("string", texts, "terms", ["terms"]),
+        ("string", texts, "none", []),
+        ("string", texts, "sorted", []),
+        ("string", repeated, "hashes", ["hashes"]),
+        ("list<string>", lists, "auto", ["hashes"]),
+        ("list<string>", lists, "terms", ["terms"]),
+        ("list<string>", lists, "none", []),
+    ]:
+        metas, blocks = kinds.indexed(Column(0, tag, values), wanted)
+        assert [str(meta.kind) for meta in metas] == expected, (tag, wanted)
+        for meta in metas:
+            index = opened(Built(meta, blocks), tag, len(values))
+            assert index.check(values).fault == ""
+            sought = values[7].as_py()
+            operator = "has" if isinstance(sought, list) else "="
+            found = found_rows(index, operator, sought if isinstance(sought, list) else [sought])
+            assert found is not None
+            assert 7 in found
