@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from alder.errors import AlderError, Reason
-from leaf.bindings import TABLE
+from leaf.bindings import TABLE, engine_names
 
 
 class Cancellation:
@@ -57,6 +57,11 @@ class Engine:
         self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
         self._idle: list[duckdb.DuckDBPyConnection] = []
+
+    def warm(self) -> None:
+        """Opens a connection and uses it, which takes tens of ms that no query should wait for."""
+        nothing = pa.table({name: pa.array([], pa.bool_()) for name in engine_names(1)})
+        self.run(nothing, f"SELECT * FROM {TABLE}", "SELECT count(*) FROM rows", Cancellation())
 
     def run(
         self, physical: pa.Table, projection_sql: str, sql: str, cancellation: Cancellation

@@ -96,6 +96,7 @@ class Leaf:
         """Opens the shards that the snapshot places here, and follows it from now on."""
         self._directory.mkdir(parents=True, exist_ok=True)
         self._workers.remove_leftovers()
+        self._query_threads.submit(self._engine.warm)
         await self._shards.follow(self._follower.snapshot)
         self._tasks = [
             asyncio.create_task(self._follow(), name="leaf-follow"),
