@@ -135,9 +135,9 @@ class Shard:
         self._sync(hold=False)
 
     def _sync(self, *, hold: bool) -> None:
-        """With ``hold``, pushes that wait for their seal go on waiting unless it takes too long."""
+        """With ``hold``, pushes that wait for their seal go on waiting if one is near."""
         with self._lock:
-            if not (hold and self._held and not self._held.due):
+            if self.failing or not (hold and self._seal_is_near):
                 self._write_out()
             unsynced, self._unsynced = self._unsynced, False
         if unsynced:
@@ -185,7 +185,7 @@ class Shard:
         return (
             view.tail_rows >= self._settings.seal_rows
             or view.tail_bytes >= self._settings.seal_bytes
-            or self._tail_is_old(view)
+            or (view.tail_rows >= self._settings.seal_rows_min and self._tail_is_old())
         )
 
     def begin_seal(self) -> SealPlan | None:
@@ -392,23 +392,36 @@ class Shard:
         if deathless and not self.failing and self._held.takes(write):
             self._held.add(write)
             return
+        self._write_held()
         batch = self._store.batch()
-        self._held.put_all(batch)
         self._put_unwritten(batch)
         change.put(batch, self.view)
         self._commit(batch)
-        self._held.clear()
         self._unwritten.clear()
+
+    @property
+    def _seal_is_near(self) -> bool:
+        if self._seal is not None:
+            return bool(self._held)
+        few = self.view.tail_rows < self._settings.seal_rows_min
+        return self._held.large and not (few and self._held.due)
 
     def _write_out(self) -> None:
         """Writes what is in memory only; also, to find out whether that is possible again."""
-        if self._held or self._unwritten or self.failing:
+        self._write_held()
+        if self._unwritten or self.failing:
             batch = self._store.batch()
-            self._held.put_all(batch)
             self._put_unwritten(batch)
             self._commit(batch)
-            self._held.clear()
             self._unwritten.clear()
+
+    def _write_held(self) -> None:
+        """One push after the other, since a write keeps other threads from running."""
+        while self._held:
+            batch = self._store.batch()
+            self._held.put_first(batch)
+            self._commit(batch)
+            self._held.drop_first()
 
     def _with_rows(self, change: Change) -> ShardView:
         if not change.block.table.num_rows:
@@ -419,11 +432,8 @@ class Shard:
         sealing_to_block = 0 if self._seal is None else self._seal.to_block
         return replace(change.view, tail=appended(self.view.tail, chunk, sealing_to_block))
 
-    def _tail_is_old(self, view: ShardView) -> bool:
-        return (
-            view.tail_rows >= self._settings.seal_rows_min
-            and self._clock() - self._tail_since_s >= self._settings.seal_age_s
-        )
+    def _tail_is_old(self) -> bool:
+        return self._held.due or self._clock() - self._tail_since_s >= self._settings.seal_age_s
 
     def _lookup(self, keys: Sequence[bytes]) -> list[bytes | None]:
         return self._store.get_many(layout.KEYS, keys)

@@ -88,6 +88,51 @@ def test_what_no_seal_takes_is_written_after_a_while(tmp_path: Path) -> None:
     shard.close()
 
 
+def test_a_load_that_ended_is_sealed_soon_and_not_written(tmp_path: Path) -> None:
+    clock = Clock()
+    settings = LeafSettings(seal_rows_min=5)
+    shard = Shard(tmp_path / "live", 1, False, settings, PageCache(1 << 20), clock=clock)
+    put(shard, documents(0, 5), 0, 5)
+    assert not shard.seal_due
+    clock.now_s = leaf.held.HELD_S_MAX
+    assert shard.seal_due
+    shard.tend()
+    lost = after_crash(tmp_path / "live")
+    assert not lost.view.positions.offsets
+    lost.close()
+    plan = shard.begin_seal()
+    assert plan is not None
+    put(shard, documents(5, 9), 5, 9)
+    clock.now_s = 2 * leaf.held.HELD_S_MAX
+    shard.tend()
+    shard.publish_seal(plan, seal([chunk.table for chunk in plan.tail]))
+    shard.end_seal(plan)
+    assert not shard.seal_due, "too few rows"
+    shard.tend()
+    kept = after_crash(tmp_path / "live")
+    assert content(kept) == content(shard)
+    kept.close()
+    shard.close()
+
+
+def test_small_pushes_after_a_load_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = shard_at(tmp_path / "live")
+    put(shard, documents(0, 5), 0, 5)
+    plan = shard.begin_seal()
+    assert plan is not None
+    monkeypatch.setattr(leaf.held, "HELD_BYTES_MIN", 1 << 20)
+    put(shard, documents(5, 6), 5, 6)
+    shard.publish_seal(plan, seal([chunk.table for chunk in plan.tail]))
+    shard.end_seal(plan)
+    shard.tend()
+    kept = after_crash(tmp_path / "live")
+    assert content(kept) == content(shard)
+    kept.close()
+    shard.close()
+
+
 def test_small_pushes_are_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaf.held, "HELD_BYTES_MIN", 1 << 20)
     shard = shard_at(tmp_path / "live")
