@@ -1,7 +1,7 @@
 """The stored blocks of one segment: read when they are needed, kept decoded in the leaf's cache."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import pyarrow as pa
 
@@ -11,6 +11,7 @@ from leaf import layout
 from leaf.cache import PageCache
 from leaf.format import dictionary
 from leaf.format.meta import TERMS, ColumnMeta, suffix
+from leaf.tally import note_cached, note_read
 
 T = TypeVar("T")
 
@@ -33,6 +34,7 @@ class SegmentBlocks:
 
     def stored(self, family: str, key: bytes) -> bytes | None:
         """A block under the segment's number; None where there is none. Raises CORRUPT."""
+        note_read(self.scope)
         try:
             return self._store.get(family, layout.number_key(self.number) + key)
         except Exception as error:
@@ -49,6 +51,7 @@ class SegmentBlocks:
     def columns(self, keys: Sequence[bytes]) -> list[bytes]:
         """Blocks of columns that must be there, all in one read. Raises AlderError(CORRUPT)."""
         prefix = layout.number_key(self.number)
+        note_read(self.scope, len(keys))
         try:
             found = self._store.get_many(layout.COLUMNS, [prefix + key for key in keys])
         except Exception as error:
@@ -61,7 +64,10 @@ class SegmentBlocks:
 
     def at_hand(self, key: bytes) -> object | None:
         """What was kept under this name, if it is still there."""
-        return self._cache.find((self.scope, key))
+        found = self._cache.find((self.scope, key))
+        if found is not None:
+            note_cached(self.scope)
+        return found
 
     def keep(self, key: bytes, value: object, size_bytes: int) -> None:
         """Has :meth:`at_hand` find it, as long as there is room."""
@@ -69,7 +75,12 @@ class SegmentBlocks:
 
     def cached(self, key: bytes, load: Callable[[], T], size_bytes: Callable[[T], int]) -> T:
         """What ``load`` makes of the block ``key``, which need not be a stored one."""
-        return self._cache.get((self.scope, key), load, size_bytes)
+        found = self.at_hand(key)
+        if found is not None:
+            return cast(T, found)
+        made = load()
+        self.keep(key, made, size_bytes(made))
+        return made
 
     def terms(self, name: str, meta: ColumnMeta) -> pa.Array:
         """The terms of a column that has some, ascending. Raises AlderError(CORRUPT)."""

@@ -77,7 +77,9 @@ def direct_result(
 
     Raises AlderError: CORRUPT, DEADLINE, INVALID_ARGUMENT.
     """
-    if not fragment.terms_exact or not (fragment.terms or _takes_any(fragment)):
+    simple = fragment.HasField("selection") or _only_counts(fragment.aggregation)
+    narrows = fragment.terms_exact and (fragment.terms or _takes_any(fragment))
+    if not (simple and narrows):
         return None
     try:
         return _Lookup(fragment, fields, keyed).result(shards, cancellation)
@@ -176,8 +178,6 @@ class _Lookup:
         self._columns = [values(by_name.get(name)) for name in selection.columns]
         self._orders = [values(by_name.get(one.column)) for one in selection.orders]
         if not all(one.kind in _ORDERED for one in self._orders):
-            raise Unsupported
-        if not (fragment.HasField("selection") or _only_counts(fragment.aggregation)):
             raise Unsupported
 
     def result(self, shards: Sequence[DirectShard], cancellation: Cancellation) -> pa.Table:

@@ -27,6 +27,7 @@ from leaf.kernels.kernels import Kernels
 from leaf.partials import Partials, fingerprint, rows_key
 from leaf.pieces import alive_piece, holders, piece_table
 from leaf.segment import Segment
+from leaf.tally import tallying
 from leaf.view import ShardView
 from leaf.visibility import Horizon, horizon
 
@@ -72,32 +73,15 @@ def run_fragment(
     Raises AlderError: SCHEMA_CHANGED where a bound path has values of a type that its binding does
     not list, LIMIT where too much would be read, CORRUPT, and what :meth:`Engine.run` raises.
     """
-    fields: dict[str, set[str]] = {}
-    for view in views.values():
-        for path, tags in view.schema.fields.items():
-            fields.setdefault(path, set()).update(tags)
     _check_overflow(views, fragment)
-    shards = [_Shard(number, view, cut) for number, view in sorted(views.items())]
-    if mode.direct:
-        asked = [
-            DirectShard(Scope(one.view.schema.fields, keyed, one.view.streams), one.works)
-            for one in shards
-        ]
-        table = direct_result(fragment, asked, fields, keyed, cancellation)
-        if table is not None:
-            scans = tuple(map(_direct_scan, shards, asked))
-            return FragmentResult(table, scans)
-    plan = projection(fragment.columns, fields, keyed)
-    name = fingerprint(fragment, keyed)
-    if mode.kernels and fragment.HasField("aggregation"):
-        kernel_reading = Reading(fields, keyed, cancellation)
-        works = [work for shard in shards for work in shard.works]
-        table = tools.kernels.aggregate(fragment, name, plan, works, kernel_reading, mode.memoise)
-        if table is not None:
-            return FragmentResult(table, tuple(_kernel_scan(shard) for shard in shards))
-    memoise = mode.memoise and fragment.partial_aggregate and not plan.watched
-    reading = _Reading(fragment, plan, keyed, tools, cancellation, name, memoise)
-    return _engine_result(shards, reading)
+    with tallying() as tally:
+        shards = [_Shard(number, view, cut) for number, view in sorted(views.items())]
+        result = _result(shards, fragment, keyed, tools, cancellation, mode)
+    for shard, scan in zip(shards, result.scans, strict=True):
+        scopes = [segment.scope for segment in shard.view.segments]
+        scan.pages_read = sum(tally.read[scope] for scope in scopes)
+        scan.pages_cached = sum(tally.cached[scope] for scope in scopes)
+    return result
 
 
 class _Shard:
@@ -121,6 +105,41 @@ class _Shard:
             partials_hits=sum(work.hit for work in self.works),
             partials_misses=sum(work.missed for work in self.works),
         )
+
+
+def _result(
+    shards: Sequence[_Shard],
+    fragment: leaf_pb2.Fragment,
+    keyed: bool,
+    tools: FragmentTools,
+    cancellation: Cancellation,
+    mode: FragmentMode,
+) -> FragmentResult:
+    """The answer by the first way that can give it."""
+    fields: dict[str, set[str]] = {}
+    for shard in shards:
+        for path, tags in shard.view.schema.fields.items():
+            fields.setdefault(path, set()).update(tags)
+    if mode.direct:
+        asked = [
+            DirectShard(Scope(one.view.schema.fields, keyed, one.view.streams), one.works)
+            for one in shards
+        ]
+        table = direct_result(fragment, asked, fields, keyed, cancellation)
+        if table is not None:
+            scans = tuple(map(_direct_scan, shards, asked))
+            return FragmentResult(table, scans)
+    plan = projection(fragment.columns, fields, keyed)
+    name = fingerprint(fragment, keyed)
+    if mode.kernels and fragment.HasField("aggregation"):
+        kernel_reading = Reading(fields, keyed, cancellation)
+        works = [work for shard in shards for work in shard.works]
+        table = tools.kernels.aggregate(fragment, name, plan, works, kernel_reading, mode.memoise)
+        if table is not None:
+            return FragmentResult(table, tuple(_kernel_scan(shard) for shard in shards))
+    memoise = mode.memoise and fragment.partial_aggregate and not plan.watched
+    reading = _Reading(fragment, plan, keyed, tools, cancellation, name, memoise)
+    return _engine_result(shards, reading)
 
 
 @dataclass(frozen=True, slots=True)

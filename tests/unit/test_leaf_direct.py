@@ -71,6 +71,16 @@ class Asker:
 
     async def ask(self, plan: Plan, lookup: bool) -> tuple[pa.Table, bool]:
         """The leaf's rows, and whether they were looked up directly."""
+        table, scans = await self._run(plan, lookup)
+        directly = {scan.engine == leaf_pb2.FRAGMENT_ENGINE_DIRECT for scan in scans}
+        assert len(directly) == 1
+        return table, directly.pop()
+
+    async def scans(self, plan: Plan, lookup: bool) -> list[leaf_pb2.ShardScan]:
+        """How each shard was read."""
+        return (await self._run(plan, lookup))[1]
+
+    async def _run(self, plan: Plan, lookup: bool) -> tuple[pa.Table, list[leaf_pb2.ShardScan]]:
         request = leaf_pb2.FragmentRequest(
             collection="c",
             collection_id=1,
@@ -86,9 +96,7 @@ class Asker:
         async for response in self._leaf.execute(request, timeout_s=30):
             parts.append(response.arrow)
             scans.extend(response.trailer.shards)
-        directly = {scan.engine == leaf_pb2.FRAGMENT_ENGINE_DIRECT for scan in scans}
-        assert len(directly) == 1
-        return join_chunks(parts), directly.pop()
+        return join_chunks(parts), scans
 
 
 def statements(seed: int) -> list[str]:
@@ -239,3 +247,18 @@ def test_rows_are_finished_as_the_engine_would(tmp_path: Path) -> None:
         engine.close()
 
     with_rows(tmp_path, [documents(300)], body, seal_rows=10_000)
+
+
+def test_pages_are_told_by_shard_and_by_where_they_came_from(tmp_path: Path) -> None:
+    async def body(leaf: Leaf, _: object) -> None:
+        await sealed(leaf, 1)
+        asker = Asker(leaf, 2)
+        plan = asker.plan("select word from c where kind = 'a'")
+        for lookup in (True, False):
+            first = await asker.scans(plan, lookup)
+            again = await asker.scans(plan, lookup)
+            assert all(scan.pages_read or scan.pages_cached for scan in first)
+            assert [scan.pages_read for scan in again] == [0, 0]
+            assert all(scan.pages_cached for scan in again)
+
+    with_rows(tmp_path, [documents(300)], body, seal_rows=1, shards=2)
