@@ -27,6 +27,8 @@ GROUP_ROWS_MIN: Final = 4
 """A template takes about as much room as a document, and as much time as many."""
 TRIES_MAX: Final = 6
 SAMPLE_ROWS: Final = 32
+RUN_ROWS: Final = 8192
+"""Rows whose documents are made at once; more of them would not stay in the processor's caches."""
 DOCUMENT_BYTES_MAX: Final = 64 << 10
 """A longer document is kept as text, so that a page of them fits into one array."""
 _MULTIPLIER: Final = 0x9E3779B97F4A7C15
@@ -90,7 +92,8 @@ class _Search:
             if template is None or not self._equal(template, sample)[1:].any():
                 rows = rows[1:]
                 continue
-            equal = self._equal(template, rows)
+            runs = [rows[begin : begin + RUN_ROWS] for begin in range(0, len(rows), RUN_ROWS)]
+            equal = np.concatenate([self._equal(template, run) for run in runs])
             number = self._templates.setdefault(template, len(self._templates))
             self._bytes += len(template.encode())
             self._numbers[rows[equal]] = number

@@ -33,7 +33,7 @@ from leaf.format.meta import (
     encode_meta,
     suffix,
 )
-from leaf.format.pages import PAGE_ROWS, encode_page
+from leaf.format.pages import PAGE_ROWS, encode_pages
 from leaf.format.zonemap import Zone, zone_of, zone_of_codes
 from leaf.indexes.kind import BIRTH, Column
 from leaf.indexes.kinds import indexed
@@ -219,8 +219,7 @@ def _pages(
         if zone.empty:
             continue
         first_page = (first_row + begin) // page_rows
-        for page, row in enumerate(range(0, len(rows), page_rows), first_page):
-            data = encode_page(rows.slice(row, page_rows))
+        for page, data in enumerate(encode_pages(rows, page_rows), first_page):
             blocks.append(Block(layout.COLUMNS, suffix(number, PAGE, page), data))
     return tuple(zones), tuple(blocks)
 

@@ -38,6 +38,21 @@ def encode_page(values: pa.Array) -> bytes:
     return framed(encode_values(values))
 
 
+def encode_pages(values: pa.Array, page_rows: int) -> list[bytes]:
+    """Consecutive pages of ``page_rows`` rows, the last one of fewer, as stored."""
+    if not values.null_count or len(values) <= page_rows:
+        begins = range(0, len(values), page_rows)
+        return [encode_page(values.slice(begin, page_rows)) for begin in begins]
+    valid, present = validity(values), values.drop_null()
+    counts = np.concatenate([[0], np.cumsum(valid)])
+    pages = []
+    for begin in range(0, len(values), page_rows):
+        mask = valid[begin : begin + page_rows]
+        first, end = int(counts[begin]), int(counts[begin + len(mask)])
+        pages.append(framed(_encode(mask, present.slice(first, end - first))))
+    return pages
+
+
 def decode_page(data: bytes, kind: pa.DataType, what: str, rows_max: int = PAGE_ROWS) -> pa.Array:
     """The inverse of :func:`encode_page`; ``what`` names the page in errors.
 
@@ -70,13 +85,9 @@ def _decoding(what: str) -> Iterator[None]:
 
 def encode_values(values: pa.Array) -> bytes:
     """The values of a page without a frame around them."""
-    nulls = values.null_count
-    if nulls == len(values):
-        return _HEADER.pack(_NONE, len(values))
-    if not nulls:
-        return _HEADER.pack(_ALL, len(values)) + _encode_present(values)
-    present = np.packbits(validity(values), bitorder="little").tobytes()
-    return _HEADER.pack(_SOME, len(values)) + present + _encode_present(values.drop_null())
+    if values.null_count:
+        return _encode(validity(values), values.drop_null())
+    return _encode(np.ones(len(values), dtype=bool), values)
 
 
 def decode_values(
@@ -131,6 +142,16 @@ def integers_of(values: pa.Array) -> NDArray[np.int64]:
     raw = values.view(pa.int32() if values.type.bit_width == 32 else pa.int64())
     filled = raw.fill_null(0) if raw.null_count else raw
     return np.asarray(filled).astype(np.int64)
+
+
+def _encode(mask: NDArray[np.bool_], present: pa.Array) -> bytes:
+    """Rows of which those in the mask have values, and these."""
+    if not len(present):
+        return _HEADER.pack(_NONE, len(mask))
+    if len(present) == len(mask):
+        return _HEADER.pack(_ALL, len(mask)) + _encode_present(present)
+    bitmap = np.packbits(mask, bitorder="little").tobytes()
+    return _HEADER.pack(_SOME, len(mask)) + bitmap + _encode_present(present)
 
 
 def _encode_present(values: pa.Array) -> bytes:
