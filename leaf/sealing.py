@@ -20,6 +20,7 @@ from leaf.format.meta import Block
 from leaf.layout import Manifest, SegmentEntry
 from leaf.seal import SealedSegment
 from leaf.tail import TailChunk
+from leaf.view import ShardView
 
 BATCH_BYTES_MAX: Final = 1 << 20
 
@@ -36,6 +37,22 @@ class SealPlan:
     tail: tuple[TailChunk, ...]
     cluster_by: tuple[str, ...] = ()
     indexes: tuple[IndexSetting, ...] = ()
+
+
+def tail_to_seal(
+    view: ShardView, rows_min: int, bytes_min: int
+) -> tuple[tuple[TailChunk, ...], int]:
+    """The oldest chunks that make a segment, or all there are, and the first block after them.
+
+    A live tail that has grown far beyond a segment would need many times its memory at once.
+    """
+    rows = size_bytes = 0
+    for index, chunk in enumerate(view.tail):
+        if rows >= rows_min or size_bytes >= bytes_min:
+            return view.tail[:index], chunk.first_block
+        rows += chunk.rows
+        size_bytes += chunk.size_bytes
+    return view.tail, view.counters.block_next
 
 
 class BlockWriter:

@@ -33,7 +33,7 @@ from leaf.recovery import open_replica, stream_numbers
 from leaf.rows import PushedRows, parse_quarantine, parse_rows
 from leaf.scrub import damage_of
 from leaf.seal import SealedSegment
-from leaf.sealing import SealPlan, published, remove_tail
+from leaf.sealing import SealPlan, published, remove_tail, tail_to_seal
 from leaf.segments import SegmentFiles
 from leaf.settings import LeafSettings
 from leaf.tail import TailChunk, appended
@@ -189,7 +189,7 @@ class Shard:
         )
 
     def begin_seal(self) -> SealPlan | None:
-        """Sets the live tail aside for sealing; None where nothing is to be sealed.
+        """Sets live tail aside for sealing, as much as makes a segment; None where there is none.
 
         Must be followed by :meth:`end_seal`, whether or not it was published.
         """
@@ -197,13 +197,9 @@ class Shard:
             view = self.view
             if self._seal is not None or not view.tail_rows:
                 return None
-            self._seal = SealPlan(
-                self._segments.new_number(),
-                view.counters.block_next,
-                view.tail,
-                self._kept.cluster_by_paths,
-                self._kept.indexes,
-            )
+            tail, to_block = tail_to_seal(view, self._settings.seal_rows, self._settings.seal_bytes)
+            number, kept = self._segments.new_number(), self._kept
+            self._seal = SealPlan(number, to_block, tail, kept.cluster_by_paths, kept.indexes)
             self._tail_since_s = self._clock()
             return self._seal
 

@@ -143,6 +143,33 @@ def test_small_pushes_are_written_at_once(tmp_path: Path, monkeypatch: pytest.Mo
     shard.close()
 
 
+def test_a_seal_takes_what_makes_a_segment(tmp_path: Path) -> None:
+    settings = LeafSettings(seal_rows=5)
+    shard = Shard(tmp_path / "live", 1, False, settings, PageCache(1 << 20))
+    put(shard, documents(0, 9), 0, 9)
+    put(shard, {}, 9, 10, quarantine=quarantine_bytes([(9, "broken", b"x")]))
+    put(shard, documents(10, 14), 10, 14)
+    put(shard, documents(14, 15), 14, 15)
+    expected = content(shard)
+    plan = shard.begin_seal()
+    assert plan is not None
+    assert [chunk.rows for chunk in plan.tail] == [9]
+    put(shard, documents(15, 19), 15, 19)
+    shard.publish_seal(plan, seal([chunk.table for chunk in plan.tail]))
+    shard.end_seal(plan)
+    assert shard.view.tail_rows == 9
+    assert content(shard)[:14] == expected
+    kept = after_crash(tmp_path / "live")
+    assert content(kept) == expected[:9]
+    assert kept.view.positions["log", 0] == 10
+    assert [record.offset for record in kept.quarantined(9)] == [9]
+    kept.close()
+    seal_now(shard)
+    assert not shard.view.tail
+    assert content(shard)[:14] == expected
+    shard.close()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_crash_at_any_moment_leaves_a_prefix(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
