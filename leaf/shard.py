@@ -77,6 +77,7 @@ class Shard:
         self._unsynced = False
         self.failing = False
         """True from a write that failed on to the next one that does not."""
+        self._failures = 0
         self._rebuild_to = recovered.rebuild_to
         self._manifest: Manifest = recovered.manifest
         self._sealed_to_block = recovered.manifest.sealed_to_block
@@ -140,9 +141,11 @@ class Shard:
             if self.failing or not (hold and self._seal_is_near):
                 self._write_out()
             unsynced, self._unsynced = self._unsynced, False
+            failures = self._failures
         if unsynced:
             self._flush()
-            self.failing = False
+            # A push may have failed meanwhile.
+            self.failing = self.failing and failures != self._failures
 
     def tend(self) -> None:
         """What is to be done now and then: syncs, and deletes what nobody needs any more.
@@ -457,15 +460,20 @@ class Shard:
         try:
             self._store.write(batch)
         except Exception as error:
-            self.failing = True
+            self._fail()
             raise _cannot_write(error) from error
 
     def _flush(self) -> None:
         try:
             self._store.sync()
         except Exception as error:
-            self._unsynced = self.failing = True
+            self._unsynced = True
+            self._fail()
             raise _cannot_write(error) from error
+
+    def _fail(self) -> None:
+        self.failing = True
+        self._failures += 1
 
 
 def _cannot_write(error: Exception) -> AlderError:
