@@ -1,8 +1,8 @@
 """The ways in which a leaf may run the same fragment, beside each other: for CHECK INDEX.
 
 One condition is counted by a scan of the engine, and then in every way that queries may take: rows
-narrowed by indexes, partials of sealed segments from memory, kernels on dictionary codes. All see
-the shard as queries do, with its live tail, its dead rows and what is cached.
+narrowed by indexes, partials of sealed segments from memory, kernels on dictionary codes, direct
+lookups. All see the shard as queries do, with its live tail, its dead rows and what is cached.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,11 @@ from leaf.view import ShardView
 NARROWED: Final = "narrowed scan"
 PARTIALS: Final = "partials"
 KERNELS: Final = "kernels"
+DIRECT: Final = "direct lookup"
 _COUNT: Final = "n"
 _SCAN: Final = FragmentMode(memoise=False, kernels=False, direct=False)
 _MEMOISED: Final = FragmentMode(memoise=True, kernels=False, direct=False)
+_DIRECTLY: Final = FragmentMode(memoise=False, kernels=False, direct=True)
 _BY_KERNELS: Final = FragmentMode(memoise=False, kernels=True, direct=False)
 
 
@@ -60,6 +62,9 @@ def counts(
     by_kernels = run(fragment, _BY_KERNELS)
     if by_kernels.scans[0].engine == leaf_pb2.FRAGMENT_ENGINE_KERNELS:
         yield KERNELS, counted(by_kernels), expected
+    directly = run(fragment, _DIRECTLY)
+    if directly.scans[0].engine == leaf_pb2.FRAGMENT_ENGINE_DIRECT:
+        yield DIRECT, counted(directly), expected
 
 
 def _counting(binding: leaf_pb2.ColumnBinding, probe: Probe) -> leaf_pb2.Fragment:
@@ -70,6 +75,7 @@ def _counting(binding: leaf_pb2.ColumnBinding, probe: Probe) -> leaf_pb2.Fragmen
         sql=f"SELECT count_star() EXPORT_STATE AS {_COUNT} FROM rows WHERE {probe.sql}",
         columns=[binding],
         terms=[probe.term],
+        terms_exact=True,
         partial_aggregate=True,
         aggregation=leaf_pb2.Aggregation(
             aggregates=[leaf_pb2.AggregateCall(name=_COUNT, function="count_star")],

@@ -136,7 +136,7 @@ def test_a_sound_shard_is_equal_through_every_path(
     assert {entry.verdict for entry in found.values()} == {EQUAL}, found
     assert {entry.shard for entry in found.values()} == {3}
     on_disk = {"births", "postings", "hash pages", "zone map", "pages"}
-    assert set(found) == on_disk | {"narrowed scan", "partials", "kernels"}
+    assert set(found) == on_disk | {"narrowed scan", "partials", "kernels", "direct lookup"}
     assert found["postings"].predicates > 300
     assert found["hash pages"].predicates > 4_500
     assert found["zone map"].rows_compared > ROWS
@@ -324,7 +324,7 @@ def test_predicates_alone_find_a_row_that_is_left_out(
     assert " leaves out log/0/" in found["postings"].detail
 
 
-@pytest.mark.parametrize("way", ["narrowed scan", "partials", "kernels"])
+@pytest.mark.parametrize("way", ["narrowed scan", "partials", "kernels", "direct lookup"])
 def test_a_way_of_running_that_counts_otherwise_is_found(
     shard: Shard, tools: FragmentTools, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,7 +336,9 @@ def test_a_way_of_running_that_counts_otherwise_is_found(
         fragment, mode = arguments[1], arguments[-1]
         result = right(*arguments)
         here = {
-            "narrowed scan": bool(fragment.terms) and not mode.memoise and not mode.kernels,
+            "narrowed scan": bool(fragment.terms)
+            and not (mode.memoise or mode.kernels or mode.direct),
+            "direct lookup": mode.direct,
             "partials": mode.memoise,
             "kernels": mode.kernels,
         }
@@ -454,8 +456,9 @@ def test_the_service_checks_its_shards(tmp_path: Path) -> None:
         request = leaf_pb2.CheckIndexRequest(collection="c", collection_id=1, shards=[0, 1])
         response = await leaf.check_index(request, timeout_s=30)
         assert [(c.shard, c.path) for c in response.checks] == [
-            (0, "births"), (0, "hash pages"), (0, "kernels"), (0, "narrowed scan"), (0, "pages"),
-            (0, "partials"), (0, "postings"), (0, "zone map"), (1, "live tail"),
+            (0, "births"), (0, "direct lookup"), (0, "hash pages"), (0, "kernels"),
+            (0, "narrowed scan"), (0, "pages"), (0, "partials"),
+            (0, "postings"), (0, "zone map"), (1, "live tail"),
         ]  # fmt: skip
         assert {check.verdict for check in response.checks} == {EQUAL}
         with pytest.raises(AlderError) as caught:
