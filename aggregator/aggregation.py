@@ -6,13 +6,14 @@ can't be described is not described at all, because half a description would lea
 meaning.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from aggregator import tree
 from aggregator.names import Field
 from aggregator.syntax import Parser
 from aggregator.terms import exact
+from aggregator.text import deciding
 from alder.v1 import leaf_pb2
 
 Named = Iterable[tuple[str, tree.Node]]
@@ -26,7 +27,7 @@ class _NotSimple(Exception):
 def described(
     keys: Named,
     calls: Named,
-    conditions: Iterable[tree.Node],
+    conditions: Sequence[tree.Node],
     parser: Parser,
     field_of: Callable[[str], Field | None],
 ) -> leaf_pb2.Aggregation | None:
@@ -35,7 +36,7 @@ def described(
         return leaf_pb2.Aggregation(
             keys=[leaf_pb2.GroupKey(name=name, value=_value(node, parser)) for name, node in keys],
             aggregates=[_call(name, node, parser, field_of) for name, node in calls],
-            conditions=[_condition(node, parser, field_of) for node in conditions],
+            conditions=[_condition(node, parser, field_of) for node in deciding(conditions)],
         )
     except _NotSimple:
         return None

@@ -244,17 +244,23 @@ def shown(node: tree.Node) -> tree.Node:
             query = tree.constant("STRING", written(search[1]))
             return tree.named(tree.function(MATCH, search[0], query), node.get("alias", ""))
     if node.get("type") == "CONJUNCTION_AND":
-        searches = [_search(one) for one in node["children"] if one.get("type") == "FUNCTION"]
-        spared = {
-            (tree.identity(search[0]), word)
-            for search in searches
-            if search is not None
-            for word in search[1].words
-        }
+        needed = deciding(node["children"])
         pairs = zip(node["children"], found["children"], strict=True)
-        kept = [after for before, after in pairs if _plain_search(before) not in spared]
+        kept = [after for before, after in pairs if any(before is one for one in needed)]
         return {**found, "children": kept} if len(kept) > 1 else kept[0]
     return found
+
+
+def deciding(conditions: Sequence[tree.Node]) -> list[tree.Node]:
+    """The conditions, all of which must hold, without those that only spare others their work."""
+    searches = [_search(one) for one in conditions if one.get("type") == "FUNCTION"]
+    spared = {
+        (tree.identity(search[0]), word)
+        for search in searches
+        if search is not None
+        for word in search[1].words
+    }
+    return [one for one in conditions if _plain_search(one) not in spared]
 
 
 def _plain_search(node: tree.Node) -> tuple[str, str] | None:

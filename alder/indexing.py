@@ -3,7 +3,7 @@
 A setting is written ``PATH=KIND``. Kinds: ``auto`` is the default, which suits the values of each
 segment; ``none`` keeps zone maps only; ``terms`` has postings of each value, however rarely it
 repeats; ``hashes`` finds equal strings; ``sorted`` keeps numbers and times in order, also where
-they are clustered.
+they are clustered; ``text`` has, beside the default, the rows of each word for `match`.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from alder.errors import AlderError, Reason
 
 AUTO: Final = "auto"
 NONE: Final = "none"
-KINDS: Final = (AUTO, NONE, "terms", "hashes", "sorted")
+KINDS: Final = (AUTO, NONE, "terms", "hashes", "sorted", "text")
 
 
 @dataclass(frozen=True, slots=True)

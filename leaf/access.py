@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from alder import words
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import EMPTY_LIST, column_name
 from alder.positions import PartitionKey
@@ -32,7 +33,7 @@ from leaf.segment import Segment
 Scalar = str | int | float | bool
 EXACT_INT_MAX: Final = 1 << 53
 """Beyond it an integer compared as DOUBLE may equal its neighbours."""
-_SEVERAL: Final = frozenset({"in", "has any"})
+_SEVERAL: Final = frozenset({"in", "has any", words.OPERATOR})
 _WITHOUT_VALUE: Final = frozenset({"null", "not null"})
 _ELEMENTS: Final = frozenset({"has", "has any"})
 _OPERATORS: Final = frozenset({"=", "<", "<=", ">", ">=", "prefix"}) | _ELEMENTS | _SEVERAL

@@ -23,6 +23,8 @@ TERM_POSTINGS: Final = 2
 HASH_PAGE: Final = 3
 SORTED_TOP: Final = 4
 SORTED_PAGE: Final = 5
+TEXT_TOP: Final = 6
+TEXT_PAGE: Final = 7
 
 TEMPLATES: Final = "_template"
 """The name of the column that says by which template a row's document is made of its columns."""
@@ -34,6 +36,7 @@ class Index(StrEnum):
     TERMS = "terms"
     HASHES = "hashes"
     SORTED = "sorted"
+    TEXT = "text"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """All kinds of index, and which ones a column gets.
 
 A column gets the first kind of those for its type that can index its values, or the one kind that
-the collection's settings name for its path.
+the collection's settings name for its path; words are indexed beside the values themselves.
 """
 
 from collections.abc import Mapping
@@ -23,10 +23,12 @@ from leaf.indexes.kind import (
 )
 from leaf.indexes.ordered import Sorted
 from leaf.indexes.terms import Terms
+from leaf.indexes.text import Text
 
 _HASHES: Final = Hashes()
+_TEXT: Final = Text()
 KINDS: Final[Mapping[Index, IndexKind]] = {
-    kind.index: kind for kind in (Terms(), _HASHES, Sorted())
+    kind.index: kind for kind in (Terms(), _HASHES, Sorted(), _TEXT)
 }
 _FOR_STRINGS: Final = (Index.TERMS, Index.HASHES)
 _BY_TAG: Final[Mapping[str, tuple[Index, ...]]] = {
@@ -43,6 +45,12 @@ Indexed = tuple[tuple[IndexMeta, ...], tuple[Block, ...]]
 
 def indexed(column: Column, wanted: str = AUTO) -> Indexed:
     """The indexes of a column of which all values are at hand; ``wanted`` as in its setting."""
+    if wanted == Index.TEXT:
+        metas, blocks = indexed(column)
+        built = _TEXT.build(column, NO_OPTIONS)
+        return (
+            (metas, blocks) if built is None else ((*metas, built.meta), (*blocks, *built.blocks))
+        )
     options = NO_OPTIONS if wanted == AUTO else {ALWAYS: ""}
     for index in _candidates(column.tag, wanted):
         built = KINDS[index].build(column, options)
@@ -58,8 +66,10 @@ def has_index(tag: str) -> bool:
 
 def partwise(tag: str, wanted: str = AUTO) -> PartwiseKind | None:
     """The kind that indexes a column of this type in runs of rows, if there is one."""
+    if wanted == Index.TEXT and tag == "string":
+        return _TEXT
     can = tag in HASHED_TAGS and (tag != "int" or wanted != AUTO)
-    return _HASHES if can and wanted in {AUTO, Index.HASHES, Index.TERMS} else None
+    return _HASHES if can and wanted in {AUTO, Index.HASHES, Index.TERMS, Index.TEXT} else None
 
 
 def _candidates(tag: str, wanted: str) -> tuple[Index, ...]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from leaf.engine import Engine
+from leaf.format.meta import Index
 from leaf.kernels.columns import Columns, Holder, Reading
 from leaf.kernels.dictionaries import GlobalDictionary
 from leaf.kernels.filters import Selection, marked, matching
@@ -32,6 +33,7 @@ from leaf.kernels.grouping import (
 from leaf.kernels.plan import Call, KernelPlan
 from leaf.kernels.states import Values
 from leaf.kernels.top import top_groups
+from leaf.kernels.unsupported import Unsupported
 from leaf.partials import Partials, rows_key
 from leaf.pieces import Piece
 from leaf.segment import Segment
@@ -153,6 +155,7 @@ class Aggregation:
         rows = 0
         for work in works:
             self._reading.cancellation.check()
+            self._leave_words_to_their_index(work.holder)
             selection = matching(
                 work.holder,
                 None if work.piece.rows is None else work.piece.rows.astype(np.intp),
@@ -174,6 +177,15 @@ class Aggregation:
         if chosen or not partials:
             partials.append(self._grouped(chosen, seen))
         return partials
+
+    def _leave_words_to_their_index(self, holder: Holder) -> None:
+        """Raises Unsupported where an index tells at once which rows hold certain words."""
+        segment = holder.rows
+        if isinstance(segment, Segment) and any(
+            segment.has(column) and segment.has_index(column, Index.TEXT)
+            for column in self._plan.searched
+        ):
+            raise Unsupported
 
     def _counted(self, holder: Holder) -> CodePartial | None:
         """The partial of all rows from their counts per code alone, where it asks for no more."""

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from alder import words
+from alder.fieldtypes import column_name
 from alder.v1 import leaf_pb2
 from leaf.kernels.columns import RowValue
 from leaf.kernels.filters import RowCondition
@@ -26,7 +28,8 @@ class KernelPlan:
     """What to group by, what to aggregate, what to filter by.
 
     ``distinct`` is the value whose distinct ones are counted, grouped by like one more key.
-    ``calls`` has None in the place of each aggregate that counts them.
+    ``calls`` has None in the place of each aggregate that counts them. ``searched`` are the stored
+    columns of which all rows hold certain words.
     """
 
     keys: tuple[RowValue, ...]
@@ -35,6 +38,7 @@ class KernelPlan:
     conditions: tuple[RowCondition, ...]
     schema: pa.Schema
     top: leaf_pb2.TopGroups | None
+    searched: tuple[str, ...] = ()
 
     @property
     def grouped_by(self) -> tuple[RowValue, ...]:
@@ -95,4 +99,9 @@ def kernel_plan(fragment: leaf_pb2.Fragment, schema: pa.Schema) -> KernelPlan:
         conditions=tuple(condition(entry) for entry in wanted.conditions),
         schema=schema,
         top=wanted.top if wanted.HasField("top") else None,
+        searched=tuple(
+            column_name("string", term.path)
+            for term in fragment.terms
+            if term.operator == words.OPERATOR
+        ),
     )

@@ -92,7 +92,8 @@ def put(shard: Shard, documents: dict[int, Document | None], begin: int, keyed: 
 def seal_now(shard: Shard) -> None:
     plan = shard.begin_seal()
     assert plan is not None
-    shard.publish_seal(plan, seal([chunk.table for chunk in plan.tail], plan.cluster_by))
+    tables = [chunk.table for chunk in plan.tail]
+    shard.publish_seal(plan, seal(tables, plan.cluster_by, plan.indexes))
     shard.end_seal(plan)
 
 
