@@ -71,23 +71,33 @@ class ZoneMap:
         return np.asarray([zone.rows for zone in self._meta.zones], dtype=np.int64)
 
     @cached_property
-    def _integers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    def _integers(self) -> NDArray[np.int64] | None:
         """Lower and upper bounds, where all pages with values have some that are integers."""
+        bounds = self._bounds(int)
+        return None if bounds is None else bounds.astype(np.int64)
+
+    @cached_property
+    def _floats(self) -> NDArray[np.float64] | None:
+        """Lower and upper bounds, where all pages with values have some that are floats."""
+        bounds = self._bounds(float)
+        return None if bounds is None else bounds.astype(np.float64)
+
+    def _bounds(self, kind: type) -> NDArray[np.generic] | None:
         filled = [zone for zone in self._meta.zones if not zone.empty]
-        lows = [zone.low for zone in filled if type(zone.low) is int]
-        highs = [zone.high for zone in filled if type(zone.high) is int]
-        if not len(lows) == len(highs) == len(filled):
+        pairs = [(zone.low, zone.high) for zone in filled]
+        if not all(type(low) is kind and type(high) is kind for low, high in pairs):
             return None
-        bounds = np.zeros((2, len(self._meta.zones)), dtype=np.int64)
-        bounds[:, self._nulls < self._sizes] = [lows, highs]
-        return bounds[0], bounds[1]
+        bounds: NDArray[np.generic] = np.zeros((2, len(self._meta.zones)), dtype=kind)
+        bounds[:, self._nulls < self._sizes] = np.asarray(pairs, dtype=kind).reshape(-1, 2).T
+        return bounds
 
     def _may_hold(self, operator: str, value: Scalar) -> Pages:
         """The pages that may hold such a value."""
-        if type(value) is not int or self._integers is None:
+        bounds = self._integers if type(value) is int else self._floats
+        if bounds is None or isinstance(value, str):
             zones = self._meta.zones
             return np.asarray([may_hold(zone, operator, value) for zone in zones], dtype=bool)
-        lows, highs = self._integers
+        lows, highs = bounds
         there: Pages = self._nulls < self._sizes
         if operator not in {">", ">="}:
             there &= lows <= value
