@@ -6,7 +6,6 @@ pushes comes with their seal (``leaf.held``). There is one writer at a time; rea
 of a push. A failed commit leaves the view as it was.
 """
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,21 +14,19 @@ from pathlib import Path
 import pyarrow as pa
 
 from alder.catalog import CollectionSettings
-from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
 from alder.rocks import Batch, StoreMemory
 from alder.v1 import common_pb2
 from leaf import layout
 from leaf.cache import PageCache
 from leaf.change import Change, change_of, stream_record
+from leaf.compaction import Compaction
 from leaf.core import Decision, PushHeader, ShardState, applied, decide
 from leaf.held import HeldWrites
-from leaf.layout import Manifest, SegmentEntry, StreamRecord
+from leaf.layout import StreamRecord
 from leaf.logtime import LogTime
-from leaf.merge import MergePolicy, choose_merges
-from leaf.merging import Compute, MergePlan, merge_stored, merged_entries
-from leaf.purge import Survey, put_deaths, rows_dropped
 from leaf.recovery import open_replica, stream_numbers
+from leaf.replica import Replica
 from leaf.rows import PushedRows, parse_quarantine, parse_rows
 from leaf.scrub import damage_of
 from leaf.seal import SealedSegment
@@ -64,28 +61,16 @@ class Shard:
         self._cache = cache
         self._kept = kept or CollectionSettings()
         self._clock = clock
-        self._lock = threading.Lock()
         self._name = f"{path.parent.name}/{path.name}"
-        self._store, recovered = open_replica(path, self._name, cache, memory)
-        self._segments = SegmentFiles(
-            self._store, self._name, cache, recovered.manifest.segment_next
-        )
+        store, recovered = open_replica(path, self._name, cache, memory)
+        segments = SegmentFiles(store, self._name, cache, recovered.manifest.segment_next)
         self._records = list(recovered.streams)
         self._numbers = stream_numbers(recovered.streams)
         self._unwritten: set[int] = set()
         self._held = HeldWrites(clock)
-        self._unsynced = False
-        self.failing = False
-        """True from a write that failed on to the next one that does not."""
-        self._failures = 0
         self._rebuild_to = recovered.rebuild_to
-        self._manifest: Manifest = recovered.manifest
         self._sealed_to_block = recovered.manifest.sealed_to_block
         self._seal: SealPlan | None = None
-        self._merge: MergePlan | None = None
-        self._merge_policy = MergePolicy(
-            settings.merge_factor, settings.segment_rows_max, settings.segment_bytes_max
-        )
         self._tail_since_s = clock()
         self._state = ShardState(
             collection_id,
@@ -93,7 +78,7 @@ class Shard:
             PositionVector({key: self._records[n].next_offset for key, n in self._numbers.items()}),
             {key: self._records[n].identity for key, n in self._numbers.items()},
         )
-        self.view = ShardView(
+        view = ShardView(
             streams=tuple(self._numbers),
             positions=self._state.positions,
             segments=recovered.segments,
@@ -103,9 +88,20 @@ class Shard:
             counters=recovered.counters,
             log_time=LogTime.of(self._kept, [record.marks for record in recovered.streams]),
         )
-        self._survey = Survey()
+        self._replica = Replica(store, segments, recovered.manifest, view)
+        self.compaction = Compaction(self._replica, self._name, self._kept, settings)
         for entry, segment in zip(recovered.manifest.segments, recovered.segments, strict=True):
-            self._segments.watch(segment, entry.segment)
+            segments.watch(segment, entry.segment)
+
+    @property
+    def view(self) -> ShardView:
+        """What readers take: immutable, replaced after each commit."""
+        return self._replica.view
+
+    @property
+    def failing(self) -> bool:
+        """True from a write that failed on to the next one that does not."""
+        return self._replica.failing
 
     def apply(
         self, push: PushHeader, epoch: int, rows: bytes, quarantine: bytes, overflow: bool
@@ -115,14 +111,14 @@ class Shard:
         Raises AlderError: INVALID_ARGUMENT, CORRUPT or LIMIT for rows that can't be taken,
         UNAVAILABLE where the store can't write; nothing is applied then.
         """
-        with self._lock:
+        with self._replica.lock:
             self._state = replace(self._state, epoch=epoch)
             early = decide(self._state, push)
         if not early.accepted:
             return early
         parsed = parse_rows(rows, push, self._keyed, self._settings.rows_per_push_max)
         quarantined = parse_quarantine(quarantine, push)
-        with self._lock:
+        with self._replica.lock:
             decision = decide(self._state, push)
             if decision.accepted:
                 self._take(push, parsed, quarantined, overflow)
@@ -137,15 +133,11 @@ class Shard:
 
     def _sync(self, *, hold: bool) -> None:
         """With ``hold``, pushes that wait for their seal go on waiting if one is near."""
-        with self._lock:
+        with self._replica.lock:
             if self.failing or not (hold and self._seal_is_near):
                 self._write_out()
-            unsynced, self._unsynced = self._unsynced, False
-            failures = self._failures
-        if unsynced:
-            self._flush()
-            # A push may have failed meanwhile.
-            self.failing = self.failing and failures != self._failures
+            mark = self._replica.mark()
+        self._replica.flush(mark)
 
     def tend(self) -> None:
         """What is to be done now and then: syncs, and deletes what nobody needs any more.
@@ -162,10 +154,10 @@ class Shard:
 
         Raises AlderError(UNAVAILABLE) where the store can't write.
         """
-        batch = self._store.batch()
+        batch = self._replica.store.batch()
         batch.put(layout.META, layout.REBUILD_KEY, layout.encode_positions(target))
-        with self._lock:
-            self._commit(batch)
+        with self._replica.lock:
+            self._replica.commit(batch)
             self._rebuild_to = target
 
     @property
@@ -175,9 +167,9 @@ class Shard:
 
     def damage(self) -> str:
         """What of the store is damaged; empty if nothing is. Reads all of it."""
-        with self._lock:
-            manifest = self._manifest
-        return damage_of(self._store, manifest, self._name)
+        with self._replica.lock:
+            manifest = self._replica.manifest
+        return damage_of(self._replica.store, manifest, self._name)
 
     @property
     def seal_due(self) -> bool:
@@ -196,12 +188,12 @@ class Shard:
 
         Must be followed by :meth:`end_seal`, whether or not it was published.
         """
-        with self._lock:
+        with self._replica.lock:
             view = self.view
             if self._seal is not None or not view.tail_rows:
                 return None
             tail, to_block = tail_to_seal(view, self._settings.seal_rows, self._settings.seal_bytes)
-            number, kept = self._segments.new_number(), self._kept
+            number, kept = self._replica.segments.new_number(), self._kept
             self._seal = SealPlan(number, to_block, tail, kept.cluster_by_paths, kept.indexes)
             self._tail_since_s = self._clock()
             return self._seal
@@ -212,143 +204,47 @@ class Shard:
         The blocks are on disk before the one commit that makes them count. Raises
         AlderError(UNAVAILABLE) where the store can't write.
         """
-        self._segments.write(plan.segment, sealed.blocks)
-        segment = self._segments.open(plan.segment)
-        with self._lock:
-            manifest = published(self._manifest, plan, sealed)
-            batch = self._store.batch()
-            batch.put(layout.META, layout.MANIFEST_KEY, layout.encode_manifest(manifest))
+        self._replica.segments.write(plan.segment, sealed.blocks)
+        segment = self._replica.segments.open(plan.segment)
+        with self._replica.lock:
+            manifest = published(self._replica.manifest, plan, sealed)
+            batch = self._replica.store.batch()
             batch.delete_range(
                 layout.TAIL,
-                layout.number_key(self._manifest.sealed_to_block),
+                layout.number_key(self._replica.manifest.sealed_to_block),
                 layout.number_key(plan.to_block),
             )
             self._held.put_sealed(batch, plan.to_block)
-            self._commit(batch)
+            segments = (*self.view.segments, segment)
+            view = replace(self.view, segments=segments, tail=self.view.tail[len(plan.tail) :])
+            self._replica.publish(batch, manifest, view)
             self._held.drop_sealed(plan.to_block)
-            self._manifest = manifest
             self._seal = None
-            view = self.view
-            self.view = replace(
-                view,
-                segments=(*view.segments, segment),
-                tail=view.tail[len(plan.tail) :],
-            )
 
     def end_seal(self, plan: SealPlan) -> None:
         """Ends a seal, published or not; what it set aside unpublished is live tail again."""
-        with self._lock:
+        with self._replica.lock:
             if self._seal is plan:
                 self._seal = None
-                self._segments.discard(plan.segment)
-
-    @property
-    def merge_due(self) -> bool:
-        """True if there is something to be purged or merged and nothing is being merged."""
-        return self._merge is None and (self._survey.due(self.view) or bool(self._chosen()))
-
-    def purge(self) -> None:
-        """Removes what no answer needs: whole segments, and deaths; finds out what merges may.
-
-        Raises AlderError: CORRUPT for a damaged block, UNAVAILABLE where the store can't write.
-        """
-        view = self.view
-        if not self._survey.due(view):
-            return
-        gone, kept = self._survey.look(view)
-        if not gone and kept is None:
-            return
-        with self._lock:
-            gone = gone.difference(self._merge.inputs if self._merge else ())
-            entries = tuple(e for e in self._manifest.segments if e.segment not in gone)
-            manifest = replace(self._manifest, segments=entries)
-            batch = self._store.batch()
-            tombstones = self.view.tombstones
-            if kept is not None:
-                numbers = manifest.tombstone_from, view.counters.tombstone_next
-                number_next = self.view.counters.tombstone_next
-                first, tombstones = put_deaths(self._store, batch, kept, *numbers, number_next)
-                manifest = replace(manifest, tombstone_from=first)
-            batch.put(layout.META, layout.MANIFEST_KEY, layout.encode_manifest(manifest))
-            self._commit(batch)
-            self._manifest = manifest
-            segments = tuple(s for s in self.view.segments if s.number not in gone)
-            self.view = replace(self.view, segments=segments, tombstones=tombstones)
-
-    def begin_merge(self) -> MergePlan | None:
-        """The next segments to be merged; None where none are, or some are being merged already.
-
-        Must be followed by :meth:`end_merge`, whether or not it was published. Raises
-        AlderError(CORRUPT) for a damaged block.
-        """
-        view, chosen = self.view, self._chosen()
-        if not chosen:
-            return None
-        inputs = tuple(entry.segment for entry in chosen[0])
-        dropped = rows_dropped(view, inputs)
-        with self._lock:
-            here = {entry.segment for entry in self._manifest.segments}
-            if self._merge is not None or not here.issuperset(inputs):
-                return None
-            number, cluster_by = self._segments.new_number(), self._kept.cluster_by_paths
-            self._merge = MergePlan(number, inputs, cluster_by, dropped, self._kept.indexes)
-            return self._merge
-
-    def _chosen(self) -> list[tuple[SegmentEntry, ...]]:
-        return choose_merges(self._manifest.segments, self._merge_policy, self._survey.droppable)
-
-    def merge(self, plan: MergePlan, compute: Compute) -> None:
-        """Merges segments and puts the result, if a row is left, in their place.
-
-        Views that hold the old segments go on with them; their blocks are deleted once nobody does.
-        Raises AlderError: CORRUPT for a damaged block, UNAVAILABLE where the store can't write, and
-        what ``compute`` raises. Nothing has changed then.
-        """
-        writer = self._segments.writer(plan.segment)
-        entry = merge_stored(self._store, self._name, plan, writer, compute)
-        segment = None if entry is None else self._segments.open(plan.segment)
-        with self._lock:
-            entries = merged_entries(self._manifest.segments, plan.inputs, entry)
-            number_next = max(self._manifest.segment_next, plan.segment + 1)
-            manifest = replace(self._manifest, segment_next=number_next, segments=entries)
-            batch = self._store.batch()
-            batch.put(layout.META, layout.MANIFEST_KEY, layout.encode_manifest(manifest))
-            self._commit(batch)
-            replaced = {
-                old.segment: new
-                for old, new in zip(self._manifest.segments, self.view.segments, strict=True)
-            }
-            self._manifest = manifest
-            self._merge = None
-            if segment is not None:
-                replaced[plan.segment] = segment
-            segments = tuple(replaced[entry.segment] for entry in entries)
-            self.view = replace(self.view, segments=segments)
-
-    def end_merge(self, plan: MergePlan) -> None:
-        """Ends a merge, published or not."""
-        with self._lock:
-            if self._merge is plan:
-                self._merge = None
-                self._segments.discard(plan.segment)
+                self._replica.segments.discard(plan.segment)
 
     def collect(self) -> None:
         """Frees the room of segments that nobody can read any more, and of sealed live tail.
 
         Raises AlderError(UNAVAILABLE) where the store can't write; it is tried again then.
         """
-        self._segments.collect()
-        if self._sealed_to_block != self._manifest.sealed_to_block:
-            end = self._manifest.sealed_to_block
-            remove_tail(self._store, self._sealed_to_block, end)
+        self._replica.segments.collect()
+        if self._sealed_to_block != self._replica.manifest.sealed_to_block:
+            end = self._replica.manifest.sealed_to_block
+            remove_tail(self._replica.store, self._sealed_to_block, end)
             self._sealed_to_block = end
 
     def quarantined(self, records_max: int) -> list[common_pb2.QuarantinedRecord]:
         """The first quarantined records, by partition and offset."""
-        with self._lock:
+        with self._replica.lock:
             self._write_out()
         found = []
-        for key, value in self._store.scan(layout.QUARANTINE):
+        for key, value in self._replica.store.scan(layout.QUARANTINE):
             record = self._records[layout.stream_of_quarantined(key)]
             found.append(layout.decode_quarantined(record, key, value))
             if len(found) == records_max:
@@ -357,7 +253,7 @@ class Shard:
 
     def size_bytes(self) -> int:
         """Bytes on disk."""
-        return self._store.size_bytes()
+        return self._replica.store.size_bytes()
 
     def close(self) -> None:
         """Syncs and closes. Nothing may be running on the shard."""
@@ -365,7 +261,7 @@ class Shard:
             self.collect()
             self.sync()
         finally:
-            self._store.close()
+            self._replica.store.close()
 
     def _take(
         self, push: PushHeader, parsed: PushedRows | None, quarantined: pa.Table, overflow: bool
@@ -382,7 +278,7 @@ class Shard:
             self._keep(change)
             record, view = change.record, self._with_rows(change)
         self._set_record(stream, record)
-        self._state, self.view = state, view
+        self._state, self._replica.view = state, view
 
     def _keep(self, change: Change) -> None:
         write = change.write(self.view)
@@ -392,10 +288,10 @@ class Shard:
             self._held.add(write)
             return
         self._write_held()
-        batch = self._store.batch()
+        batch = self._replica.store.batch()
         self._put_unwritten(batch)
         change.put(batch, self.view)
-        self._commit(batch)
+        self._replica.commit(batch)
         self._unwritten.clear()
 
     @property
@@ -409,17 +305,17 @@ class Shard:
         """Writes what is in memory only; also, to find out whether that is possible again."""
         self._write_held()
         if self._unwritten or self.failing:
-            batch = self._store.batch()
+            batch = self._replica.store.batch()
             self._put_unwritten(batch)
-            self._commit(batch)
+            self._replica.commit(batch)
             self._unwritten.clear()
 
     def _write_held(self) -> None:
         """One push after the other, since a write keeps other threads from running."""
         while self._held:
-            batch = self._store.batch()
+            batch = self._replica.store.batch()
             self._held.put_first(batch)
-            self._commit(batch)
+            self._replica.commit(batch)
             self._held.drop_first()
 
     def _with_rows(self, change: Change) -> ShardView:
@@ -435,7 +331,7 @@ class Shard:
         return self._held.due or self._clock() - self._tail_since_s >= self._settings.seal_age_s
 
     def _lookup(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self._store.get_many(layout.KEYS, keys)
+        return self._replica.store.get_many(layout.KEYS, keys)
 
     def _set_record(self, stream: int, record: StreamRecord) -> None:
         if stream == len(self._records):
@@ -454,31 +350,3 @@ class Shard:
             batch.put(layout.META, layout.stream_key(stream), record)
         counters = layout.encode_counters(self.view.counters)
         batch.put(layout.META, layout.COUNTERS_KEY, counters)
-
-    def _commit(self, batch: Batch) -> None:
-        self._unsynced = True
-        try:
-            self._store.write(batch)
-        except Exception as error:
-            self._fail()
-            raise _cannot_write(error) from error
-
-    def _flush(self) -> None:
-        try:
-            self._store.sync()
-        except Exception as error:
-            self._unsynced = True
-            self._fail()
-            raise _cannot_write(error) from error
-
-    def _fail(self) -> None:
-        self.failing = True
-        self._failures += 1
-
-
-def _cannot_write(error: Exception) -> AlderError:
-    return AlderError(
-        Reason.UNAVAILABLE,
-        f"the shard can't be written ({error}); queries go on, and writing is tried again by "
-        "itself; make room if the disk is full",
-    )

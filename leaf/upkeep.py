@@ -113,7 +113,7 @@ class Upkeep:
         shard = self._shards.get(key)
         if shard is None or self._merge is not None or self._full:
             return
-        if shard.merge_due and self._clock() >= self._merge_from_s.get(key, 0.0):
+        if shard.compaction.due and self._clock() >= self._merge_from_s.get(key, 0.0):
             self._merge = asyncio.create_task(self._merge_segments(key), name=f"leaf-merge-{key}")
             self._merge.add_done_callback(self._merge_ended)
 
@@ -135,15 +135,15 @@ class Upkeep:
                         self._suspect(key)
 
     def _merge_here(self, shard: Shard) -> None:
-        shard.purge()
-        plan = shard.begin_merge()
+        shard.compaction.purge()
+        plan = shard.compaction.begin()
         if plan is None:
             return
         try:
             with self._workers.merging() as compute:
-                shard.merge(plan, compute)
+                shard.compaction.merge(plan, compute)
         finally:
-            shard.end_merge(plan)
+            shard.compaction.end(plan)
 
     async def _tend(self, key: ShardKey, shard: Shard) -> None:
         tending = asyncio.get_running_loop().run_in_executor(self._threads, shard.tend)

@@ -99,7 +99,7 @@ def checked(
 
 
 def meta_of(shard: Shard) -> SegmentMeta:
-    data = shard._store.get(layout.COLUMNS, layout.number_key(0) + META_SUFFIX)
+    data = shard._replica.store.get(layout.COLUMNS, layout.number_key(0) + META_SUFFIX)
     assert data is not None
     return decode_meta(data, "it")
 
@@ -110,11 +110,11 @@ def replace_block(
     """Changes a block of the postings; the result has a valid checksum."""
     number = meta_of(shard).columns[column].number
     key = layout.number_key(0) + suffix(number, part, page)
-    data = shard._store.get(layout.POSTINGS, key)
+    data = shard._replica.store.get(layout.POSTINGS, key)
     assert data is not None
-    batch = shard._store.batch()
+    batch = shard._replica.store.batch()
     batch.put(layout.POSTINGS, key, change(data))
-    shard._store.write(batch)
+    shard._replica.store.write(batch)
 
 
 def replace_zones(shard: Shard, column: str, change: Callable[[Zone], Zone]) -> None:
@@ -122,10 +122,10 @@ def replace_zones(shard: Shard, column: str, change: Callable[[Zone], Zone]) -> 
     columns = dict(meta.columns)
     zones = tuple(change(zone) for zone in columns[column].zones)
     columns[column] = replace(columns[column], zones=zones)
-    batch = shard._store.batch()
+    batch = shard._replica.store.batch()
     key = layout.number_key(0) + META_SUFFIX
     batch.put(layout.COLUMNS, key, encode_meta(replace(meta, columns=columns)))
-    shard._store.write(batch)
+    shard._replica.store.write(batch)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 12345])

@@ -98,11 +98,11 @@ def seal_now(shard: Shard) -> None:
 
 
 def merge_now(shard: Shard) -> bool:
-    plan = shard.begin_merge()
+    plan = shard.compaction.begin()
     if plan is None:
         return False
-    shard.merge(plan, lambda function, *args, **kwargs: function(*args, **kwargs))
-    shard.end_merge(plan)
+    shard.compaction.merge(plan, lambda function, *args, **kwargs: function(*args, **kwargs))
+    shard.compaction.end(plan)
     return True
 
 

@@ -107,9 +107,9 @@ def test_a_store_in_use_and_other_directories_are_refused(tmp_path: Path) -> Non
     with pytest.raises(AlderError, match="open in another process") as raised:
         inspect_store(tmp_path / "0")
     assert raised.value.reason is Reason.UNAVAILABLE
-    batch = shard._store.batch()
+    batch = shard._replica.store.batch()
     batch.put(layout.META, layout.FORMAT_KEY, b"99")
-    shard._store.write(batch)
+    shard._replica.store.write(batch)
     shard.close()
     with pytest.raises(AlderError, match="format 99") as raised:
         inspect_store(tmp_path / "0")

@@ -153,7 +153,7 @@ class Replica:
         if self.chance.random() < 0.4:
             seal_now(self.shard)
         if self.chance.random() < 0.3:
-            self.shard.purge()
+            self.shard.compaction.purge()
         while self.chance.random() < 0.5 and merge_now(self.shard):
             pass
         if self.chance.random() < 0.05:
@@ -180,11 +180,11 @@ def seal_now(shard: Shard) -> None:
 
 
 def merge_now(shard: Shard) -> bool:
-    plan = shard.begin_merge()
+    plan = shard.compaction.begin()
     if plan is None:
         return False
-    shard.merge(plan, lambda function, *args, **kwargs: function(*args, **kwargs))
-    shard.end_merge(plan)
+    shard.compaction.merge(plan, lambda function, *args, **kwargs: function(*args, **kwargs))
+    shard.compaction.end(plan)
     return True
 
 
@@ -248,7 +248,7 @@ def test_replicas_agree_with_the_model_whenever_rows_go(
     for replica in replicas:
         while min(replica.positions) < ROWS:
             replica.push(60)
-            replica.shard.purge()
+            replica.shard.compaction.purge()
         assert content(replica.shard.view) == model.answer((ROWS, ROWS))
     first, second = (replica.shard for replica in replicas)
     assert first.view.counters.digest == second.view.counters.digest
@@ -257,9 +257,9 @@ def test_replicas_agree_with_the_model_whenever_rows_go(
     assert min(refused, answered) >= 5, (refused, answered)
     for replica in replicas:
         seal_now(replica.shard)
-        replica.shard.purge()
+        replica.shard.compaction.purge()
         while merge_now(replica.shard):
-            replica.shard.purge()
+            replica.shard.compaction.purge()
         if keyed or kept.retain_us:
             assert rows_stored(replica.shard) < 0.8 * replica.shard.view.counters.rows_born
         assert content(replica.shard.view) == model.answer((ROWS, ROWS))

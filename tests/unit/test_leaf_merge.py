@@ -282,11 +282,11 @@ def seal_now(shard: Shard) -> None:
 
 
 def merge_now(shard: Shard) -> bool:
-    plan = shard.begin_merge()
+    plan = shard.compaction.begin()
     if plan is None:
         return False
-    shard.merge(plan, compute)
-    shard.end_merge(plan)
+    shard.compaction.merge(plan, compute)
+    shard.compaction.end(plan)
     return True
 
 
@@ -366,12 +366,12 @@ def test_a_view_in_use_survives_a_merge(tmp_path: Path) -> None:
         assert merge_now(shard)
         assert len(shard.view.segments) == 1
         shard.collect()
-        assert numbers_in(shard._store) == {0, 1, 2, 3}
+        assert numbers_in(shard._replica.store) == {0, 1, 2, 3}
         shard._cache = PageCache(0)
         assert content(held) == before == content(shard.view)
         del held
         shard.collect()
-        assert numbers_in(shard._store) == {3}
+        assert numbers_in(shard._replica.store) == {3}
         assert content(shard.view) == before
     with opened(tmp_path) as shard:
         assert content(shard.view) == before
@@ -400,9 +400,9 @@ def blobs_bytes(path: Path) -> int:
 def test_pushes_and_seals_go_on_during_a_merge(tmp_path: Path) -> None:
     with opened(tmp_path) as shard:
         end = fill(shard, 3)
-        plan = shard.begin_merge()
+        plan = shard.compaction.begin()
         assert plan is not None
-        assert shard.begin_merge() is None
+        assert shard.compaction.begin() is None
 
         def busy(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
             if not shard.view.tail_rows and len(shard.view.segments) < 5:
@@ -411,8 +411,8 @@ def test_pushes_and_seals_go_on_during_a_merge(tmp_path: Path) -> None:
                 seal_now(shard)
             return function(*args, **kwargs)
 
-        shard.merge(plan, busy)
-        shard.end_merge(plan)
+        shard.compaction.merge(plan, busy)
+        shard.compaction.end(plan)
         assert [segment.rows for segment in shard.view.segments] == [30, 10, 10]
         expected = list(range(end + 20))
         assert [row[0] for row in content(shard.view)] == expected
@@ -432,16 +432,16 @@ def test_a_merge_that_fails_changes_nothing(tmp_path: Path) -> None:
         before = shard.view
         expected = content(before)
         for allowed in range(4):
-            plan = shard.begin_merge()
+            plan = shard.compaction.begin()
             assert plan is not None
             calls = iter(range(allowed))
 
             with pytest.raises(AlderError):
-                shard.merge(plan, partial(failing, calls))
-            shard.end_merge(plan)
+                shard.compaction.merge(plan, partial(failing, calls))
+            shard.compaction.end(plan)
             assert shard.view is before
         shard.collect()
-        assert numbers_in(shard._store) == {0, 1, 2}
+        assert numbers_in(shard._replica.store) == {0, 1, 2}
         assert merge_now(shard)
         assert content(shard.view) == expected
 
@@ -457,7 +457,7 @@ def test_what_a_crash_leaves_of_a_merge_is_removed(
     shard = Shard(tmp_path / "1-c" / "0", 1, False, SETTINGS, PageCache(0))
     fill(shard, 3)
     expected = content(shard.view)
-    plan = shard.begin_merge()
+    plan = shard.compaction.begin()
     assert plan is not None
     done: Sequence[str] = []
 
@@ -468,19 +468,19 @@ def test_what_a_crash_leaves_of_a_merge_is_removed(
         return function(*args, **kwargs)
 
     with pytest.raises(Crash):
-        shard.merge(plan, crashing)
+        shard.compaction.merge(plan, crashing)
     for family in layout.SEGMENT_FAMILIES:
-        shard._store.flush(family)
-    assert numbers_in(shard._store) == {0, 1, 2, 3}
-    shard._store.close()
+        shard._replica.store.flush(family)
+    assert numbers_in(shard._replica.store) == {0, 1, 2, 3}
+    shard._replica.store.close()
     del shard
     with opened(tmp_path) as shard:
         assert content(shard.view) == expected
-        assert numbers_in(shard._store) == {0, 1, 2}
+        assert numbers_in(shard._replica.store) == {0, 1, 2}
         assert merge_now(shard)
         assert content(shard.view) == expected
     with opened(tmp_path) as shard:
-        assert numbers_in(shard._store) == {3}
+        assert numbers_in(shard._replica.store) == {3}
         assert content(shard.view) == expected
 
 
@@ -494,10 +494,10 @@ def test_a_merge_runs_in_a_process_of_its_own(tmp_path: Path) -> None:
             with pytest.raises(AlderError) as raised:
                 in_worker(unframed, b"damaged", "the page")
             assert raised.value.reason is Reason.CORRUPT
-            plan = shard.begin_merge()
+            plan = shard.compaction.begin()
             assert plan is not None
-            shard.merge(plan, in_worker)
-            shard.end_merge(plan)
+            shard.compaction.merge(plan, in_worker)
+            shard.compaction.end(plan)
             assert content(shard.view) == expected
             with pytest.raises(AlderError) as raised:
                 in_worker(os._exit, 1)

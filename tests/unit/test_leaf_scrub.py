@@ -63,16 +63,16 @@ def shard(tmp_path: Path) -> Iterator[Shard]:
 
 def blocks_of(shard: Shard) -> list[tuple[str, bytes, bytes]]:
     families = layout.SEGMENT_FAMILIES
-    return [(f, key, value) for f in families for key, value in shard._store.scan(f)]
+    return [(f, key, value) for f in families for key, value in shard._replica.store.scan(f)]
 
 
 def put(shard: Shard, family: str, key: bytes, value: bytes | None) -> None:
-    batch = shard._store.batch()
+    batch = shard._replica.store.batch()
     if value is None:
         batch.delete(family, key)
     else:
         batch.put(family, key, value)
-    shard._store.write(batch)
+    shard._replica.store.write(batch)
 
 
 def test_damage_and_absence_of_every_block_are_found(shard: Shard) -> None:
@@ -112,7 +112,7 @@ def test_a_shard_of_another_version_does_not_open_and_stays(tmp_path: Path, what
         "tail": (layout.TAIL, layout.number_key(1)),
         "store": (layout.META, layout.FORMAT_KEY),
     }[what]
-    value = shard._store.get(family, key)
+    value = shard._replica.store.get(family, key)
     assert value is not None
     put(shard, family, key, b"99" if what == "store" else bytes([99]) + value[1:])
     shard.close()

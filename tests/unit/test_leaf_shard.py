@@ -425,18 +425,18 @@ def test_scrubbing_finds_damage_and_nothing_else(tmp_path: Path, family: str) ->
         assert shard.damage() == ""
         seal_now(shard)
         assert shard.damage() == ""
-        blocks = list(shard._store.scan(family))
+        blocks = list(shard._replica.store.scan(family))
         for key, value in blocks:
             for broken in (value[:-1] + bytes([value[-1] ^ 1]), value[:5], None):
-                batch = shard._store.batch()
+                batch = shard._replica.store.batch()
                 if broken is None:
                     batch.delete(family, key)
                 else:
                     batch.put(family, key, broken)
-                shard._store.write(batch)
+                shard._replica.store.write(batch)
                 if broken is not None or key[12:13] != bytes([HASH_PAGE]):
                     assert "segment 0 of shard 1-c/0" in shard.damage()
-            batch = shard._store.batch()
+            batch = shard._replica.store.batch()
             batch.put(family, key, value)
-            shard._store.write(batch)
+            shard._replica.store.write(batch)
         assert shard.damage() == ""

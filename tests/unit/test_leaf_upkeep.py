@@ -107,7 +107,7 @@ def damage_pages(leaf: Leaf, shard: int = 0) -> None:
     """Flips a bit of every stored value of every column."""
     found = leaf._shards.get((1, shard))
     assert found is not None
-    store = found._store
+    store = found._replica.store
     batch = store.batch()
     for key, value in store.scan(layout.COLUMNS):
         if not key.endswith(META_SUFFIX):
@@ -194,7 +194,7 @@ def test_a_store_that_refuses_to_write_is_opened_again(
         await leaf.apply(push({0: rows(0, 5)}, 0, 5))
         shard = leaf._shards.get((1, 0))
         assert shard is not None
-        stuck = shard._store
+        stuck = shard._replica.store
 
         def failing(self: Store, batch: Batch, sync: bool = False) -> None:
             if self is stuck:
