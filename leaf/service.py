@@ -350,16 +350,13 @@ class Leaf:
 
     async def _wait_for_room(self, keys: Sequence[ShardKey]) -> None:
         """Holds a push back while the live tail is far ahead of its sealing."""
-        if not await self._wait_for(lambda: self._has_room(keys), self._settings.room_wait_s):
+        if not await self._wait_for(
+            lambda: self._upkeep.has_room(keys), self._settings.room_wait_s
+        ):
             raise AlderError(
                 Reason.UNAVAILABLE,
                 f"{self._node_id} seals more slowly than rows arrive; push again later",
             )
-
-    def _has_room(self, keys: Sequence[ShardKey]) -> bool:
-        bytes_max = self._settings.tail_bytes_max
-        shards = [self._shards.get(key) for key in keys]
-        return all(shard is None or shard.view.tail_bytes < bytes_max for shard in shards)
 
     def _check_open(self) -> None:
         if self._closing:

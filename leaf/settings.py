@@ -23,8 +23,8 @@ class LeafSettings:
     """Bytes on disk that a segment may get by merging."""
     merge_retry_s: float = 60.0
     """Time after which a merge that failed is tried again."""
-    tail_bytes_max: int = 512 << 20
-    """Bytes of live tail from which on pushes wait for the sealing."""
+    tail_bytes_max: int = 256 << 20
+    """Bytes of live tail of all shards together from which on pushes wait for the sealing."""
     room_wait_s: float = 20.0
     """How long a push waits for the sealing before it is refused."""
     seal_workers: int = 1

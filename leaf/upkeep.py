@@ -8,7 +8,7 @@ and the taking of pushes, while queries go on; room ends that by itself.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
@@ -89,10 +89,33 @@ class Upkeep:
                 "and it goes on by itself",
             )
 
+    def has_room(self, keys: Iterable[ShardKey]) -> bool:
+        """False while a push to these shards must wait for the sealing.
+
+        All live tails together have their limit. Where it is reached, only shards that use less
+        than an even share of it go on, so that a bulk load delays no other collection; the tails
+        never have more than twice the limit and what is being pushed.
+        """
+        bytes_max = self._settings.tail_bytes_max
+        shards = self._shards.all()
+        tails = [shard.view.tail_bytes for key in keys if (shard := shards.get(key))]
+        return _bytes_of(shards) < bytes_max or all(t * len(shards) < bytes_max for t in tails)
+
     def seal_if_due(self, key: ShardKey) -> None:
-        """Begins to seal a shard whose live tail is large enough."""
-        shard = self._shards.get(key)
-        if shard is not None and shard.seal_due and key not in self._seals and not self._full:
+        """Begins to seal a shard whose live tail is large enough.
+
+        That is also an even share, where all live tails together have half of their limit: many
+        small ones are a large one.
+        """
+        shards = self._shards.all()
+        shard = shards.get(key)
+        if shard is None or key in self._seals or self._full:
+            return
+        bytes_due = self._settings.tail_bytes_max // 2
+        crowded = (
+            _bytes_of(shards) >= bytes_due and shard.view.tail_bytes * len(shards) >= bytes_due
+        )
+        if crowded or shard.seal_due:
             task = asyncio.create_task(self._seal(key), name=f"leaf-seal-{key}")
             self._seals[key] = task
             task.add_done_callback(partial(self._seal_ended, key))
@@ -187,6 +210,11 @@ class Upkeep:
                     logger.error("shard %s could not be sealed, trying again: %s", key, error)
                 finally:
                     shard.end_seal(plan)
+
+
+def _bytes_of(shards: Mapping[ShardKey, Shard]) -> int:
+    """Bytes of all live tails."""
+    return sum(shard.view.tail_bytes for shard in shards.values())
 
 
 _FULL = {True: "no more rows are taken", False: "rows are taken again"}

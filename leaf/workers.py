@@ -25,6 +25,7 @@ from typing import Final, ParamSpec, TypeVar
 import pyarrow as pa
 
 from alder.errors import AlderError, Reason
+from alder.imports import leave_out_pandas
 from alder.indexing import IndexSetting
 from leaf.merging import Compute
 from leaf.seal import SealedSegment, seal
@@ -149,12 +150,17 @@ def _seal_file(
     path: Path, cluster_by: Sequence[str], indexes: Sequence[IndexSetting]
 ) -> SealedSegment:
     """What a worker process is asked for: the segment of the tables in a file."""
+    return seal([_read(path)], cluster_by, indexes)
+
+
+def _read(path: Path) -> pa.Table:
+    """All rows of a file as one table; several are one in memory, and the file's pages are free."""
     tables = []
     with pa.memory_map(str(path)) as source:
         while source.tell() < source.size():
             with pa.ipc.open_stream(source) as reader:
                 tables.append(reader.read_all())
-    return seal(tables, cluster_by, indexes)
+    return pa.concat_tables(tables, promote_options="default").combine_chunks()
 
 
 def _begin_merge_worker() -> None:
@@ -164,6 +170,7 @@ def _begin_merge_worker() -> None:
 
 def _begin_worker() -> None:
     """An interrupt from the terminal goes to the leaf alone, which ends its workers in order."""
+    leave_out_pandas()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

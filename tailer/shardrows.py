@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from alder.arrow import to_bytes
+from alder.arrow import from_bytes, to_bytes
 from alder.catalog import Shard
 from alder.v1 import leaf_pb2
 from tailer.batch import Rows
@@ -21,10 +21,11 @@ from tailer.route import rows_by_shard, take_rows
 
 @dataclass(frozen=True, slots=True)
 class ShardPart:
-    """A shard's rows and quarantined records of a range, ascending by offset, and as Arrow IPC."""
+    """A shard's rows and quarantined records of a range, ascending by offset, as Arrow IPC.
 
-    table: pa.Table
-    quarantine: pa.Table
+    Nothing else is kept of them, because every partition holds ranges.
+    """
+
     rows: bytes
     quarantined: bytes
 
@@ -48,8 +49,8 @@ class PreparedRange:
         part = self.parts[shard]
         rows, quarantined = part.rows, part.quarantined
         if begin > self.range.begin:
-            rows = _encoded(_from_offset(part.table, "_offset", begin))
-            quarantined = _encoded(_from_offset(part.quarantine, "offset", begin))
+            rows = _from_offset(rows, "_offset", begin)
+            quarantined = _from_offset(quarantined, "offset", begin)
         request.shards.add(
             shard=shard,
             from_offset=begin,
@@ -68,7 +69,7 @@ def prepare(rows: Rows, shards: tuple[Shard, ...]) -> PreparedRange:
     for shard, indices, refused in zip(shards, row_groups, refused_groups, strict=True):
         table = without_empty_columns(take_rows(rows.table, indices))
         quarantine = take_rows(rows.quarantine, refused)
-        parts[shard.shard] = ShardPart(table, quarantine, _encoded(table), _encoded(quarantine))
+        parts[shard.shard] = ShardPart(_encoded(table), _encoded(quarantine))
     return PreparedRange(
         rows.range,
         parts,
@@ -89,9 +90,13 @@ def without_empty_columns(table: pa.Table) -> pa.Table:
     return table if len(kept) == table.num_columns else table.select(kept)
 
 
-def _from_offset(table: pa.Table, column: str, begin: int) -> pa.Table:
+def _from_offset(encoded: bytes, column: str, begin: int) -> bytes:
+    """The rows from an offset on, encoded again."""
+    if not encoded:
+        return encoded
+    table = from_bytes(encoded)
     first = int(np.searchsorted(table.column(column).to_numpy(), begin))
-    return without_empty_columns(table.slice(first))
+    return _encoded(without_empty_columns(table.slice(first)))
 
 
 def _encoded(table: pa.Table) -> bytes:

@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from alder.cli.errors import EXIT_INTERRUPTED, one_sentence_errors
+from alder.imports import leave_out_pandas
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ def cli() -> None:
 
 def main() -> None:
     """The console script."""
+    leave_out_pandas()
     try:
         cli.main(prog_name="alder")
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """What a leaf does by itself: merges, stops for want of room, repairs what is damaged."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -146,6 +147,55 @@ def test_segments_are_merged_while_rows_arrive(tmp_path: Path) -> None:
         assert await total(leaf) == sum(range(120))
 
     with_leaf(tmp_path, body, replace(QUICK, merge_factor=3))
+
+
+def tail_bytes(leaf: Leaf) -> list[int]:
+    return [shard.view.tail_bytes for _, shard in sorted(leaf._shards.all().items())]
+
+
+def test_all_live_tails_together_have_one_limit(tmp_path: Path) -> None:
+    async def body(leaf: Leaf, bounds: Bounds) -> None:
+        assert isinstance(leaf._workers._given, ThreadPoolExecutor)
+        may_seal = threading.Event()
+        leaf._workers._given.submit(may_seal.wait, 30)
+        try:
+            await leaf.apply(push({0: rows(0, ROWS)}, 0, ROWS))
+            assert tail_bytes(leaf)[0] >= limited.tail_bytes_max
+            with pytest.raises(AlderError, match="seals more slowly") as raised:
+                await leaf.apply(push({0: rows(ROWS, 2 * ROWS)}, ROWS, 2 * ROWS))
+            assert raised.value.reason is Reason.UNAVAILABLE
+            # A shard that uses less than its share does not wait for another one.
+            await leaf.apply(push({1: rows(0, ROWS)}, 0, ROWS))
+            with pytest.raises(AlderError, match="seals more slowly"):
+                await leaf.apply(push({1: rows(ROWS, 2 * ROWS)}, ROWS, 2 * ROWS))
+        finally:
+            may_seal.set()
+
+        async def sealed() -> bool:
+            return not sum(tail_bytes(leaf))
+
+        await until(sealed)
+        await leaf.apply(push({0: rows(ROWS, 2 * ROWS)}, ROWS, 2 * ROWS))
+        assert await total(leaf, 0) == sum(range(2 * ROWS))
+        assert await total(leaf, 1) == sum(range(ROWS))
+
+    limited = replace(QUICK, tail_bytes_max=1_000, room_wait_s=0.05)
+    with_leaf(tmp_path, body, limited, shards=2)
+
+
+def test_many_small_live_tails_are_sealed_as_one_large_one_is(tmp_path: Path) -> None:
+    async def body(leaf: Leaf, bounds: Bounds) -> None:
+        for shard in range(8):
+            await leaf.apply(push({shard: rows(0, ROWS)}, 0, ROWS))
+
+        async def fits() -> bool:
+            return 2 * sum(tail_bytes(leaf)) < patient.tail_bytes_max
+
+        await until(fits)
+        assert [await total(leaf, shard) for shard in range(8)] == [sum(range(ROWS))] * 8
+
+    patient = replace(QUICK, seal_rows=1_000_000, tail_bytes_max=8_000)
+    with_leaf(tmp_path, body, patient, shards=8)
 
 
 def test_without_room_rows_are_refused_and_queries_answered(tmp_path: Path) -> None:

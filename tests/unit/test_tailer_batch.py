@@ -236,7 +236,7 @@ def test_rows_too_large_for_one_message_are_split() -> None:
     for part in parts:
         prepared = prepare(part, shards(1))
         assert len(prepared.parts[0].rows) < 200_000
-        columns = [name for name in prepared.parts[0].table.column_names if ":" in name]
+        columns = [name for name in from_bytes(prepared.parts[0].rows).column_names if ":" in name]
         assert len(columns) == part.table.num_rows
 
 
