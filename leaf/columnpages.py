@@ -2,7 +2,7 @@
 
 A scan keeps what it has decoded by zones, so that the engine gets arrays of some thousands of rows.
 A reader of few rows gets all pages with these rows by one read of the store, keeps them as they
-are, and decodes the values of these rows alone.
+are, and picks the values of these rows alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +15,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from leaf.blocks import SegmentBlocks
+from leaf.format.buffers import texts_at
 from leaf.format.frame import unframed
 from leaf.format.meta import PAGE, ColumnMeta, suffix
-from leaf.format.pages import decode_page, values_at
+from leaf.format.pages import decode_page, decoding
+from leaf.format.picks import PagePick, Value
 from leaf.rows import column_type
 
 _ZONE: Final = b"zone"
@@ -30,7 +32,11 @@ class _Run:
     """Rows that are in one page; ``places`` are counted from its first row."""
 
     page: int
-    places: Rows
+    places: Sequence[int]
+
+
+_Pages = list[tuple[PagePick | None, Sequence[int]]]
+"""Pages, None for those that are not stored, with the places of the rows that are wanted."""
 
 
 class ColumnPages:
@@ -57,58 +63,70 @@ class ColumnPages:
 
     def rows(self, names: Sequence[str], rows: Rows) -> list[pa.Array]:
         """The values of columns in the rows of ascending numbers."""
-        found = self.rows_as_stored(names, rows)
-        for place, name in enumerate(names):
-            meta = self._columns[name]
-            if meta.coded and found[place].type == _CODES:
-                found[place] = self._blocks.terms(name, meta).take(found[place])
-        return found
-
-    def rows_as_stored(self, names: Sequence[str], rows: Rows) -> list[pa.Array]:
-        """As :meth:`rows`, but for coded columns perhaps their codes (int32)."""
-        runs: dict[int, list[_Run]] = {}
-        parts: dict[str, list[pa.Array]] = {name: [] for name in names}
-        for name in names:
-            page_rows = self._columns[name].page_rows
-            if page_rows not in runs:
-                runs[page_rows] = list(_runs(rows, page_rows))
-        payloads = self._payloads(
-            [(name, run.page) for name in names for run in runs[self._columns[name].page_rows]]
-        )
-        for name, values in parts.items():
+        found = []
+        for name, pages in zip(names, self._picked([(name, rows) for name in names]), strict=True):
             meta = self._columns[name]
             kind = _stored_type(name, meta)
-            for run in runs[meta.page_rows]:
-                payload = payloads[name, run.page]
-                if payload is None:
-                    values.append(pa.nulls(len(run.places), kind))
-                else:
-                    what = self._what(name, run.page)
-                    values.append(values_at(payload, kind, what, run.places))
-            if not values:
-                values.append(pa.array([], kind))
-        return [one[0] if len(one) == 1 else pa.concat_arrays(one) for one in parts.values()]
-
-    def _payloads(self, wanted: Sequence[tuple[str, int]]) -> dict[tuple[str, int], bytes | None]:
-        """Pages without their frames, None for those that are not stored."""
-        found: dict[tuple[str, int], bytes | None] = {}
-        missing = []
-        for name, page in wanted:
-            meta = self._columns[name]
-            if meta.zone_of_page(page).empty:
-                found[name, page] = None
-                continue
-            key = suffix(meta.number, PAGE, page)
-            held = self._blocks.at_hand(key)
-            if isinstance(held, bytes):
-                found[name, page] = held
-            else:
-                missing.append((name, page, key))
-        blocks = self._blocks.columns([key for _, _, key in missing])
-        for (name, page, key), data in zip(missing, blocks, strict=True):
-            payload = found[name, page] = unframed(data, self._what(name, page))
-            self._blocks.keep(key, payload, len(payload))
+            parts = [pa.array([], kind)]
+            with decoding(self._what(name)):
+                for pick, places in pages:
+                    parts.append(pick.array(places) if pick else pa.nulls(len(places), kind))
+                values = pa.concat_arrays(parts[1:] or parts)
+                found.append(self._blocks.terms(name, meta).take(values) if meta.coded else values)
         return found
+
+    def values(self, wanted: Sequence[tuple[str, Rows]]) -> list[list[Value]]:
+        """For each column and rows of ascending numbers their values, in plain Python."""
+        found = []
+        for (name, _), pages in zip(wanted, self._picked(wanted), strict=True):
+            meta = self._columns[name]
+            with decoding(self._what(name)):
+                values = _values(pages)
+                found.append(
+                    _texts(self._blocks.terms(name, meta), values) if meta.coded else values
+                )
+        return found
+
+    def codes_at(self, name: str, rows: Rows) -> list[Value]:
+        """The codes of a coded column in the rows of ascending numbers, in plain Python."""
+        (pages,) = self._picked([(name, rows)])
+        with decoding(self._what(name)):
+            return _values(pages)
+
+    def _picked(self, wanted: Sequence[tuple[str, Rows]]) -> list[_Pages]:
+        """For each column and rows the pages that they are in, all by one read."""
+        runs: dict[tuple[int, int], list[_Run]] = {}
+        picks: dict[bytes, PagePick] = {}
+        missing: dict[bytes, tuple[str, int]] = {}
+        named: list[list[tuple[bytes | None, Sequence[int]]]] = []
+        for name, rows in wanted:
+            meta = self._columns[name]
+            shared = id(rows), meta.page_rows
+            if shared not in runs:
+                runs[shared] = list(_runs(rows, meta.page_rows))
+            pages: list[tuple[bytes | None, Sequence[int]]] = []
+            named.append(pages)
+            for run in runs[shared]:
+                if meta.zone_of_page(run.page).empty:
+                    pages.append((None, run.places))
+                    continue
+                key = suffix(meta.number, PAGE, run.page)
+                pages.append((key, run.places))
+                if key not in picks and key not in missing:
+                    held = self._blocks.at_hand(key)
+                    if isinstance(held, PagePick):
+                        picks[key] = held
+                    else:
+                        missing[key] = name, run.page
+        blocks = self._blocks.columns(list(missing))
+        for (key, (name, page)), data in zip(missing.items(), blocks, strict=True):
+            kind = _stored_type(name, self._columns[name])
+            pick = picks[key] = PagePick(unframed(data, self._what(name, page)), kind)
+            self._blocks.keep(key, pick, pick.size_bytes)
+        return [
+            [(None if key is None else picks[key], places) for key, places in pages]
+            for pages in named
+        ]
 
     def _zone_as_stored(self, name: str, zone: int) -> pa.Array:
         meta = self._columns[name]
@@ -124,25 +142,40 @@ class ColumnPages:
         ]
         return parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
 
-    def _what(self, name: str, page: int) -> str:
-        return self._blocks.what(f"page {page} of column {name!r}")
+    def _what(self, name: str, page: int | None = None) -> str:
+        pages = "a page" if page is None else f"page {page}"
+        return self._blocks.what(f"{pages} of column {name!r}")
 
 
 _CODES: Final = pa.int32()
+
+
+def _values(pages: _Pages) -> list[Value]:
+    """Raises what PagePick does."""
+    found: list[Value] = []
+    for pick, places in pages:
+        found.extend(pick.values(places) if pick else [None] * len(places))
+    return found
+
+
+def _texts(terms: pa.Array, codes: Sequence[Value]) -> list[Value]:
+    """The terms of codes, None for none. Raises IndexError."""
+    texts = iter(texts_at(terms, [code for code in codes if isinstance(code, int)]))
+    return [None if code is None else next(texts) for code in codes]
 
 
 def _runs(rows: Rows, page_rows: int) -> Iterator[_Run]:
     """The rows of each page that has some."""
     if len(rows) == 1:
         page, place = divmod(int(rows[0]), page_rows)
-        yield _Run(page, np.asarray([place]))
+        yield _Run(page, [place])
         return
     numbers = rows // page_rows
     edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(rows)]
     for begin, end in pairwise(edges):
         if begin < end:
             page = int(numbers[begin])
-            yield _Run(page, rows[begin:end] - page * page_rows)
+            yield _Run(page, (rows[begin:end] - page * page_rows).tolist())
 
 
 def _stored_type(name: str, meta: ColumnMeta) -> pa.DataType:

@@ -1,6 +1,7 @@
 """Documents of a segment: their text where it is kept, or made of the columns by templates."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Final
 
@@ -12,9 +13,13 @@ from alder.errors import AlderError, Reason
 from leaf.blocks import SegmentBlocks
 from leaf.columnpages import ColumnPages
 from leaf.format.meta import TEMPLATES, SegmentMeta
+from leaf.format.picks import Value
 from leaf.format.templates import Template
+from leaf.rows import column_type
 
 DOCUMENTS: Final = "_doc"
+FEW_ROWS_MAX: Final = 4096
+"""Rows that are read one by one; documents of more are made as arrays."""
 _NONE: Final = -1
 Rows = NDArray[np.int64]
 Values = Callable[[Sequence[str], Rows], list[pa.Array]]
@@ -50,17 +55,59 @@ class DocumentReader:
         """The documents of the rows of ascending numbers."""
         if TEMPLATES not in self._columns:
             return self._pages.rows([DOCUMENTS], rows)[0]
-        return self._made(rows, self._pages.rows)
+        if len(rows) > FEW_ROWS_MAX:
+            return self._made(rows, self._pages.rows)
+        return self._few(rows)
+
+    def _few(self, rows: Rows) -> pa.Array:
+        """Template by template, with the values of all of them by one read, in plain Python.
+
+        Arrays cost more to set up than a few values to join.
+        """
+        places: dict[Value, list[int]] = {}
+        for place, code in enumerate(self._pages.codes_at(TEMPLATES, rows)):
+            places.setdefault(code, []).append(place)
+        wanted: list[tuple[str, Rows]] = []
+        for code, chosen in places.items():
+            group = rows if len(chosen) == len(rows) else rows[chosen]
+            wanted.extend((name, group) for name in self._needs(code))
+        values = iter(self._pages.values(wanted))
+        documents: list[Value] = [None] * len(rows)
+        for code, chosen in places.items():
+            columns = {name: (column_type(name), next(values)) for name in self._needs(code)}
+            made = self._joined(code, columns, len(chosen))
+            for place, document in zip(chosen, made, strict=True):
+                documents[place] = document
+        with self._using():
+            return pa.array(documents, pa.string())
+
+    def _needs(self, code: Value) -> Sequence[str]:
+        """The columns of which a document is made; ``code`` is that of its template, or None."""
+        if isinstance(code, int):
+            return self._template(code).columns
+        return [DOCUMENTS] if DOCUMENTS in self._columns else []
+
+    def _joined(
+        self, code: Value, columns: Mapping[str, tuple[pa.DataType, Sequence[Value]]], count: int
+    ) -> Sequence[Value]:
+        if isinstance(code, int):
+            with self._using():
+                return self._template(code).join(columns, count)
+        return columns[DOCUMENTS][1] if columns else [None] * count
 
     @cached_property
     def _templates(self) -> list[Template]:
         terms = self._blocks.terms(TEMPLATES, self._columns[TEMPLATES])
-        return [Template.decode(text, self._what()) for text in terms.to_pylist()]
+        templates = [Template.decode(text, self._what()) for text in terms.to_pylist()]
+        for name in {name for template in templates for name in template.columns}:
+            if name not in self._columns:
+                raise AlderError(Reason.CORRUPT, f"{self._what()} needs the column {name!r}")
+        return templates
 
     def _made(self, rows: Rows, values: Values) -> pa.Array:
         """Template by template, then in the order of the rows."""
-        codes = self._pages.rows_as_stored([TEMPLATES], rows)[0]
-        numbers = np.asarray(codes.fill_null(_NONE))
+        codes = self._pages.codes_at(TEMPLATES, rows)
+        numbers = np.asarray([_NONE if code is None else code for code in codes], dtype=np.int64)
         parts, places = [pa.array([], pa.string())], [np.empty(0, dtype=np.int64)]
         for number in np.unique(numbers).tolist():
             place = np.flatnonzero(numbers == number)
@@ -82,17 +129,23 @@ class DocumentReader:
         return values([DOCUMENTS], rows)[0]
 
     def _rendered(self, number: int, rows: Rows, values: Values) -> pa.Array:
-        if number >= len(self._templates):
-            raise AlderError(Reason.CORRUPT, f"{self._what()} is missing")
-        template = self._templates[number]
-        missing = [name for name in template.columns if name not in self._columns]
-        if missing:
-            raise AlderError(Reason.CORRUPT, f"{self._what()} needs the column {missing[0]!r}")
+        template = self._template(number)
         arrays = values(template.columns, rows)
         columns = dict(zip(template.columns, arrays, strict=True))
-        try:
+        with self._using():
             return template.render(columns, len(rows))
-        except pa.ArrowException as error:
+
+    def _template(self, number: int) -> Template:
+        if not 0 <= number < len(self._templates):
+            raise AlderError(Reason.CORRUPT, f"{self._what()} is missing")
+        return self._templates[number]
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        """Tells which template values can't be put into."""
+        try:
+            yield
+        except (pa.ArrowException, ValueError, TypeError) as error:
             raise AlderError(Reason.CORRUPT, f"{self._what()} can't be used: {error}") from error
 
     def _what(self) -> str:

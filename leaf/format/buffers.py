@@ -1,5 +1,7 @@
 """The memory of Arrow arrays as numpy sees it, without a copy, and back."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -14,6 +16,17 @@ def string_parts(values: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.uint8]
     offsets_buffer, data_buffer = buffers[-2], buffers[-1]
     data = np.frombuffer(data_buffer, dtype=np.uint8) if data_buffer else np.empty(0, np.uint8)
     return _offsets(values, offsets_buffer), data
+
+
+def texts_at(values: pa.Array, places: Sequence[int]) -> list[bytes]:
+    """The bytes of some strings of an array without nulls. Raises IndexError."""
+    if not places:
+        return []
+    if min(places) < 0 or max(places) >= len(values):
+        raise IndexError("no string of this number")
+    _, offsets_data, data = values.buffers()
+    offsets, texts = memoryview(offsets_data).cast("i")[values.offset :], memoryview(data or b"")
+    return [texts[offsets[place] : offsets[place + 1]].tobytes() for place in places]
 
 
 def list_offsets(values: pa.Array) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ compress well.
 """
 
 import struct
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -30,26 +31,60 @@ def encode_integers(values: Integers) -> bytes:
     return _HEADER.pack(False, low, 0, width) + _planes(unsigned - _wrapped(low), width)
 
 
-def decode_integers(body: memoryview, count: int, chosen: Integers | None = None) -> Integers:
-    """The inverse of :func:`encode_integers` for ``count`` values, or some of them, by number.
+def decode_integers(body: memoryview, count: int) -> Integers:
+    """The inverse of :func:`encode_integers` for ``count`` values. Raises ValueError."""
+    stepped, base, first, width = _header(body, count)
+    stored = count - 1 if stepped else count
+    distances = from_planes(body[_HEADER.size :], stored, width)
+    if not stepped:
+        return (distances + _wrapped(base)).view(np.int64)
+    values = np.empty(count, dtype=np.uint64)
+    values[0] = _wrapped(first)
+    values[1:] = distances + _wrapped(base)
+    return np.cumsum(values, dtype=np.uint64).view(np.int64)
 
-    Raises ValueError.
-    """
+
+class IntegerPick:
+    """Gives some of the stored integers, one by one."""
+
+    def __init__(self, body: bytes, begin: int, count: int) -> None:
+        """From ``begin`` on, ``count`` integers are stored. Raises ValueError."""
+        self._stepped, self._base, self._first, width = _header(memoryview(body)[begin:], count)
+        begin += _HEADER.size
+        stored = count - 1 if self._stepped else count
+        planes, plane_width = (1, width) if width in {1, 2} else (width, 1)
+        self._planes = [
+            np.frombuffer(body, f"<u{plane_width}", stored, begin + plane * stored)
+            for plane in range(planes)
+        ]
+
+    def at(self, numbers: Sequence[int]) -> list[int]:
+        """The integers of these ascending numbers below ``count``."""
+        if self._stepped:
+            return list(map(_signed, self._summed(numbers)))
+        base, planes = self._base, self._planes
+        return [
+            _signed(sum((int(p[n]) << 8 * k for k, p in enumerate(planes)), base)) for n in numbers
+        ]
+
+    def _summed(self, numbers: Sequence[int]) -> Iterator[int]:
+        value, before = self._first, 0
+        for number in numbers:
+            value += self._base * (number - before)
+            for place, plane in enumerate(self._planes):
+                value += int(plane[before:number].sum(dtype=np.uint64)) << 8 * place
+            before = number
+            yield value
+
+
+def _header(body: memoryview, count: int) -> tuple[bool, int, int, int]:
     if len(body) < _HEADER.size:
         raise ValueError("integers that are cut off")
     stepped, base, first, width = _HEADER.unpack_from(body)
     stored = count - 1 if stepped else count
     if stored < 0 or width > 8 or len(body) != _HEADER.size + stored * width:
         raise ValueError("integers of another length")
-    if not stepped:
-        distances = from_planes(body[_HEADER.size :], stored, width, chosen)
-        return (distances + _wrapped(base)).view(np.int64)
-    distances = from_planes(body[_HEADER.size :], stored, width)
-    values = np.empty(count, dtype=np.uint64)
-    values[0] = _wrapped(first)
-    values[1:] = distances + _wrapped(base)
-    whole = np.cumsum(values, dtype=np.uint64).view(np.int64)
-    return whole if chosen is None else whole[chosen]
+    return stepped, base, first, width
 
 
 def planes_of(values: NDArray[np.uint64]) -> tuple[int, bytes]:
@@ -58,19 +93,16 @@ def planes_of(values: NDArray[np.uint64]) -> tuple[int, bytes]:
     return width, _planes(values, width)
 
 
-def from_planes(
-    body: memoryview, count: int, width: int, chosen: Integers | None = None
-) -> NDArray[np.uint64]:
-    """The inverse of :func:`planes_of`, or some of the values, by number. Raises ValueError."""
+def from_planes(body: memoryview, count: int, width: int) -> NDArray[np.uint64]:
+    """The inverse of :func:`planes_of`. Raises ValueError."""
     if width > 8 or len(body) != count * width:
         raise ValueError("planes of another length")
-    some = slice(None) if chosen is None else chosen
     if width in {1, 2}:
-        return np.frombuffer(body, f"<u{width}")[some].astype(np.uint64)
-    whole = np.zeros((count if chosen is None else len(chosen), 8), dtype=np.uint8)
+        return np.frombuffer(body, f"<u{width}").astype(np.uint64)
+    whole = np.zeros((count, 8), dtype=np.uint8)
     for plane in range(width):
-        whole[:, plane] = np.frombuffer(body, np.uint8, count, plane * count)[some]
-    return whole.view("<u8").reshape(len(whole))
+        whole[:, plane] = np.frombuffer(body, np.uint8, count, plane * count)
+    return whole.view("<u8").reshape(count)
 
 
 def _planes(values: NDArray[np.uint64], width: int) -> bytes:
@@ -84,6 +116,11 @@ def _planes(values: NDArray[np.uint64], width: int) -> bytes:
 
 def _width(largest: int) -> int:
     return (largest.bit_length() + 7) // 8
+
+
+def _signed(value: int) -> int:
+    """What fits in no int64 wraps, as in arrays."""
+    return (value + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _wrapped(value: int) -> np.uint64:

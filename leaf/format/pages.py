@@ -20,17 +20,16 @@ from alder.errors import AlderError, Reason
 from leaf.format.buffers import list_offsets, offsets_buffer, string_array, validity
 from leaf.format.frame import framed, unframed
 from leaf.format.integers import decode_integers, encode_integers, from_planes
-from leaf.format.strings import choose_parts, decode_parts, encode_strings, placed
+from leaf.format.strings import decode_parts, encode_strings, placed
 
 PAGE_ROWS: Final = 8192
 VALUES_MAX: Final = 1 << 24
 """Of all lists of a page together; a limit for what a damaged page may ask of memory."""
-_HEADER: Final = struct.Struct(">BI")
-_ALL: Final = 0
-_SOME: Final = 1
-_NONE: Final = 2
-_CHOSEN_SHARE: Final = 16
-"""Of the rows of a page; where more are wanted, it is cheaper to decode them all."""
+HEADER: Final = struct.Struct(">BI")
+"""Which rows have a value, and the number of rows."""
+ALL: Final = 0
+SOME: Final = 1
+NONE: Final = 2
 
 
 def encode_page(values: pa.Array) -> bytes:
@@ -59,27 +58,16 @@ def decode_page(data: bytes, kind: pa.DataType, what: str, rows_max: int = PAGE_
     Raises AlderError(CORRUPT), or UNSUPPORTED for another version of the format.
     """
     payload = memoryview(unframed(data, what))
-    with _decoding(what):
+    with decoding(what):
         return decode_values(payload, kind, rows_max)
 
 
-def values_at(payload: bytes, kind: pa.DataType, what: str, rows: NDArray[np.int64]) -> pa.Array:
-    """The values of some rows of a page without its frame. Raises AlderError(CORRUPT).
-
-    Where they are few, no others are decoded.
-    """
-    with _decoding(what):
-        if _CHOSEN_SHARE * len(rows) > _HEADER.unpack_from(payload)[1] or pa.types.is_list(kind):
-            return decode_values(memoryview(payload), kind, PAGE_ROWS).take(pa.array(rows))
-        return decode_values(memoryview(payload), kind, PAGE_ROWS, rows)
-
-
 @contextmanager
-def _decoding(what: str) -> Iterator[None]:
-    """Tells what can't be decoded."""
+def decoding(what: str) -> Iterator[None]:
+    """Tells what can't be decoded. Raises AlderError(CORRUPT)."""
     try:
         yield
-    except (ValueError, IndexError, struct.error, pa.ArrowException) as error:
+    except (ValueError, IndexError, OverflowError, struct.error, pa.ArrowException) as error:
         raise AlderError(Reason.CORRUPT, f"{what} can't be decoded: {error}") from error
 
 
@@ -90,41 +78,25 @@ def encode_values(values: pa.Array) -> bytes:
     return _encode(np.ones(len(values), dtype=bool), values)
 
 
-def decode_values(
-    payload: memoryview,
-    kind: pa.DataType,
-    rows_max: int,
-    chosen: NDArray[np.int64] | None = None,
-) -> pa.Array:
-    """The inverse of :func:`encode_values`, or some of its rows (of all types but lists).
+def decode_values(payload: memoryview, kind: pa.DataType, rows_max: int) -> pa.Array:
+    """The inverse of :func:`encode_values`.
 
     Raises ValueError, IndexError, struct.error, ArrowException.
     """
-    presence, rows = _HEADER.unpack_from(payload)
-    if rows > rows_max or presence > _NONE:
+    presence, rows = HEADER.unpack_from(payload)
+    if rows > rows_max or presence > NONE:
         raise ValueError(f"{rows} rows, or an unknown encoding")
-    if presence == _NONE:
-        return pa.nulls(rows if chosen is None else len(chosen), kind)
-    body = payload[_HEADER.size :]
-    if presence == _ALL:
-        return _decode_present(body, kind, rows, None, chosen)
+    if presence == NONE:
+        return pa.nulls(rows, kind)
+    body = payload[HEADER.size :]
+    if presence == ALL:
+        return _decode_present(body, kind, rows, None)
     bitmap = np.frombuffer(body[: (rows + 7) // 8], np.uint8)
     present = np.unpackbits(bitmap, bitorder="little")[:rows].astype(bool)
     if len(present) != rows:
         raise ValueError("a bitmap that is cut off")
     body = body[(rows + 7) // 8 :]
-    count = int(np.count_nonzero(present))
-    if chosen is None:
-        return _decode_present(body, kind, count, present, None)
-    there = present[chosen]
-    return _decode_present(body, kind, count, there, _ranks(present, chosen[there]))
-
-
-def _ranks(present: NDArray[np.bool_], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many values come before each of these rows."""
-    if len(rows) == 1:
-        return np.asarray([np.count_nonzero(present[: rows[0]])])
-    return (np.cumsum(present) - 1)[rows]
+    return _decode_present(body, kind, int(np.count_nonzero(present)), present)
 
 
 def is_integral(kind: pa.DataType) -> bool:
@@ -147,18 +119,18 @@ def integers_of(values: pa.Array) -> NDArray[np.int64]:
 def _encode(mask: NDArray[np.bool_], present: pa.Array) -> bytes:
     """Rows of which those in the mask have values, and these."""
     if not len(present):
-        return _HEADER.pack(_NONE, len(mask))
+        return HEADER.pack(NONE, len(mask))
     if len(present) == len(mask):
-        return _HEADER.pack(_ALL, len(mask)) + _encode_present(present)
+        return HEADER.pack(ALL, len(mask)) + _encode_present(present)
     bitmap = np.packbits(mask, bitorder="little").tobytes()
-    return _HEADER.pack(_SOME, len(mask)) + bitmap + _encode_present(present)
+    return HEADER.pack(SOME, len(mask)) + bitmap + _encode_present(present)
 
 
 def _encode_present(values: pa.Array) -> bytes:
     kind = values.type
     if is_integral(kind):
         return encode_integers(integers_of(values))
-    if _is_text(kind):
+    if is_text(kind):
         return encode_strings(values)
     if pa.types.is_float64(kind):
         planes = np.asarray(values).astype("<f8").view(np.uint8).reshape(len(values), 8).T
@@ -172,18 +144,11 @@ def _encode_present(values: pa.Array) -> bytes:
 
 
 def _decode_present(
-    body: memoryview,
-    kind: pa.DataType,
-    count: int,
-    present: NDArray[np.bool_] | None,
-    chosen: NDArray[np.int64] | None,
+    body: memoryview, kind: pa.DataType, count: int, present: NDArray[np.bool_] | None
 ) -> pa.Array:
-    """All ``count`` values that are stored, or the chosen ones, null where ``present`` is false."""
-    if _is_text(kind):
-        if chosen is None:
-            lengths, data = decode_parts(body, count)
-        else:
-            lengths, data = choose_parts(body, count, chosen)
+    """The ``count`` values that are stored, null where ``present`` is false."""
+    if is_text(kind):
+        lengths, data = decode_parts(body, count)
         if present is None:
             values = string_array(kind, lengths, data)
         else:
@@ -193,16 +158,15 @@ def _decode_present(
     if pa.types.is_list(kind):
         return _decode_lists(body, kind, count, present)
     if is_integral(kind):
-        integers = decode_integers(body, count, chosen)
+        integers = decode_integers(body, count)
         return _fixed(integers.astype(f"<i{kind.bit_width // 8}"), kind, present)
     if pa.types.is_float64(kind):
-        return _fixed(from_planes(body, count, 8, chosen).view("<f8"), kind, present)
+        return _fixed(from_planes(body, count, 8).view("<f8"), kind, present)
     if pa.types.is_boolean(kind):
         bits = np.unpackbits(np.frombuffer(body, np.uint8), bitorder="little")
         if not count <= len(bits) < count + 8:
             raise ValueError("bits of another number")
-        bits = bits[:count] if chosen is None else bits[chosen]
-        return _spread(pa.array(bits.astype(bool)), present)
+        return _spread(pa.array(bits[:count].astype(bool)), present)
     try:
         column = from_bytes(body).column("values").combine_chunks()
     except (AlderError, KeyError) as error:
@@ -210,7 +174,7 @@ def _decode_present(
     values = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
     if values.type != kind or len(values) != count:
         raise ValueError("values of another type")
-    return _spread(values if chosen is None else values.take(pa.array(chosen)), present)
+    return _spread(values, present)
 
 
 def _decode_lists(
@@ -247,5 +211,6 @@ def _spread(values: pa.Array, present: NDArray[np.bool_] | None) -> pa.Array:
     return values.take(pa.array(places, mask=~present))
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """True for types whose values are bytes of any length."""
     return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))

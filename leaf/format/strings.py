@@ -4,7 +4,9 @@ Strings of one length have no lengths, and the bytes that are the same in all of
 an address, the dashes of a UUID, the year of a time) are kept once.
 """
 
+import re
 import struct
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -17,6 +19,7 @@ FIXED_BYTES_MAX: Final = 256
 _HEADER: Final = struct.Struct(">BH")
 _FIXED: Final = 0
 _WIDTHS: Final = (1, 2, 4)
+_RUN: Final = re.compile("0+|1+")
 Bytes = NDArray[np.uint8]
 
 
@@ -52,21 +55,66 @@ def decode_parts(body: memoryview, count: int) -> tuple[NDArray[np.int64], Bytes
     return lengths, np.frombuffer(body, np.uint8, offset=count * width)
 
 
-def choose_parts(
-    body: memoryview, count: int, chosen: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], Bytes]:
-    """The lengths and the bytes of some of the stored strings, by number. Raises ValueError.
+class StringPick:
+    """Gives some of the stored strings, one by one."""
 
-    Cheaper than :func:`decode_parts` where they are few.
-    """
-    width, length = _HEADER.unpack_from(body)
-    if width == _FIXED:
-        rows = _decode_fixed(body[_HEADER.size :], count, length, chosen)
-        return np.full(len(chosen), length, dtype=np.int64), rows
-    lengths, data = decode_parts(body, count)
-    ends = np.cumsum(lengths)
-    pieces = [data[ends[n] - lengths[n] : ends[n]] for n in chosen.tolist()]
-    return lengths[chosen], np.concatenate([data[:0], *pieces])
+    def __init__(self, body: bytes, begin: int, count: int) -> None:
+        """From ``begin`` on, ``count`` strings are stored. Raises ValueError, struct.error."""
+        width, length = _HEADER.unpack_from(body, begin)
+        begin += _HEADER.size
+        self._body = body
+        self._pieces: list[bytes | slice] | None = None
+        if width == _FIXED:
+            self._pieces = self._parse_fixed(begin, count, length)
+        elif width not in _WIDTHS or len(body) < begin + count * width:
+            raise ValueError("strings without lengths")
+        else:
+            self._lengths = np.frombuffer(body, f"<u{width}", count, begin)
+            self._begin = begin + count * width
+
+    def at(self, numbers: Sequence[int]) -> list[bytes]:
+        """The strings of these ascending numbers below ``count``. Raises ValueError."""
+        pieces, body, begin = self._pieces, self._body, self._begin
+        if pieces is None:
+            return list(self._sized(numbers))
+        step = self._step
+        if pieces == [slice(0, step)]:
+            return [body[begin + n * step : begin + (n + 1) * step] for n in numbers]
+        rows = (body[begin + n * step : begin + (n + 1) * step] for n in numbers)
+        return [
+            b"".join([one if isinstance(one, bytes) else row[one] for one in pieces])
+            for row in rows
+        ]
+
+    def _sized(self, numbers: Sequence[int]) -> Iterator[bytes]:
+        lengths, at, before = self._lengths, self._begin, 0
+        for number in numbers:
+            at += int(lengths[before:number].sum(dtype=np.int64))
+            before = number
+            text = self._body[at : at + int(lengths[number])]
+            if len(text) != lengths[number]:
+                raise ValueError("lengths that don't add up")
+            yield text
+
+    def _parse_fixed(self, begin: int, count: int, length: int) -> list[bytes | slice]:
+        """What each string consists of: bytes that all have, and places in its own ones."""
+        constant = begin + (length + 7) // 8
+        mask = int.from_bytes(self._body[begin:constant], "big")
+        varies = f"{mask:0{(length + 7) // 8 * 8}b}"[:length]
+        self._step = varies.count("1")
+        self._begin = constant + length - self._step
+        if len(self._body) != self._begin + count * self._step:
+            raise ValueError("strings of another length")
+        pieces: list[bytes | slice] = []
+        place = 0
+        for run in _RUN.findall(varies):
+            if run[0] == "1":
+                pieces.append(slice(place, place + len(run)))
+                place += len(run)
+            else:
+                pieces.append(self._body[constant : constant + len(run)])
+                constant += len(run)
+        return pieces
 
 
 def placed(
@@ -89,10 +137,7 @@ def _encode_fixed(rows: Bytes) -> bytes:
     return head + bytes(rows.tobytes())
 
 
-def _decode_fixed(
-    body: memoryview, count: int, length: int, chosen: NDArray[np.int64] | None = None
-) -> Bytes:
-    """The bytes of all strings, or of the chosen ones."""
+def _decode_fixed(body: memoryview, count: int, length: int) -> Bytes:
     mask_bytes = (length + 7) // 8
     mask = np.frombuffer(body[:mask_bytes], np.uint8)
     varies = np.unpackbits(mask)[:length].astype(bool)
@@ -101,11 +146,9 @@ def _decode_fixed(
         raise ValueError("strings of another length")
     stored = np.frombuffer(body, np.uint8, count * varying, mask_bytes + constants)
     matrix = stored.reshape(count, varying)
-    if chosen is not None:
-        matrix = matrix[chosen]
     if not constants:
         return matrix.reshape(-1)
-    rows = np.empty((len(matrix), length), dtype=np.uint8)
+    rows = np.empty((count, length), dtype=np.uint8)
     rows[:, ~varies] = np.frombuffer(body, np.uint8, constants, mask_bytes)
     edges = np.flatnonzero(np.diff(varies.astype(np.int8), prepend=0, append=0))
     begin = 0

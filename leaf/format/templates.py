@@ -6,9 +6,10 @@ for the caller to compare; a template claims nothing.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import repeat
 from json import JSONDecoder
 from typing import Final
 
@@ -19,11 +20,13 @@ import pyarrow.compute as pc
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import split_column_name
 from alder.paths import child
+from leaf.format.picks import Value
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _SCALAR: Final = re.compile(r"[^\s,\]}]+")
 _ESCAPED: Final = r'["\\\x00-\x1f]'
+_ESCAPED_BYTES: Final = re.compile(_ESCAPED.encode())
 _SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b", "\f": "\\f"}
 _CONTROLS: Final = r"[\x00-\x1f]"
 _JSON: Final = JSONDecoder()
@@ -103,6 +106,22 @@ class Template:
         if not any(isinstance(part, Slot) for part in self.parts):
             return pa.array(["".join(map(str, self.parts))] * rows, pa.string())
         return pc.binary_join_element_wise(*parts, pa.scalar(""))
+
+    def join(
+        self, columns: Mapping[str, tuple[pa.DataType, Sequence[Value]]], rows: int
+    ) -> list[bytes]:
+        """As :meth:`render`, of values as picks give them, which all are there.
+
+        Joins bytes row by row, for the few rows of a look-up. Raises ValueError where a value is
+        missing, and what :meth:`render` does.
+        """
+        parts: list[Iterable[bytes]] = [
+            repeat(part.encode(), rows)
+            if isinstance(part, str)
+            else _spelled_bytes(part.style, *columns[part.column])
+            for part in self.parts
+        ]
+        return [b"".join(pieces) for pieces in zip(*parts, strict=True)]
 
 
 def template_of(document: str, columns: Mapping[str, Sequence[str]]) -> Template | None:
@@ -267,3 +286,17 @@ _SPELLED: Final[Mapping[Style, Callable[[pa.Array], pa.Array]]] = {
     Style.NUMBERS: lambda values: _numbers(values, ","),
     Style.SPACED_NUMBERS: lambda values: _numbers(values, ", "),
 }
+
+
+def _spelled_bytes(style: Style, kind: pa.DataType, values: Sequence[Value]) -> Sequence[bytes]:
+    """Strings, integers and booleans as they are mostly; all else as arrays are spelled."""
+    if kind == pa.string() and style in {Style.PLAIN, Style.ESCAPED, Style.TEXT}:
+        texts = [value for value in values if isinstance(value, bytes)]
+        if style is not Style.ESCAPED or not any(map(_ESCAPED_BYTES.search, texts)):
+            return texts
+    elif kind == pa.int64() and style is Style.NUMBER:
+        return [b"%d" % value for value in values if isinstance(value, int)]
+    elif kind == pa.bool_() and style is Style.NUMBER:
+        return [b"true" if value else b"false" for value in values if value is not None]
+    spelled = _SPELLED[style](pa.array(values, kind))
+    return [text.encode() for text in spelled.to_pylist() if text is not None]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import orjson
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from alder.errors import AlderError, Reason
 from alder.rocks import Store
 from bench.generators.jsonbench import chunk
-from leaf import layout
+from leaf import documentreader, layout
 from leaf.blocks import SegmentBlocks
 from leaf.cache import PageCache
 from leaf.documents import templated
@@ -122,11 +123,14 @@ def files_in(path: Path) -> Iterator[tuple[SegmentFiles, Store]]:
 
 
 def check_documents(segment: Segment, expected: list[str | None]) -> None:
+    """Of all rows and of any of them, which are read one by one or as arrays."""
     assert segment.column("_doc", None).to_pylist() == expected
     rows = np.arange(len(expected))
-    for chosen in (rows[:1], rows[-1:], rows[::3], rows[1::2], rows[:0]):
-        found = segment.column("_doc", chosen).to_pylist()
-        assert found == [expected[row] for row in chosen.tolist()]
+    for few_rows_max in (0, len(rows)):
+        with mock.patch.object(documentreader, "FEW_ROWS_MAX", few_rows_max):
+            for chosen in (rows, rows[:1], rows[-1:], rows[::3], rows[1::2], rows[:0]):
+                found = segment.column("_doc", chosen).to_pylist()
+                assert found == [expected[row] for row in chosen.tolist()]
 
 
 def merged(files: SegmentFiles, store: Store, numbers: Sequence[int]) -> Segment:

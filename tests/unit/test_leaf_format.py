@@ -2,7 +2,7 @@
 
 import datetime
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,8 @@ from leaf.format.meta import (
     decode_meta,
     encode_meta,
 )
-from leaf.format.pages import decode_page, encode_page, encode_values, values_at
+from leaf.format.pages import decode_page, decoding, encode_page, encode_values
+from leaf.format.picks import PagePick, Value
 from leaf.format.zonemap import Zone, may_hold, zone_of
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -54,8 +55,14 @@ def test_a_page_gives_its_values_back(data: st.DataObject) -> None:
     assert decode_page(encode_page(cut), kind, "it").equals(cut)
     places = data.draw(st.lists(st.integers(0, len(array) - 1), unique=True, min_size=1))
     chosen = np.sort(np.asarray(places, dtype=np.int64))
-    found = values_at(encode_values(array), kind, "it", chosen)
-    assert found.equals(array.take(pa.array(chosen)))
+    check_picked(PagePick(encode_values(array), kind), array, chosen.tolist())
+
+
+def check_picked(pick: PagePick, array: pa.Array, rows: Sequence[int]) -> None:
+    """One by one or as an array, the rows are those of the whole."""
+    wanted = array.take(pa.array(rows))
+    assert pick.array(rows).equals(wanted)
+    assert pa.array(pick.values(rows), array.type).equals(wanted)
 
 
 LARGE: dict[pa.DataType, Callable[[random.Random], object]] = {
@@ -75,10 +82,9 @@ def test_few_rows_of_a_large_page_are_read_alone(kind: pa.DataType, nulls: bool)
     chance = random.Random(3)
     values = [None if nulls and n % 7 == 3 else LARGE[kind](chance) for n in range(900)]
     array = pa.array(values, kind)
-    payload = encode_values(array)
+    pick = PagePick(encode_values(array), kind)
     for rows in ([0], [3], [899], [3, 10, 500, 899], list(range(0, 900, 2))):
-        found = values_at(payload, kind, "it", np.asarray(rows))
-        assert found.equals(array.take(pa.array(rows))), rows
+        check_picked(pick, array, rows)
 
 
 @settings(max_examples=300, deadline=None)
@@ -93,7 +99,7 @@ def test_hostile_blocks_are_refused_or_hold_values(data: st.DataObject) -> None:
     stored = bytes(payload[: data.draw(st.integers(0, len(payload)))])
     reads: list[Callable[[], object]] = [
         lambda: decode_page(framed(stored), kind, "the page"),
-        lambda: values_at(stored, kind, "the page", np.asarray([0])),
+        lambda: picked(stored, kind),
         lambda: dictionary.decode_terms(framed(b"s" + stored), "the page"),
         lambda: postings.TermPostings.decode(framed(stored), "the page"),
         lambda: postings.hash_entries(framed(stored), "the page"),
@@ -103,6 +109,11 @@ def test_hostile_blocks_are_refused_or_hold_values(data: st.DataObject) -> None:
         assert told is None or (told.reason is Reason.CORRUPT and "the page" in told.message)
         if isinstance(found, pa.Array):
             found.validate(full=True)
+
+
+def picked(payload: bytes, kind: pa.DataType) -> Sequence[Value]:
+    with decoding("the page"):
+        return PagePick(payload, kind).values([0, 3])
 
 
 def outcome(read: Callable[[], object]) -> tuple[AlderError | None, object]:
