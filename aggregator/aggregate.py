@@ -252,10 +252,12 @@ def _split(
     )
     functions_by_column = {one.column: one.function for one, _ in calls if not one.key}
     end = ending(outer, _GROUPS)
+    ordering = ""
     if sole and end is not None and aggregation is not None:
-        best = top(end, functions_by_column, parser)
+        best = top(end, functions_by_column, parser, f"{splitter.prefix}o")
         if best is not None:
             aggregation.top.CopyFrom(best)
+            ordering = best.result
     results = dict.fromkeys((name for name, _ in splitter.keys.values()), "")
     return Split(
         table=PARTIALS,
@@ -270,7 +272,7 @@ def _split(
         aggregation=aggregation,
         direct=None
         if end is None
-        else direct(end, bound.columns or [], {**results, **functions_by_column}),
+        else direct(end, bound.columns or [], {**results, **functions_by_column}, ordering),
     )
 
 

@@ -1,8 +1,9 @@
 """What the end of an aggregating statement leaves to do once a single leaf has finished the groups.
 
 Where one leaf has all rows and gives one row per group, its states are the results of count, min,
-max and sum already. An order by aggregates with a limit then needs only the best groups; and a
-select list of keys and aggregates, sorted and cut, needs no engine.
+max and sum already. An order by aggregates with a limit then needs only the best groups, and the
+leaf, which evaluates what orders them, tells it too. A select list of keys, aggregates and that
+expression, sorted and cut, needs no engine.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aggregator import pushdown, tree
-from aggregator.aliases import explicit
+from aggregator.aliases import explicit, unaliased
 from aggregator.syntax import Parser
 from alder.arrow import SQL_TYPE_KEY
 from alder.v1 import leaf_pb2
@@ -67,8 +68,13 @@ def ending(outer: tree.Node, groups: str) -> Ending | None:
     return Ending(groups, outer["select_list"], orders, offset, limit)
 
 
-def top(end: Ending, aggregates: Mapping[str, str], parser: Parser) -> leaf_pb2.TopGroups | None:
-    """The groups that can be in the answer; None where any can. ``aggregates``: column to name."""
+def top(
+    end: Ending, aggregates: Mapping[str, str], parser: Parser, result: str
+) -> leaf_pb2.TopGroups | None:
+    """The groups that can be in the answer; None where any can. ``aggregates``: column to name.
+
+    ``result`` is the column for what orders them, where that is no aggregate itself.
+    """
     if end.limit is None or not end.orders:
         return None
     first = end.orders[0]
@@ -89,24 +95,36 @@ def top(end: Ending, aggregates: Mapping[str, str], parser: Parser) -> leaf_pb2.
         columns=sorted(name for name in names if name),
         descending=first["type"] == "DESCENDING",
         rows=end.offset + end.limit,
+        result="" if plain else result,
     )
 
 
-def direct(end: Ending, names: Sequence[str], results: Mapping[str, str]) -> Direct | None:
+def direct(
+    end: Ending, names: Sequence[str], results: Mapping[str, str], ordering: str = ""
+) -> Direct | None:
     """How the result is made of the groups alone; None where something is to be computed.
 
     ``results`` are the columns that hold results, with the functions that made them, "" for keys.
+    ``ordering`` is a column that holds what the groups are ordered by first, "" for none.
     """
+    first = explicit(end.orders[0]["expression"], list(end.items)) if ordering else None
+    computed = None if first is None else tree.identity(first)
+    results = {**results, ordering: ""} if ordering else results
+
+    def column_of(node: tree.Node | None) -> str | None:
+        if node is not None and computed is not None and tree.identity(node) == computed:
+            return ordering
+        return None if node is None else _group_column(node, end.groups)
+
     columns = []
     for item, name in zip(end.items, names, strict=True):
-        column = _group_column(item, end.groups)
+        column = column_of(unaliased(item, list(end.items)))
         if column is None or results.get(column, "avg") not in STATE_IS_RESULT | {""}:
             return None
         columns.append((column, name))
     orders = []
     for entry in end.orders:
-        term = explicit(entry["expression"], list(end.items))
-        column = _group_column(term, end.groups) if term is not None else None
+        column = column_of(explicit(entry["expression"], list(end.items)))
         if column is None or column not in results:
             return None
         if results[column] not in STATE_IS_RESULT | {""}:
@@ -141,8 +159,11 @@ def selected(columns: Sequence[str], modifiers: Sequence[tree.Node]) -> leaf_pb2
 def finished(plan: Direct, types: Sequence[str], groups: pa.Table) -> pa.Table | None:
     """The result over its rows or groups; ``types`` are the SQL types of its columns.
 
-    None where the engine would sort otherwise: it puts NaN above every number.
+    None where a column was not computed, or where the engine would sort otherwise: it puts NaN
+    above every number.
     """
+    if not all(name in groups.column_names for name, _ in (*plan.columns, *plan.orders)):
+        return None
     if plan.orders:
         for name, _ in plan.orders:
             column = groups.column(name)

@@ -206,16 +206,18 @@ class Aggregation(_message.Message):
     def __init__(self, keys: _Optional[_Iterable[_Union[GroupKey, _Mapping]]] = ..., aggregates: _Optional[_Iterable[_Union[AggregateCall, _Mapping]]] = ..., conditions: _Optional[_Iterable[_Union[RowCondition, _Mapping]]] = ..., top: _Optional[_Union[TopGroups, _Mapping]] = ...) -> None: ...
 
 class TopGroups(_message.Message):
-    __slots__ = ("sql", "columns", "descending", "rows")
+    __slots__ = ("sql", "columns", "descending", "rows", "result")
     SQL_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     DESCENDING_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
     sql: str
     columns: _containers.RepeatedScalarFieldContainer[str]
     descending: bool
     rows: int
-    def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., descending: _Optional[bool] = ..., rows: _Optional[int] = ...) -> None: ...
+    result: str
+    def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., descending: _Optional[bool] = ..., rows: _Optional[int] = ..., result: _Optional[str] = ...) -> None: ...
 
 class RowOrder(_message.Message):
     __slots__ = ("column", "descending")

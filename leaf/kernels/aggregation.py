@@ -5,14 +5,16 @@ segments, tails and shards merge by one more grouping. Partials of sealed segmen
 the caller wants it, and the merge of all of them too, so that a repeated query costs the live tail.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from alder.v1 import leaf_pb2
 from leaf.engine import Engine
 from leaf.format.meta import Index
 from leaf.kernels.columns import Columns, Holder, Reading
@@ -28,11 +30,14 @@ from leaf.kernels.grouping import (
     grouped,
     merged,
     places_of,
+    shared_groups,
+    some_groups,
     without_last_key,
 )
 from leaf.kernels.plan import Call, KernelPlan
+from leaf.kernels.ranking import NO_RANKING, Ranking, ranking_of
 from leaf.kernels.states import Values
-from leaf.kernels.top import top_groups
+from leaf.kernels.top import order_of, top_groups
 from leaf.kernels.unsupported import Unsupported
 from leaf.partials import Partials, rows_key
 from leaf.pieces import Piece
@@ -44,6 +49,9 @@ FLAGS_MAX: Final = 1 << 26
 """Flags of one query, a byte each."""
 BATCH_ROWS: Final = 1 << 20
 """Rows that are grouped at once: bounds the memory of a query over many segments."""
+
+_RANKED_MIN: Final = 1 << 10
+_RANKING: Final = "ranking"
 
 
 @dataclass(slots=True)
@@ -82,14 +90,16 @@ class Aggregation:
         """The result, in the plan's schema. Raises Unsupported, CORRUPT, DEADLINE, LIMIT."""
         if memory is None and self._plan.distinct is not None:
             return self._run_with_flags(works)
-        partials = []
         if memory is not None:
             sealed = [work for work in works if isinstance(work.holder.rows, Segment)]
             works = [work for work in works if not isinstance(work.holder.rows, Segment)]
             if sealed:
-                partials.append(self._remembered(sealed, memory))
-        if works or not partials:
-            partials.extend(self._computed(works))
+                name, kept = self._remembered(sealed, memory)
+                rest = self._computed(works) if works else []
+                return self._finished(self._candidates(name, kept, rest, memory))
+        return self._finished(self._computed(works))
+
+    def _finished(self, partials: Sequence[CodePartial]) -> pa.Table:
         partial, counts = self._merged(partials), None
         if self._plan.distinct is not None:
             partial, counts = without_last_key(partial, self._plan.reducers)
@@ -120,8 +130,37 @@ class Aggregation:
         """Read after the codes that are to be below them."""
         return [dictionary.size for dictionary in self._dictionaries]
 
-    def _remembered(self, works: Sequence[Work], memory: Memory) -> CodePartial:
-        """The partial of sealed segments, from memory as far as it is there."""
+    def _candidates(
+        self, name: Hashable, kept: CodePartial, rest: Sequence[CodePartial], memory: Memory
+    ) -> list[CodePartial]:
+        """The partials, the kept one without groups that can't be among the first ones.
+
+        ``name`` is that of the kept one.
+        """
+        top = self._plan.top
+        if top is None or self._plan.distinct is not None or kept.groups < _RANKED_MIN:
+            return [kept, *rest]
+        ranking = memory.partials.find((_RANKING, name))
+        if not isinstance(ranking, Ranking):
+            ranking = self._ranking(kept, top)
+            memory.partials.put((_RANKING, name), ranking, ranking.size_bytes)
+        others = [self._merged(rest)] if rest else []
+        changed = [shared_groups(kept, other, self._sizes()) for other in others]
+        best = ranking.best(top.rows + sum(map(len, changed)))
+        if best is None:
+            return [kept, *others]
+        return [some_groups(kept, reduce(np.union1d, changed, np.sort(best))), *others]
+
+    def _ranking(self, partial: CodePartial, top: leaf_pb2.TopGroups) -> Ranking:
+        columns = self._aggregates(partial, None)
+        try:
+            order = order_of(top, columns, self._engine, self._reading.cancellation)
+            return ranking_of(order, top.descending)
+        except Unsupported:
+            return NO_RANKING
+
+    def _remembered(self, works: Sequence[Work], memory: Memory) -> tuple[Hashable, CodePartial]:
+        """The partial of sealed segments, from memory as far as it is there, and its name."""
         scopes = tuple(dictionary.scope for dictionary in self._dictionaries)
         name = (memory.fingerprint, scopes)
         keys = [
@@ -133,7 +172,7 @@ class Aggregation:
         if isinstance(found, CodePartial):
             for work in works:
                 work.hit = True
-            return found
+            return tuple(keys), found
         parts = []
         for key, work in zip(keys, works, strict=True):
             part = memory.partials.find(key)
@@ -146,7 +185,7 @@ class Aggregation:
         together = self._merged(parts)
         if len(parts) > 1:
             memory.partials.put(tuple(keys), together, together.size_bytes)
-        return together
+        return tuple(keys), together
 
     def _computed(self, works: Sequence[Work], seen: "_Seen | None" = None) -> list[CodePartial]:
         """At least one partial of these pieces; ``seen`` takes the distinct values out of it."""
@@ -242,8 +281,8 @@ class Aggregation:
     def _merged(self, partials: Sequence[CodePartial]) -> CodePartial:
         return merged(partials, self._sizes(), self._plan.reducers)
 
-    def _exported(self, partial: CodePartial, counts: NDArray[np.int64] | None) -> pa.Table:
-        """The table of groups; ``counts`` are those of distinct values."""
+    def _aggregates(self, partial: CodePartial, counts: NDArray[np.int64] | None) -> pa.Table:
+        """The columns of aggregates; ``counts`` are those of distinct values."""
         plan = self._plan
         columns = []
         place = 0
@@ -254,19 +293,26 @@ class Aggregation:
             width = len(call.state.reducers)
             columns.append(call.state.column(partial.slots[place : place + width]))
             place += width
-        keys = partial.keys
-        names = plan.schema.names
+        return pa.table(dict(zip(plan.schema.names[len(plan.keys) :], columns, strict=True)))
+
+    def _exported(self, partial: CodePartial, counts: NDArray[np.int64] | None) -> pa.Table:
+        """The table of groups, with what orders them where that is wanted and computed."""
+        plan, keys = self._plan, partial.keys
+        columns, schema = self._aggregates(partial, counts), plan.schema
         if plan.top is not None:
-            aggregates = pa.table(dict(zip(names[len(keys) :], columns, strict=True)))
-            chosen = top_groups(plan.top, aggregates, self._engine, self._reading.cancellation)
-            if chosen is not None:
+            found = top_groups(plan.top, columns, self._engine, self._reading.cancellation)
+            if plan.top.result and found.order is not None:
+                schema = schema.append(pa.field(plan.top.result, found.order.type))
+                columns = columns.append_column(plan.top.result, found.order)
+            if found.groups is not None:
+                chosen = found.groups
                 keys = tuple(codes[chosen] for codes in keys)
-                columns = [column.take(pa.array(chosen)) for column in columns]
+                columns = columns.take(pa.array(chosen))
         values = [
             dictionary.taken(codes)
             for codes, dictionary in zip(keys, self._dictionaries, strict=False)
         ]
-        return pa.Table.from_arrays([*values, *columns], schema=plan.schema)
+        return pa.Table.from_arrays([*values, *columns.columns], schema=schema)
 
 
 class _Seen:

@@ -198,6 +198,19 @@ def merged(
     return CodePartial(keys, _reduced_runs(partials, reducers, order, starts), len(starts))
 
 
+def shared_groups(partial: CodePartial, other: CodePartial, sizes: Sequence[int]) -> Places:
+    """The numbers of the groups of ``partial`` that ``other`` has too. Both have keys."""
+    own, others = (combined_codes(one.keys, sizes) for one in (partial, other))
+    places, known = _places_among(own, others)
+    return places[known]
+
+
+def some_groups(partial: CodePartial, numbers: Places) -> CodePartial:
+    """The groups of these numbers, which ascend."""
+    keys = tuple(codes[numbers] for codes in partial.keys)
+    return CodePartial(keys, tuple(slot[numbers] for slot in partial.slots), len(numbers))
+
+
 def without_last_key(
     partial: CodePartial, reducers: Sequence[Reducer]
 ) -> tuple[CodePartial, NDArray[np.int64]]:
@@ -226,10 +239,7 @@ def _absorbed(
     reducers: Sequence[Reducer],
 ) -> CodePartial:
     """Two partials as one, cheaply where the second has few groups."""
-    places = np.searchsorted(large_codes, small_codes)
-    known = np.zeros(len(places), dtype=bool)
-    inside = places < len(large_codes)
-    known[inside] = large_codes[places[inside]] == small_codes[inside]
+    places, known = _places_among(large_codes, small_codes)
     there, new = places[known], places[~known]
     keys = tuple(
         np.insert(ours.astype(np.result_type(ours, theirs), copy=False), new, theirs[~known])
@@ -241,6 +251,15 @@ def _absorbed(
         changed[there] = _OPERATIONS[reducer](ours[there], theirs[known])
         slots.append(np.insert(changed, new, theirs[~known]))
     return CodePartial(keys, tuple(slots), large.groups + len(new))
+
+
+def _places_among(ascending: Codes, codes: Codes) -> tuple[Places, Mask]:
+    """Where each of the codes is, or would have to be put, and whether it is there."""
+    places = np.searchsorted(ascending, codes)
+    known = np.zeros(len(places), dtype=bool)
+    inside = places < len(ascending)
+    known[inside] = ascending[places[inside]] == codes[inside]
+    return places, known
 
 
 def _starts(ascending: Codes) -> Places:

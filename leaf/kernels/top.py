@@ -3,6 +3,7 @@
 Groups equal to the last one wanted all stay, so whoever sorts for good may break ties as he likes.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,41 +15,53 @@ from alder.fieldtypes import quote
 from alder.v1 import leaf_pb2
 from leaf.bindings import TABLE, engine_names
 from leaf.engine import Cancellation, Engine
-from leaf.kernels.states import values_of
+from leaf.kernels.states import Values, values_of
 from leaf.kernels.unsupported import Unsupported
 
 _SELECTED_MIN: Final = 256
 _RESULT: Final = "result"
 
 
+@dataclass(frozen=True, slots=True)
+class Top:
+    """Numbers of the groups that are enough (None: all), and what orders all, if computed."""
+
+    groups: NDArray[np.intp] | None = None
+    order: pa.Array | None = None
+
+
 def top_groups(
     wanted: leaf_pb2.TopGroups, columns: pa.Table, engine: Engine, cancellation: Cancellation
-) -> NDArray[np.intp] | None:
-    """The numbers of groups that are enough; None for all. ``columns`` are the aggregates.
-
-    Raises AlderError(DEADLINE).
-    """
-    if columns.num_rows <= max(wanted.rows, _SELECTED_MIN):
-        return None
+) -> Top:
+    """The groups that are enough. ``columns`` are the aggregates. Raises AlderError(DEADLINE)."""
+    few = columns.num_rows <= max(wanted.rows, _SELECTED_MIN)
+    if not columns.num_rows or (few and not wanted.result):
+        return Top()
     try:
-        order = values_of(_order(wanted, columns, engine, cancellation))
+        order = order_of(wanted, columns, engine, cancellation)
+        return Top(None if few else _enough(wanted, values_of(order)), order)
     except Unsupported:
-        return None
-    present = np.arange(columns.num_rows) if order.valid is None else np.flatnonzero(order.valid)
+        return Top()
+
+
+def _enough(wanted: leaf_pb2.TopGroups, order: Values) -> NDArray[np.intp] | None:
+    numbers, valid = order.numbers, order.valid
+    present = np.arange(len(numbers)) if valid is None else np.flatnonzero(valid)
     if len(present) <= wanted.rows:
         return None
     if not wanted.rows:
         return present[:0]
-    numbers = order.numbers[present]
+    numbers = numbers[present]
     place = len(numbers) - wanted.rows if wanted.descending else wanted.rows - 1
     last = np.partition(numbers, place)[place]
     chosen: NDArray[np.bool_] = numbers >= last if wanted.descending else numbers <= last
-    return np.flatnonzero(chosen) if order.valid is None else present[chosen].astype(np.intp)
+    return np.flatnonzero(chosen) if valid is None else present[chosen].astype(np.intp)
 
 
-def _order(
+def order_of(
     wanted: leaf_pb2.TopGroups, columns: pa.Table, engine: Engine, cancellation: Cancellation
 ) -> pa.Array:
+    """What orders the groups. Raises Unsupported, AlderError(DEADLINE)."""
     if not set(wanted.columns) <= set(columns.column_names):
         raise Unsupported
     read = columns.select(list(wanted.columns))

@@ -48,6 +48,9 @@ select kind, count(distinct word) as w from c group by kind order by w desc, kin
 select word, count(*) as n from c group by word order by n desc, word limit 5
 select word, max(n) as best from c group by word order by best, word limit 7 offset 2
 select word, max(n) - min(n) as span from c group by word order by span desc, word limit 4
+select word, make_timestamp(min(n)) as t, 1 from c group by word order by t, word limit 3
+select max(n) // 100 as m, word, few from c group by word, few order by m, 2, 3 limit 5 offset 1
+select word, -max(n) as m, -max(n) as again, m + 1 from c group by word order by 2, 1 limit 3
 select word, sum(n) as total from c group by word order by total desc, word limit 3
 select word, min(f) as low from c group by word order by low desc, word limit 3
 select kind, count(*) as n from c group by kind having count(*) > 80 order by n, kind
@@ -109,6 +112,7 @@ def test_kernels_and_engine_give_the_same_rows(
 ) -> None:
     if layout == "both":
         monkeypatch.setattr("leaf.kernels.columns._TERMS_FEW", 0)
+        monkeypatch.setattr("leaf.kernels.aggregation._RANKED_MIN", 0)
     seal_rows, segments, shards = LAYOUTS[layout]
     rows = documents(500)
     truth = reference(rows)
@@ -132,6 +136,21 @@ def test_kernels_and_engine_give_the_same_rows(
                 assert asked.by_kernels, sql
 
     with_rows(tmp_path, batches, body, seal_rows=seal_rows, shards=shards)
+
+
+def test_a_computed_order_is_told_by_the_leaf(tmp_path: Path) -> None:
+    sql = "select word, max(n) - min(n) as span from c group by word order by span, word limit 2"
+
+    async def body(leaf: Leaf, asker: Asker) -> None:
+        plan = asker.plan(sql, sole=True)
+        assert plan.direct is not None
+        assert [name for _, name in plan.direct[0].columns] == ["word", "span"]
+        asked = await asker.ask(sql)
+        assert asked.by_kernels
+        assert asked.directly
+        assert not (await asker.ask(sql, kernels=False)).directly
+
+    with_rows(tmp_path, [documents(300)], body, seal_rows=10_000)
 
 
 def test_a_value_that_only_the_engine_can_judge_is_left_to_it(tmp_path: Path) -> None:

@@ -19,8 +19,11 @@ from leaf.kernels.grouping import (
     Slot,
     grouped,
     merged,
+    shared_groups,
+    some_groups,
     without_last_key,
 )
+from leaf.kernels.ranking import ranking_of
 from leaf.kernels.states import State, state_of, values_of
 from leaf.kernels.top import top_groups
 from leaf.kernels.unsupported import Unsupported
@@ -194,7 +197,7 @@ def test_the_best_groups_are_chosen_with_all_their_equals(
     table = pa.table({"a": pa.array(numbers, pa.int64())})
     for sql in ("", "a * 2 - 1"):
         wanted.sql = sql
-        chosen = top_groups(wanted, table, engine, Cancellation())
+        chosen = top_groups(wanted, table, engine, Cancellation()).groups
         kept = numbers if chosen is None else [numbers[at] for at in chosen.tolist()]
         present = sorted((n for n in numbers if n is not None), reverse=descending)
         best = present[:rows]
@@ -204,6 +207,43 @@ def test_the_best_groups_are_chosen_with_all_their_equals(
                 n <= best[-1] if not descending else n >= best[-1] for n in present
             )
     engine.close()
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.one_of(st.none(), st.integers(-9, 9)), max_size=40),
+    st.integers(0, 45),
+    st.integers(1, 45),
+    st.booleans(),
+)
+def test_a_ranking_knows_the_best_groups_with_all_their_equals(
+    numbers: list[int | None], rows: int, ranked_max: int, descending: bool
+) -> None:
+    ranking = ranking_of(pa.array(numbers, pa.int64()), descending, ranked_max)
+    present = sorted((n for n in numbers if n is not None), reverse=descending)
+    cut = present[ranked_max : ranked_max + 1]
+    whole = [n for n in present[:ranked_max] if n not in cut]
+    best = ranking.best(rows)
+    assert (best is None) == (not 0 < rows <= len(whole))
+    if best is not None:
+        expected = {at for at, n in enumerate(numbers) if n in present[:rows]}
+        assert set(best.tolist()) == expected
+        assert len(best) == len(expected)
+
+
+@settings(deadline=None)
+@given(ROWS, ROWS)
+def test_candidates_of_two_partials_are_those_of_the_whole(
+    kept: list[Row], rest: list[Row]
+) -> None:
+    partial, other = partial_of(kept), partial_of(rest)
+    shared = shared_groups(partial, other, SIZES)
+    some = some_groups(partial, shared)
+    whole, changed = model_of(kept), model_of(rest)
+    assert read(some) == {key: whole[key] for key in whole if key in changed}
+    together = read(merged([some, other], SIZES, REDUCERS))
+    everything = model_of([*kept, *rest])
+    assert together == {key: everything[key] for key in changed}
 
 
 @settings(deadline=None)
