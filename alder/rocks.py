@@ -319,6 +319,8 @@ def _options(family: FamilyOptions, memory: StoreMemory | None) -> Options:
     options.create_missing_column_families(True)
     options.set_write_buffer_size(family.write_buffer_bytes)
     options.set_keep_log_file_num(2)
+    # A column's blocks lie one after the other, and most reads of a disk are of whole columns.
+    options.set_advise_random_on_open(False)
     options.set_max_total_wal_size(_WAL_BYTES_MAX)
     table = BlockBasedOptions()
     table.set_block_size(_BLOCK_BYTES)

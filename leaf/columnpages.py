@@ -5,10 +5,10 @@ A reader of few rows gets all pages with these rows by one read of the store, ke
 are, and picks the values of these rows alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Final
+from itertools import chain, islice, pairwise
+from typing import Final, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +18,14 @@ from leaf.blocks import SegmentBlocks
 from leaf.format.buffers import texts_at
 from leaf.format.frame import unframed
 from leaf.format.meta import PAGE, ColumnMeta, suffix
-from leaf.format.pages import decode_page, decoding
+from leaf.format.pages import decode_codes, decode_page, decoding
 from leaf.format.picks import PagePick, Value
 from leaf.rows import column_type
 
 _ZONE: Final = b"zone"
 """Follows the key of a zone's first page in the name under which its values are kept."""
+_READ_PAGES_MAX: Final = 256
+"""Pages of a scan that are read at once."""
 Rows = NDArray[np.int64]
 
 
@@ -51,15 +53,31 @@ class ColumnPages:
         meta = self._columns[name]
 
         def load() -> pa.Array:
-            stored = self._zone_as_stored(name, zone)
+            (stored,) = self._zones_as_stored(name, [zone])
             return self._blocks.terms(name, meta).take(stored) if meta.coded else stored
 
         return self._blocks.cached(_zone_key(meta, zone), load, lambda array: int(array.nbytes))
 
-    def codes(self, name: str) -> pa.Array:
-        """The codes of a coded column, of which nothing is kept."""
-        zones = range(len(self._columns[name].zones))
-        return pa.concat_arrays([self._zone_as_stored(name, zone) for zone in zones])
+    def zones(self, name: str) -> list[pa.Array]:
+        """The values of all zones."""
+        meta = self._columns[name]
+        terms = self._blocks.terms(name, meta) if meta.coded else None
+        arrays = [self._blocks.at_hand(_zone_key(meta, zone)) for zone in range(len(meta.zones))]
+        missing = [zone for zone, array in enumerate(arrays) if array is None]
+        for zone, stored in zip(missing, self._zones_as_stored(name, missing), strict=True):
+            array = arrays[zone] = stored if terms is None else terms.take(stored)
+            self._blocks.keep(_zone_key(meta, zone), array, int(array.nbytes))
+        return cast(list[pa.Array], arrays)
+
+    def codes(self, name: str) -> NDArray[np.int32]:
+        """The code of each row of a coded column from 1 on, 0 for NULL; nothing is kept."""
+        meta = self._columns[name]
+        codes = np.zeros(meta.rows, dtype=np.int32)
+        for page, data in self._read(name, range(meta.pages)):
+            begin = page * meta.page_rows
+            rows = codes[begin : begin + meta.rows_of_page(page)]
+            decode_codes(data, self._what(name, page), rows)
+        return codes
 
     def rows(self, names: Sequence[str], rows: Rows) -> list[pa.Array]:
         """The values of columns in the rows of ascending numbers."""
@@ -128,19 +146,29 @@ class ColumnPages:
             for pages in named
         ]
 
-    def _zone_as_stored(self, name: str, zone: int) -> pa.Array:
+    def _zones_as_stored(self, name: str, zones: Sequence[int]) -> Iterator[pa.Array]:
         meta = self._columns[name]
         kind = _stored_type(name, meta)
-        if meta.zones[zone].empty:
-            return pa.nulls(meta.zones[zone].rows, kind)
         per_zone = meta.zone_rows // meta.page_rows
-        pages = range(zone * per_zone, min((zone + 1) * per_zone, meta.pages))
-        blocks = self._blocks.columns([suffix(meta.number, PAGE, page) for page in pages])
-        parts = [
-            decode_page(data, kind, self._what(name, page))
-            for page, data in zip(pages, blocks, strict=True)
-        ]
-        return parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
+        pages = [range(zone * per_zone, min((zone + 1) * per_zone, meta.pages)) for zone in zones]
+        blocks = self._read(name, chain.from_iterable(pages))
+        for zone, own in zip(zones, pages, strict=True):
+            if meta.zones[zone].empty:
+                yield pa.nulls(meta.zones[zone].rows, kind)
+                continue
+            parts = [
+                decode_page(data, kind, self._what(name, page))
+                for page, data in islice(blocks, len(own))
+            ]
+            yield parts[0] if len(parts) == 1 else pa.concat_arrays(parts)
+
+    def _read(self, name: str, pages: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        """Those of the pages that are stored, in their order, by few reads of the store."""
+        meta = self._columns[name]
+        stored = (page for page in pages if not meta.zone_of_page(page).empty)
+        while run := list(islice(stored, _READ_PAGES_MAX)):
+            keys = [suffix(meta.number, PAGE, page) for page in run]
+            yield from zip(run, self._blocks.columns(keys), strict=True)
 
     def _what(self, name: str, page: int | None = None) -> str:
         pages = "a page" if page is None else f"page {page}"

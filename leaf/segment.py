@@ -4,18 +4,18 @@ Blocks are read from the store when they are needed, checked, and kept decoded i
 """
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from alder.errors import AlderError, Reason
 from leaf import layout
 from leaf.blocks import IndexBlocks, SegmentBlocks
 from leaf.cache import PageCache
 from leaf.columnpages import ColumnPages
 from leaf.documentreader import DOCUMENTS, DocumentReader
-from leaf.format import dictionary
 from leaf.format.meta import META_SUFFIX, TEMPLATES, Index, decode_meta
 from leaf.format.zonemap import Zone
 from leaf.indexes import kinds
@@ -140,21 +140,28 @@ class Segment:
         """True if the values of a column it has are few for its rows."""
         return self.has_index(column, Index.TERMS)
 
-    def encoded(self, name: str) -> dictionary.Encoded | None:
-        """A column it has as terms and codes; None where it isn't kept so. Raises CORRUPT.
+    def coded(self, name: str) -> tuple[pa.Array, NDArray[np.int32]] | None:
+        """Terms, and the code of each row from 1 on, 0 for NULL; None where it isn't kept so.
 
-        Nothing of it is cached here: who asks keeps what is made of it.
+        The codes are not cached here: who asks keeps what is made of them. Raises CORRUPT.
         """
         meta = self._meta.columns[name]
         if not meta.coded:
             return None
-        return dictionary.Encoded(self._blocks.terms(name, meta), self._pages.codes(name))
+        terms, codes = self._blocks.terms(name, meta), self._pages.codes(name)
+        if len(codes) and not 0 <= codes.min() <= codes.max() <= len(terms):
+            what = self._blocks.what(f"column {name!r}")
+            raise AlderError(Reason.CORRUPT, f"{what} has codes without a term")
+        return terms, codes
 
     def column(self, name: str, rows: Rows | None) -> pa.ChunkedArray:
         """A column it has, all of it or the rows of ascending numbers. Raises CORRUPT."""
         if rows is None:
-            read = self._documents.zone if name == DOCUMENTS else partial(self._pages.zone, name)
-            chunks = [read(zone) for zone in range(len(self.zones("_birth")))]
+            if name == DOCUMENTS:
+                zones = range(len(self.zones("_birth")))
+                chunks = [self._documents.zone(zone) for zone in zones]
+            else:
+                chunks = self._pages.zones(name)
         elif name == DOCUMENTS:
             chunks = [self._documents.rows(rows)]
         else:

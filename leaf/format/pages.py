@@ -62,6 +62,26 @@ def decode_page(data: bytes, kind: pa.DataType, what: str, rows_max: int = PAGE_
         return decode_values(payload, kind, rows_max)
 
 
+def decode_codes(data: bytes, what: str, codes: NDArray[np.int32]) -> None:
+    """Fills in the codes of a page, counted from 1 on, 0 where a row has none.
+
+    ``codes`` has an entry per row. Raises AlderError(CORRUPT), UNSUPPORTED.
+    """
+    payload = memoryview(unframed(data, what))
+    with decoding(what):
+        rows, present, body = _presence(payload, PAGE_ROWS)
+        if rows != len(codes):
+            raise ValueError(f"{rows} rows")
+        if present is None:
+            codes[:] = decode_integers(body, rows)
+            codes += 1
+            return
+        codes[:] = 0
+        count = int(np.count_nonzero(present))
+        if count:
+            codes[present] = decode_integers(body, count) + 1
+
+
 @contextmanager
 def decoding(what: str) -> Iterator[None]:
     """Tells what can't be decoded. Raises AlderError(CORRUPT)."""
@@ -83,20 +103,30 @@ def decode_values(payload: memoryview, kind: pa.DataType, rows_max: int) -> pa.A
 
     Raises ValueError, IndexError, struct.error, ArrowException.
     """
+    rows, present, body = _presence(payload, rows_max)
+    if present is None:
+        return _decode_present(body, kind, rows, None)
+    count = int(np.count_nonzero(present))
+    return _decode_present(body, kind, count, present) if count else pa.nulls(rows, kind)
+
+
+def _presence(
+    payload: memoryview, rows_max: int
+) -> tuple[int, NDArray[np.bool_] | None, memoryview]:
+    """Number of rows, which of them have a value (None: all), and the values as stored."""
     presence, rows = HEADER.unpack_from(payload)
     if rows > rows_max or presence > NONE:
         raise ValueError(f"{rows} rows, or an unknown encoding")
-    if presence == NONE:
-        return pa.nulls(rows, kind)
     body = payload[HEADER.size :]
     if presence == ALL:
-        return _decode_present(body, kind, rows, None)
+        return rows, None, body
+    if presence == NONE:
+        return rows, np.zeros(rows, dtype=bool), body
     bitmap = np.frombuffer(body[: (rows + 7) // 8], np.uint8)
     present = np.unpackbits(bitmap, bitorder="little")[:rows].astype(bool)
     if len(present) != rows:
         raise ValueError("a bitmap that is cut off")
-    body = body[(rows + 7) // 8 :]
-    return _decode_present(body, kind, int(np.count_nonzero(present)), present)
+    return rows, present, body[(rows + 7) // 8 :]
 
 
 def is_integral(kind: pa.DataType) -> bool:

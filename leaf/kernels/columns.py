@@ -24,7 +24,7 @@ from alder.v1 import leaf_pb2
 from leaf.bindings import TABLE, engine_names, projection
 from leaf.cache import CacheUsage, PageCache
 from leaf.engine import Cancellation, Engine
-from leaf.format.dictionary import Encoded, encode
+from leaf.format.dictionary import encode
 from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
 from leaf.kernels.grouping import Codes
 from leaf.kernels.states import Values, values_of
@@ -234,10 +234,11 @@ class Columns:
             column = self._column(holder, value, reading, rows)
             self._asked.put(key, True)
             return _Local(key, *_dictionary_of(column), whole=False)
-        if value.sql or len(coded.terms) <= _TERMS_FEW:
-            return _Local(key, *self._of_terms(coded, value, reading), whole=True)
+        if value.sql or len(coded[0]) <= _TERMS_FEW:
+            return _Local(key, *self._of_terms(*coded, value, reading), whole=True)
         self._asked.put(key, True)
-        return _Local(key, *_used(coded.terms, _from_one(coded.codes)[rows]), whole=False)
+        terms, numbers = coded
+        return _Local(key, *_used(terms, numbers[rows]), whole=False)
 
     def _scope(self, holder: Holder) -> tuple[str, int]:
         if isinstance(holder.rows, Segment):
@@ -255,24 +256,25 @@ class Columns:
         coded = self._stored_codes(holder, value)
         if coded is None:
             return _dictionary_of(self._column(holder, value, reading))
-        return self._of_terms(coded, value, reading)
+        return self._of_terms(*coded, value, reading)
 
-    def _stored_codes(self, holder: Holder, value: RowValue) -> Encoded | None:
+    def _stored_codes(
+        self, holder: Holder, value: RowValue
+    ) -> tuple[pa.Array, NDArray[np.int32]] | None:
         """The column of a value as it is kept, where it is kept as terms and codes."""
         stored, segment = value.stored, holder.rows
         if stored is None or not isinstance(segment, Segment) or not segment.has(stored):
             return None
-        return segment.encoded(stored)
+        return segment.coded(stored)
 
     def _of_terms(
-        self, coded: Encoded, value: RowValue, reading: Reading
+        self, terms: pa.Array, numbers: NDArray[np.int32], value: RowValue, reading: Reading
     ) -> tuple[pa.Array, NDArray[np.int32]]:
-        codes = _from_one(coded.codes)
         if not value.sql:
-            return coded.terms, codes
-        column = pa.concat_arrays([pa.nulls(1, coded.terms.type), coded.terms])
-        terms, of_term = _dictionary_of(self._evaluated(value, column, reading))
-        return terms, of_term[codes]
+            return terms, numbers
+        column = pa.concat_arrays([pa.nulls(1, terms.type), terms])
+        results, of_term = _dictionary_of(self._evaluated(value, column, reading))
+        return results, of_term[numbers]
 
     def _column(
         self, holder: Holder, value: RowValue, reading: Reading, rows: Rows | None = None

@@ -22,7 +22,7 @@ from leaf.format.meta import (
     decode_meta,
     encode_meta,
 )
-from leaf.format.pages import decode_page, decoding, encode_page, encode_values
+from leaf.format.pages import decode_codes, decode_page, decoding, encode_page, encode_values
 from leaf.format.picks import PagePick, Value
 from leaf.format.zonemap import Zone, may_hold, zone_of
 
@@ -63,6 +63,17 @@ def check_picked(pick: PagePick, array: pa.Array, rows: Sequence[int]) -> None:
     wanted = array.take(pa.array(rows))
     assert pick.array(rows).equals(wanted)
     assert pa.array(pick.values(rows), array.type).equals(wanted)
+
+
+@fast
+@given(st.lists(st.none() | st.integers(0, (1 << 31) - 2), min_size=1, max_size=70))
+def test_codes_are_counted_from_one(values: list[int | None]) -> None:
+    page = encode_page(pa.array(values, pa.int32()))
+    codes = np.full(len(values), -1, dtype=np.int32)
+    decode_codes(page, "it", codes)
+    assert codes.tolist() == [0 if value is None else value + 1 for value in values]
+    with pytest.raises(AlderError, match="it can't be decoded"):
+        decode_codes(page, "it", codes[1:])
 
 
 LARGE: dict[pa.DataType, Callable[[random.Random], object]] = {
