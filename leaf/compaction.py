@@ -4,6 +4,8 @@ Both end in one commit that names the segments that are there afterwards. Views 
 on with them; their blocks are deleted once nobody does.
 """
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from alder.catalog import CollectionSettings
@@ -19,9 +21,17 @@ class Compaction:
     """One merge at a time. Methods block; they belong on worker threads."""
 
     def __init__(
-        self, replica: Replica, name: str, kept: CollectionSettings, settings: LeafSettings
+        self,
+        replica: Replica,
+        name: str,
+        kept: CollectionSettings,
+        settings: LeafSettings,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``name`` is that of the shard, for errors; ``kept`` says how its rows are kept."""
+        """``name`` is that of the shard, for errors; ``kept`` says how its rows are kept.
+
+        ``clock`` gives seconds, and decides only when segments are merged.
+        """
         self._replica = replica
         self._name = name
         self._kept = kept
@@ -30,6 +40,10 @@ class Compaction:
         )
         self._survey = Survey()
         self._merge: MergePlan | None = None
+        self._rest_s = settings.merge_rest_s
+        self._clock = clock
+        self._rows_born = replica.view.counters.rows_born
+        self._born_s = clock()
 
     @property
     def due(self) -> bool:
@@ -119,4 +133,12 @@ class Compaction:
                 self._replica.segments.discard(plan.segment)
 
     def _chosen(self) -> list[tuple[SegmentEntry, ...]]:
-        return choose_merges(self._replica.manifest.segments, self._policy, self._survey.droppable)
+        segments, droppable = self._replica.manifest.segments, self._survey.droppable
+        return choose_merges(segments, self._policy, droppable, self._is_at_rest())
+
+    def _is_at_rest(self) -> bool:
+        """True if no rows have come for a while, as far as those who asked this before saw."""
+        rows_born = self._replica.view.counters.rows_born
+        if rows_born != self._rows_born:
+            self._rows_born, self._born_s = rows_born, self._clock()
+        return self._clock() - self._born_s >= self._rest_s

@@ -2,7 +2,9 @@
 
 Segments are merged by size tiers: a tier holds segments of about the same number of rows, and once
 it holds enough of them, some become one of the next tier. So a row is written a logarithmic number
-of times, and a query meets a logarithmic number of segments. Births stay what they were, so key map
+of times, and a query meets a logarithmic number of segments. Where no rows come for a while, what
+is left in the tiers is merged too, as long as that makes a segment markedly larger than each of its
+parts: what repeats all over a shard has one dictionary then. Births stay what they were, so key map
 and tombstones, which name births, are not touched. Dead rows stay, because an older cut may still
 ask for them, but for those that no cut can ask for any more (:mod:`leaf.purge`); a segment that has
 many of them is written anew, whatever its tier holds.
@@ -40,6 +42,8 @@ from leaf.seal import (
 
 TIER_ROWS_MIN: Final = 1024
 """Segments with fewer rows are all of the lowest tier."""
+_AT_REST_RATIO_MAX: Final = 2
+"""Rows of a segment for each row of the smaller ones that it is merged with where none come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +59,18 @@ class MergePolicy:
 
 
 def choose_merges(
-    segments: Sequence[SegmentEntry], policy: MergePolicy, droppable: Mapping[int, int]
+    segments: Sequence[SegmentEntry],
+    policy: MergePolicy,
+    droppable: Mapping[int, int],
+    at_rest: bool = False,
 ) -> list[tuple[SegmentEntry, ...]]:
     """Disjoint groups to be merged: of one tier and at least two, or one with much to drop.
 
     ``droppable`` has the number of rows that may go by segment; where they are half of it, the
     segment is written anew without them. Of the others, one beyond half of a limit is left alone,
     so that any two candidates fit together and a group that a limit cuts short yields a segment
-    that is left alone in turn.
+    that is left alone in turn. Where nothing else is to be done and shards are ``at_rest``, no rows
+    coming, segments are merged across tiers.
     """
     chosen: list[tuple[SegmentEntry, ...]] = [
         (entry,) for entry in segments if _is_mostly_gone(entry, droppable)
@@ -80,6 +88,9 @@ def choose_merges(
             group = _group(tier, policy)
             chosen.append(group)
             tier = tier[len(group) :]
+    if not chosen and at_rest:
+        group = _group_at_rest(segments, policy)
+        return [group] if len(group) > 1 else []
     return chosen
 
 
@@ -104,6 +115,23 @@ def _group(tier: Sequence[SegmentEntry], policy: MergePolicy) -> tuple[SegmentEn
             break
         group.append(entry)
     return tuple(group)
+
+
+def _group_at_rest(
+    segments: Sequence[SegmentEntry], policy: MergePolicy
+) -> tuple[SegmentEntry, ...]:
+    """The small ones, and larger ones as long as those before are not much fewer rows."""
+    rows = size_bytes = 0
+    group: set[int] = set()
+    for entry in sorted(segments, key=lambda entry: entry.rows):
+        if entry.rows > _AT_REST_RATIO_MAX * rows:
+            rows = size_bytes = 0
+            group.clear()
+        rows, size_bytes = rows + entry.rows, size_bytes + entry.size_bytes
+        if rows > policy.rows_max or size_bytes > policy.bytes_max:
+            break
+        group.add(entry.segment)
+    return tuple(entry for entry in segments if entry.segment in group)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ class LeafSettings:
     """Rows that a segment may get by merging."""
     segment_bytes_max: int = 256 << 20
     """Bytes on disk that a segment may get by merging."""
+    merge_rest_s: float = 10.0
+    """Time without new rows after which segments of different sizes are merged, too."""
     merge_retry_s: float = 60.0
     """Time after which a merge that failed is tried again."""
     tail_bytes_max: int = 256 << 20

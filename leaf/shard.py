@@ -89,7 +89,7 @@ class Shard:
             log_time=LogTime.of(self._kept, [record.marks for record in recovered.streams]),
         )
         self._replica = Replica(store, segments, recovered.manifest, view)
-        self.compaction = Compaction(self._replica, self._name, self._kept, settings)
+        self.compaction = Compaction(self._replica, self._name, self._kept, settings, clock)
         for entry, segment in zip(recovered.manifest.segments, recovered.segments, strict=True):
             segments.watch(segment, entry.segment)
 

@@ -95,6 +95,37 @@ def test_merging_ends_with_few_segments_of_each_tier(
     assert written <= tiers * policy.factor * sum(entry.rows for entry in entries)
 
 
+@settings(deadline=None)
+@given(ENTRIES, POLICIES)
+def test_at_rest_no_segment_is_written_often(
+    entries: list[SegmentEntry], policy: MergePolicy
+) -> None:
+    number = len(entries)
+    while chosen := choose_merges(entries, policy, {}, at_rest=True):
+        group = chosen[0]
+        rows, size = (sum(getattr(e, name) for e in group) for name in ("rows", "size_bytes"))
+        assert len(group) > 1
+        assert rows <= policy.rows_max
+        assert size <= policy.bytes_max
+        if not choose_merges(entries, policy, {}):
+            assert 3 * max(entry.rows for entry in group) <= 2 * rows
+        number += 1
+        entries = [entry for entry in entries if entry not in group] + [
+            SegmentEntry(number, rows, size)
+        ]
+
+
+def test_at_rest_segments_of_all_tiers_become_one() -> None:
+    policy = MergePolicy(8, 1 << 20, 1 << 30)
+    entries = [SegmentEntry(0, 574_916, 1)]
+    entries += [SegmentEntry(n, 72_000, 1) for n in range(1, 7)]
+    assert choose_merges(entries, policy, {}) == []
+    assert choose_merges(entries, policy, {}, at_rest=True) == [tuple(entries)]
+    lone = [SegmentEntry(0, 574_916, 1), SegmentEntry(1, 100_000, 1)]
+    assert choose_merges(lone, policy, {}, at_rest=True) == []
+    assert choose_merges(entries, replace(policy, factor=0), {}, at_rest=True) == []
+
+
 def test_nothing_is_merged_where_it_is_turned_off_or_too_few() -> None:
     entries = [SegmentEntry(n, 10, 10) for n in range(7)]
     policy = MergePolicy(8, 1_000, 1_000)
