@@ -56,7 +56,7 @@ def templated(documents: pa.Array, fields: Mapping[str, pa.Array]) -> Documents:
     found = numbers >= 0
     codes = pa.array(ranks[numbers], mask=~found)
     encoded = Encoded(pa.array([texts[number] for number in order], pa.string()), codes)
-    rest = pc.if_else(pa.array(found), pa.scalar(None, documents.type), documents)
+    rest = documents.take(pa.array(np.arange(len(documents)), mask=found))
     return Documents(encoded, rest if rest.null_count < len(rest) else None)
 
 

@@ -141,7 +141,13 @@ class Tailer:
             source = collection.source(source_name)
             partition = next(p for p in source.partitions if p.partition == number)
             reads = open_partition(
-                self._log, collection.name, source, partition, self._settings, self._executor
+                self._log,
+                collection.name,
+                source,
+                partition,
+                self._settings,
+                self._executor,
+                self._busy_partitions,
             )
             return PartitionTask(
                 collection,
@@ -155,6 +161,9 @@ class Tailer:
             )
 
         return make
+
+    def _busy_partitions(self) -> int:
+        return sum(work.idle_at is None for work, _ in self._partitions.values())
 
     def _reconcile_partitions(
         self, wanted: dict[PartitionId, Callable[[], PartitionTask]], snapshot: Snapshot

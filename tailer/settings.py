@@ -1,8 +1,13 @@
 """Limits and delays of a tailer."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
+from tailer.core import RANGES_MAX
 from tailer.decode import DecodeLimits
+
+LOG_READ_BYTES_MIN: Final = 64 << 10
+"""Less at once would cost more in statements than it saves in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +18,8 @@ class TailerSettings:
     """Limits of a document and of a collection's fields."""
     batch_size_bytes_max: int = 8 << 20
     """Raw records that are read at once; one larger record is read alone."""
+    read_ahead_bytes_max: int = 64 << 20
+    """Raw records that busy partitions of logs hold; the more there are, the less each reads."""
     batch_rows_max: int = 50_000
     """Records that are pushed at once."""
     push_size_bytes_max: int = 32 << 20
@@ -41,6 +48,11 @@ class TailerSettings:
     """Files of one source; further ones are refused with an error."""
     worker_threads: int = 2
     """Threads that decode and read files."""
+
+    def log_read_bytes(self, partitions: int) -> int:
+        """How much one partition of so many busy ones reads at once, to keep to their limit."""
+        share = self.read_ahead_bytes_max // (RANGES_MAX * max(1, partitions))
+        return min(self.batch_size_bytes_max, max(share, LOG_READ_BYTES_MIN))
 
     def delay_s(self, failures: int) -> float:
         """The delay after that many failures in a row, at least 1."""

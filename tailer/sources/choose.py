@@ -1,5 +1,6 @@
 """Chooses the reader of a partition by its source's URL."""
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 
 from alder.catalog import LOG_SOURCE, Source, SourcePartition
@@ -20,9 +21,11 @@ def open_partition(
     partition: SourcePartition,
     settings: TailerSettings,
     executor: Executor,
+    busy_partitions: Callable[[], int],
 ) -> PartitionSource:
     """The reader of a partition; nothing is opened before the first read.
 
+    ``busy_partitions`` tells how many share the memory for what is read of logs.
     Raises AlderError(UNSUPPORTED) for a URL of another kind.
     """
     limits = ReadLimits(
@@ -33,7 +36,13 @@ def open_partition(
     )
     if source.url == LOG_SOURCE:
         return LogSource(
-            log, topic, source.topic_id, partition.partition, limits, settings.read_timeout_s
+            log,
+            topic,
+            source.topic_id,
+            partition.partition,
+            limits,
+            settings.read_timeout_s,
+            lambda: settings.log_read_bytes(busy_partitions()),
         )
     if source.url.startswith(FILE_SCHEME):
         return FileSource(partition.name, partition.identity, limits, executor)

@@ -4,6 +4,8 @@ Offsets are the log's own. Where the log no longer has the records that are want
 retention removed them, the gap is one entry in quarantine: it is never passed over in silence.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
 
@@ -34,13 +36,16 @@ class LogSource:
         partition: int,
         limits: ReadLimits,
         timeout_s: float,
+        size_bytes_max: Callable[[], int],
     ) -> None:
+        """``size_bytes_max`` is asked before each read, for what ``limits`` may be too much."""
         self._log = log
         self._topic = topic
         self._topic_id = topic_id
         self._partition = partition
         self._limits = limits
         self._timeout_s = timeout_s
+        self._size_bytes_max = size_bytes_max
 
     async def read(self, offset: int, wait_ms: int) -> RawBatch:
         """See ``PartitionSource``; waits for records without polling."""
@@ -48,7 +53,7 @@ class LogSource:
             topic=self._topic,
             partition=self._partition,
             offset=offset,
-            size_bytes_max=self._limits.size_bytes_max,
+            size_bytes_max=min(self._limits.size_bytes_max, self._size_bytes_max()),
             wait_ms=wait_ms,
             topic_id=self._topic_id,
         )

@@ -1,8 +1,17 @@
 """The log as a source: the columns of an answer become a batch, cut records go to quarantine."""
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
 from log_records import Record, answered
 
+from alder.catalog import LOG_SOURCE, Source, SourcePartition
+from alder.interfaces import LogClient
 from alder.v1 import log_pb2
+from tailer.core import RANGES_MAX
+from tailer.settings import LOG_READ_BYTES_MIN, TailerSettings
+from tailer.sources.choose import open_partition
 from tailer.sources.log import to_batch
 from tailer.sources.model import RawBatch, ReadLimits
 
@@ -13,6 +22,42 @@ def batch_of(*records: Record, offset: int = 7, rows_max: int = 100) -> RawBatch
         size_bytes_max=1 << 20, rows_max=rows_max, record_size_bytes_max=1_000, prefix_bytes_max=4
     )
     return to_batch(offset, response, limits)
+
+
+class AskedLog:
+    """A log without records that keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked_bytes: list[int] = []
+
+    async def read(
+        self, request: log_pb2.ReadRequest, timeout_s: float | None = None
+    ) -> log_pb2.ReadResponse:
+        self.asked_bytes.append(request.size_bytes_max)
+        return log_pb2.ReadResponse(offset=request.offset, end_offset=request.offset)
+
+
+def test_many_busy_partitions_read_less_at_once_and_hold_no_more_together() -> None:
+    settings = TailerSettings()
+    busy = [1]
+    partition = SourcePartition(0)
+    log = AskedLog()
+    reads = open_partition(
+        cast(LogClient, log),
+        "topic",
+        Source("log", LOG_SOURCE, "id", (partition,)),
+        partition,
+        settings,
+        ThreadPoolExecutor(1),
+        lambda: busy[0],
+    )
+    for busy[0] in (0, 1, 4, 100, 1_000_000):
+        asyncio.run(reads.read(0, 0))
+        held_bytes = RANGES_MAX * busy[0] * log.asked_bytes[-1]
+        assert held_bytes <= settings.read_ahead_bytes_max or busy[0] == 1_000_000
+    assert log.asked_bytes == sorted(log.asked_bytes, reverse=True)
+    assert log.asked_bytes[1] == settings.batch_size_bytes_max
+    assert log.asked_bytes[-1] == LOG_READ_BYTES_MIN
 
 
 def test_columns_come_through() -> None:
