@@ -18,8 +18,10 @@ from leaf.format.templates import Template
 from leaf.rows import column_type
 
 DOCUMENTS: Final = "_doc"
-FEW_ROWS_MAX: Final = 4096
-"""Rows that are read one by one; documents of more are made as arrays."""
+FEW_ROWS_MAX: Final = 1024
+"""Rows that are read one by one; documents of more that lie close are made as arrays."""
+CLOSE_ROWS: Final = 16
+"""Up to so many rows from one to the next, arrays of whole pages pay."""
 _NONE: Final = -1
 Rows = NDArray[np.int64]
 Values = Callable[[Sequence[str], Rows], list[pa.Array]]
@@ -55,7 +57,7 @@ class DocumentReader:
         """The documents of the rows of ascending numbers."""
         if TEMPLATES not in self._columns:
             return self._pages.rows([DOCUMENTS], rows)[0]
-        if len(rows) > FEW_ROWS_MAX:
+        if len(rows) > FEW_ROWS_MAX and rows[-1] - rows[0] < CLOSE_ROWS * len(rows):
             return self._made(rows, self._pages.rows)
         return self._few(rows)
 

@@ -1,14 +1,16 @@
 """The frame around every stored block: version, checksum, compression.
 
 Nothing is decoded before its checksum has been found right, so a damaged block becomes an error and
-never an answer. A payload that compression does not make smaller is kept as it is.
+never an answer. A payload that compression does not make smaller is kept as it is. Each thread has
+contexts of zstd of its own: to make one takes longer than to decompress a small page.
 """
 
 import struct
+import threading
 import zlib
 from typing import Final
 
-import pyarrow as pa
+import zstandard
 
 from alder.errors import AlderError, Reason
 
@@ -16,12 +18,22 @@ VERSION: Final = 2
 _HEADER: Final = struct.Struct(">BII")
 _LEVEL: Final = 1
 """Higher levels of zstd take several times as long for columns that get no smaller."""
-_CODEC: Final = pa.Codec("zstd", compression_level=_LEVEL)
+
+
+class _Contexts(threading.local):
+    """Those of a thread."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=_LEVEL)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_CONTEXTS: Final = _Contexts()
 
 
 def framed(payload: bytes) -> bytes:
     """The payload, compressed where that makes it smaller, as it is stored."""
-    body: bytes = _CODEC.compress(payload, asbytes=True) if payload else b""
+    body = _CONTEXTS.compressor.compress(payload) if payload else b""
     return _with_head(payload, body if len(body) < len(payload) else payload)
 
 
@@ -41,10 +53,11 @@ def unframed(data: bytes, what: str) -> bytes:
     if len(body) == size_bytes:
         return bytes(body)
     try:
-        payload: bytes = _CODEC.decompress(body, size_bytes, asbytes=True)
-    except (pa.ArrowException, OSError) as error:
+        if zstandard.frame_content_size(body) != size_bytes:
+            raise AlderError(Reason.CORRUPT, f"{what} can't be decompressed: it has another size")
+        return _CONTEXTS.decompressor.decompress(body)
+    except zstandard.ZstdError as error:
         raise AlderError(Reason.CORRUPT, f"{what} can't be decompressed: {error}") from error
-    return payload
 
 
 def check_frame(data: bytes, what: str) -> None:
