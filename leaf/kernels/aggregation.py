@@ -23,6 +23,8 @@ from leaf.kernels.filters import Selection, marked, matching
 from leaf.kernels.grouping import (
     CodePartial,
     Codes,
+    Numbers,
+    Reducer,
     Slot,
     both,
     combinations_of,
@@ -52,6 +54,7 @@ BATCH_ROWS: Final = 1 << 20
 
 _RANKED_MIN: Final = 1 << 10
 _RANKING: Final = "ranking"
+_COUNTED: Final = "counted"
 
 
 @dataclass(slots=True)
@@ -96,14 +99,37 @@ class Aggregation:
             if sealed:
                 name, kept = self._remembered(sealed, memory)
                 rest = self._computed(works) if works else []
+                if self._plan.distinct is not None and kept.groups:
+                    return self._with_counts(self._counted_once(name, kept, rest, memory))
                 return self._finished(self._candidates(name, kept, rest, memory))
         return self._finished(self._computed(works))
 
     def _finished(self, partials: Sequence[CodePartial]) -> pa.Table:
-        partial, counts = self._merged(partials), None
-        if self._plan.distinct is not None:
-            partial, counts = without_last_key(partial, self._plan.reducers)
-        return self._exported(partial, counts)
+        partial = self._merged(partials)
+        if self._plan.distinct is None:
+            return self._exported(partial, None)
+        return self._with_counts(without_last_key(partial, self._plan.reducers))
+
+    def _with_counts(self, partial: CodePartial) -> pa.Table:
+        """The result, the last slot being the counts of distinct values."""
+        return self._exported(replace(partial, slots=partial.slots[:-1]), partial.slots[-1])
+
+    def _counted_once(
+        self, name: Hashable, kept: CodePartial, rest: Sequence[CodePartial], memory: Memory
+    ) -> CodePartial:
+        """Groups with counts of distinct values: those that are kept, and what the rest adds."""
+        reducers = self._plan.reducers
+        counted = memory.partials.find((_COUNTED, name))
+        if not isinstance(counted, CodePartial):
+            counted = without_last_key(kept, reducers)
+            memory.partials.put((_COUNTED, name), counted, counted.size_bytes)
+        other = self._merged(rest) if rest else None
+        if other is None or not other.groups:
+            return counted
+        sizes = self._sizes()
+        _, known = shared_groups(kept, other, sizes)
+        added = without_last_key(other, reducers, ~known)
+        return merged([counted, added], sizes[:-1], [*reducers, Reducer.SUM])
 
     def _run_with_flags(self, works: Sequence[Work]) -> pa.Table:
         """Counts distinct values without a group for each, where a flag for each pair fits."""
@@ -112,7 +138,7 @@ class Aggregation:
         sizes = self._sizes()
         if combinations_of(sizes) > FLAGS_MAX:
             partial = self._merged(self._computed(works))
-            return self._exported(*without_last_key(partial, self._plan.reducers))
+            return self._with_counts(without_last_key(partial, self._plan.reducers))
         seen = _Seen(sizes)
         partials = self._computed(works, seen)
         partial = merged(partials, sizes[:-1], self._plan.reducers)
@@ -145,7 +171,7 @@ class Aggregation:
             ranking = self._ranking(kept, top)
             memory.partials.put((_RANKING, name), ranking, ranking.size_bytes)
         others = [self._merged(rest)] if rest else []
-        changed = [shared_groups(kept, other, self._sizes()) for other in others]
+        changed = [shared_groups(kept, other, self._sizes())[0] for other in others]
         best = ranking.best(top.rows + sum(map(len, changed)))
         if best is None:
             return [kept, *others]
@@ -281,7 +307,7 @@ class Aggregation:
     def _merged(self, partials: Sequence[CodePartial]) -> CodePartial:
         return merged(partials, self._sizes(), self._plan.reducers)
 
-    def _aggregates(self, partial: CodePartial, counts: NDArray[np.int64] | None) -> pa.Table:
+    def _aggregates(self, partial: CodePartial, counts: Numbers | None) -> pa.Table:
         """The columns of aggregates; ``counts`` are those of distinct values."""
         plan = self._plan
         columns = []
@@ -295,7 +321,7 @@ class Aggregation:
             place += width
         return pa.table(dict(zip(plan.schema.names[len(plan.keys) :], columns, strict=True)))
 
-    def _exported(self, partial: CodePartial, counts: NDArray[np.int64] | None) -> pa.Table:
+    def _exported(self, partial: CodePartial, counts: Numbers | None) -> pa.Table:
         """The table of groups, with what orders them where that is wanted and computed."""
         plan, keys = self._plan, partial.keys
         columns, schema = self._aggregates(partial, counts), plan.schema

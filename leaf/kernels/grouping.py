@@ -198,11 +198,16 @@ def merged(
     return CodePartial(keys, _reduced_runs(partials, reducers, order, starts), len(starts))
 
 
-def shared_groups(partial: CodePartial, other: CodePartial, sizes: Sequence[int]) -> Places:
-    """The numbers of the groups of ``partial`` that ``other`` has too. Both have keys."""
+def shared_groups(
+    partial: CodePartial, other: CodePartial, sizes: Sequence[int]
+) -> tuple[Places, Mask]:
+    """The numbers of the groups of ``partial`` that ``other`` has too, and which those of it are.
+
+    Both have keys.
+    """
     own, others = (combined_codes(one.keys, sizes) for one in (partial, other))
     places, known = _places_among(own, others)
-    return places[known]
+    return places[known], known
 
 
 def some_groups(partial: CodePartial, numbers: Places) -> CodePartial:
@@ -212,10 +217,14 @@ def some_groups(partial: CodePartial, numbers: Places) -> CodePartial:
 
 
 def without_last_key(
-    partial: CodePartial, reducers: Sequence[Reducer]
-) -> tuple[CodePartial, NDArray[np.int64]]:
-    """Groups by all keys but the last, and how many codes of the last, NULL aside, each has."""
-    present = (partial.keys[-1] != 0).astype(np.int64)
+    partial: CodePartial, reducers: Sequence[Reducer], counted: Mask | None = None
+) -> CodePartial:
+    """Groups by all keys but the last, and how many codes of the last, NULL aside, each has.
+
+    The counts are one more slot; ``counted`` says which groups of ``partial`` are counted.
+    """
+    present = partial.keys[-1] != 0
+    present = (present if counted is None else present & counted).astype(np.int64)
     keys = partial.keys[:-1]
     if keys:
         changes = np.zeros(max(0, partial.groups - 1), dtype=bool)
@@ -227,8 +236,7 @@ def without_last_key(
         starts = np.zeros(1, dtype=np.intp)
     widened = CodePartial(keys, (*partial.slots, present), partial.groups)
     slots = _reduced_runs([widened], [*reducers, Reducer.SUM], None, starts)
-    again = CodePartial(tuple(codes[starts] for codes in keys), slots[:-1], len(starts))
-    return again, slots[-1].astype(np.int64)
+    return CodePartial(tuple(codes[starts] for codes in keys), slots, len(starts))
 
 
 def _absorbed(
