@@ -42,9 +42,14 @@ class Peak:
 
 
 def tree_rss_bytes(root: psutil.Process) -> int:
-    """Resident bytes of a process and its children at this moment."""
-    total = 0
-    for process in (root, *root.children(recursive=True)):
+    """Resident bytes of a process and its children at this moment.
+
+    A child that has not begun its own program runs in its parent's memory, which counts once.
+    """
+    total = root.memory_info().rss
+    command = root.cmdline()
+    for process in root.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            total += process.memory_info().rss
+            if process.cmdline() != command:
+                total += process.memory_info().rss
     return total
