@@ -40,6 +40,7 @@ _RESULT: Final = "result"
 _SHARE_OF_ROWS: Final = 4
 _TERMS_FEW: Final = 1 << 14
 _ASKED_MAX: Final = 4096
+_COUNTED_ROWS: Final = 1 << 16
 Rows = NDArray[np.intp]
 
 
@@ -204,7 +205,7 @@ class Columns:
         key = (*self._scope(holder), value.key, dictionary.scope, "counts", reading.keyed)
         return self._cache.get(
             key,
-            lambda: np.bincount(self.all_codes(holder, value, dictionary, reading)),
+            lambda: counts_of(self.all_codes(holder, value, dictionary, reading)),
             lambda counts: counts.nbytes,
         )
 
@@ -355,9 +356,26 @@ def _numbered(
         begin += len(part.terms)
         known = np.concatenate([np.zeros(1, dtype=np.int32), own])
         highest = int(known.max())
+        kind: type[np.integer] = np.int32
         if highest < 1 << 16:
-            known = known.astype(np.uint8 if highest < 1 << 8 else np.uint16)
-        yield part, known[part.numbers]
+            kind = np.uint8 if highest < 1 << 8 else np.uint16
+        if (known == np.arange(len(known))).all():
+            yield part, part.numbers.astype(kind, copy=False)
+        else:
+            yield part, known.astype(kind, copy=False)[part.numbers]
+
+
+def counts_of(codes: Codes) -> NDArray[np.intp]:
+    """How many rows have each code.
+
+    Narrow codes are counted in runs, since counting begins with a copy in the width of an address.
+    """
+    if codes.dtype.itemsize > 2:
+        return np.bincount(codes)
+    counts = np.zeros(int(codes.max(initial=0)) + 1, dtype=np.intp)
+    for begin in range(0, len(codes), _COUNTED_ROWS):
+        counts += np.bincount(codes[begin : begin + _COUNTED_ROWS], minlength=len(counts))
+    return counts
 
 
 def _true(column: pa.Array) -> NDArray[np.bool_]:

@@ -4,10 +4,12 @@ import math
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from kernels_model import Asker, documents, reference, rows_of, sealed, with_rows
 
 from alder.errors import AlderError, Reason
+from leaf.kernels.columns import counts_of
 from leaf.service import Leaf
 
 BY_KERNELS = """
@@ -196,3 +198,11 @@ def test_an_error_of_an_expression_is_the_engines_error(tmp_path: Path) -> None:
             await asker.ask("select kind::int as k, count(*) from c group by k")
 
     with_rows(tmp_path, [rows], body, seal_rows=200)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32])
+@pytest.mark.parametrize("rows", [0, 1, 65_536, 140_001])
+def test_codes_are_counted_in_runs(kind: type[np.integer], rows: int) -> None:
+    codes = np.random.default_rng(rows).integers(0, 200, rows).astype(kind)
+    counts = counts_of(codes)
+    assert counts.tolist() == np.bincount(codes, minlength=len(counts)).tolist()
