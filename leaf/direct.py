@@ -78,7 +78,7 @@ def direct_result(
     Raises AlderError: CORRUPT, DEADLINE, INVALID_ARGUMENT.
     """
     simple = fragment.HasField("selection") or _only_counts(fragment.aggregation)
-    narrows = fragment.terms_exact and (fragment.terms or _takes_any(fragment))
+    narrows = fragment.terms_exact and (fragment.terms or takes_any(fragment))
     if not (simple and narrows):
         return None
     try:
@@ -87,7 +87,7 @@ def direct_result(
         return None
 
 
-def _takes_any(fragment: leaf_pb2.Fragment) -> bool:
+def takes_any(fragment: leaf_pb2.Fragment) -> bool:
     """True if any rows are an answer."""
     selection = fragment.selection
     return selection.HasField("limit") and not selection.orders
@@ -153,7 +153,7 @@ class _Lookup:
     ) -> None:
         """Raises Unsupported for a fragment that is left to an engine."""
         self._fragment = fragment
-        self._takes_any = _takes_any(fragment)
+        self._takes_any = takes_any(fragment)
         self._conditions = conditions(fragment)
         by_name = {one.name: one for one in fragment.columns}
         by_path = {one.path: one for one in fragment.columns}

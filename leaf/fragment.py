@@ -17,9 +17,9 @@ from alder.periods import period_text
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
 from leaf import births
-from leaf.access import Scope, conditions, narrowed
+from leaf.access import Condition, Scope, conditions, narrowed
 from leaf.bindings import Projection, engine_names, projection
-from leaf.direct import DirectShard, direct_result
+from leaf.direct import DirectShard, direct_result, takes_any
 from leaf.engine import Cancellation, Engine
 from leaf.kernels.aggregation import Work
 from leaf.kernels.columns import Holder, Reading
@@ -209,10 +209,12 @@ def _read_shard(
     wanted = conditions(reading.fragment)
     scope = Scope(view.schema.fields, reading.keyed, view.streams)
     rows_scanned = rows_candidate = pruned = 0
+    left = _rows_enough(reading.fragment, wanted)
     paths: dict[str, None] = {}
     for work in shard.works:
         reading.cancellation.check()
         segment, piece = work.holder.rows, work.piece
+        exact = not wanted
         key: Hashable = None
         if isinstance(segment, Segment):
             if reading.memoise and not partials.is_refused(reading.name):
@@ -227,6 +229,10 @@ def _read_shard(
             rows_candidate += segment.rows if narrow.rows is None else len(narrow.rows)
             pruned += narrow.rows is not None and not len(narrow.rows)
             piece = piece.narrowed(narrow.rows)
+            exact = exact or (narrow.exact and narrow.rows is not None)
+        if left is not None and exact:
+            piece = piece.between(0, left)
+            left -= piece.rows_count
         rows_scanned += piece.rows_count
         if key is not None:
             partial = _run(piece_table(piece, view.streams, needs), reading)
@@ -241,6 +247,15 @@ def _read_shard(
     scan.access_paths.extend(paths)
     scan.engine = leaf_pb2.FRAGMENT_ENGINE_DUCKDB
     return tables, kept, scan
+
+
+def _rows_enough(fragment: leaf_pb2.Fragment, wanted: Sequence[Condition]) -> int | None:
+    """So many rows that surely meet the condition are an answer of a shard; None: all are wanted.
+
+    ``wanted`` are the conditions that indexes know.
+    """
+    known = fragment.terms_exact and len(wanted) == len(fragment.terms)
+    return fragment.selection.limit if known and takes_any(fragment) else None
 
 
 def horizon_of(view: ShardView, cut: PositionVector | None) -> Horizon:

@@ -152,16 +152,28 @@ def test_a_limit_without_an_order_takes_any_of_the_rows(tmp_path: Path, layout: 
         if layout != "tail":
             await sealed(leaf, 1)
         asker = Asker(leaf, 1)
-        for where in ["", " where kind = 'a'", " where few = 2 and flag = true", " where n = 5000"]:
+        wheres = [
+            "",
+            "kind = 'a'",
+            "few = 2 and flag = true",
+            "few in (0, 1, 2, 3)",
+            "n > -300",
+            "n = 5000",
+        ]
+        for where in [f" where {one}" if one else "" for one in wheres]:
             everything, _ = await asker.ask(asker.plan(f"select _id, n from c{where}"), False)
             possible = rows_of(everything)
             for limit in (0, 1, 7, 400, 1000):
                 plan = asker.plan(f"select _id, n from c{where} limit {limit}")
-                found, directly = await asker.ask(plan, True)
-                assert directly
-                told = rows_of(found)
-                assert len(told) == len(set(told)) == min(limit, len(possible))
-                assert set(told) <= set(possible)
+                for lookup in (True, False):
+                    found, directly = await asker.ask(plan, lookup)
+                    assert directly is lookup
+                    told = rows_of(found)
+                    assert len(told) == len(set(told)) == min(limit, len(possible))
+                    assert set(told) <= set(possible)
+                if not where:
+                    (scan,) = await asker.scans(plan, False)
+                    assert scan.rows_scanned == min(limit, len(rows))
 
     batches = [rows[:300], rows[300:]]
     with_rows(tmp_path, batches, body, seal_rows=LAYOUTS[layout][0])
