@@ -22,6 +22,9 @@ class Engine:
         self._connection.register("cells", pa.table({"v": column}))
         try:
             table = self._connection.sql(f"SELECT {selected} FROM cells").to_arrow_table()
+        except UnicodeDecodeError as error:
+            # DuckDB cuts the text that it quotes in a message, also in the middle of a character.
+            raise duckdb.InvalidInputException("a text can't be read as JSON") from error
         finally:
             self._connection.unregister("cells")
         return [one_array(part) for part in table.columns]

@@ -234,6 +234,17 @@ def test_cold_and_warm_decoders_agree_with_the_model(batch: list[bytes]) -> None
     check(decoder.decode(binary(batch)), batch)
 
 
+def test_a_refused_document_that_the_engine_cuts_within_a_character() -> None:
+    batch = [
+        b'{"a":{}}',
+        b'\n\t{\n\t"a"\n\t:\n\t{\n\t\n\t}\n\t,\n\t"a.b"\n\t:\n\t{\n\t\n\t}\n\t,\n\t"\xc3\xa9"'
+        b'\n\t:\n\tnull\n\t,\n\t"b",\n\t:\n\t{\n\t\n\t}\n\t}\n\t',
+    ]
+    decoder = JsonDecoder(fast_rows_min=1)
+    check(decoder.decode(binary(batch)), batch)
+    check(decoder.decode(binary(batch)), batch)
+
+
 _SHARED = JsonDecoder(fast_rows_min=1)
 
 
