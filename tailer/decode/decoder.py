@@ -24,7 +24,7 @@ _ROUND_BYTES_MAX: Final = 16 * 1024 * 1024
 _ROUND_ROWS_MAX: Final = 32_768
 _ROUND_ROWS_MIN: Final = 1_024
 # Fewer rows are parsed strictly in less time than the vectorised path takes to begin.
-_FAST_ROWS_MIN: Final = 64
+_FAST_ROWS_MIN: Final = 160
 
 
 class JsonDecoder:

@@ -51,6 +51,10 @@ _LISTS: Final = (
     ("list<float>", _list_of(_PLAIN_FLOAT), "DOUBLE"),
     ("list<bool>", _list_of("true|false"), "BOOLEAN"),
 )
+_FEW: Final = 512
+"""Texts that Python's parser reads in less time than a statement of the engine takes to begin."""
+# Such texts have one spelling, the one that the engine gives.
+_SPELT_AS_EXTRACTED: Final = r'\A(?:[\[\]{},:]|"[^"\\]*"|true|false|null|0|-?[1-9][0-9]{0,17})*\z'
 _NOT_JSON_IN_LIST: Final = r"(?i)[\[,:]-?(?:nan|inf)"
 
 
@@ -98,8 +102,7 @@ def type_cells(cells: pa.Array, engine: Engine, *, null_marks: bool) -> Typed:
         if null_marks:
             lists = pc.replace_substring(lists, NULL_MARK.decode(), "null")
         else:
-            # One spelling of numbers and escapes, the same that extraction gives.
-            lists = engine.map("from_json(v::JSON, '\"JSON\"')", lists)
+            lists = _spelt_as_extracted(lists, engine)
         typed = _lists(lists, engine)
         if typed.refused is not None:
             refused[rows] = typed.refused
@@ -173,8 +176,25 @@ def _strings(cells: pa.Array, engine: Engine) -> pa.Array:
     if not pc.any(escaped).as_py():
         return plain
     rows = np.flatnonzero(escaped.fill_null(False).to_numpy(zero_copy_only=False))
-    decoded = engine.map("v ->> '$'", cells.take(pa.array(rows)))
+    decoded = _parsed(cells.take(pa.array(rows)), "v ->> '$'", pa.string(), engine)
     return pc.if_else(escaped, scatter(decoded, rows, len(cells)), plain)
+
+
+def _parsed(texts: pa.Array, expression: str, kind: pa.DataType, engine: Engine) -> pa.Array:
+    """The values of JSON texts, all of which are of this type; ``expression`` is the engine's."""
+    if len(texts) <= _FEW:
+        return pa.array([json.loads(text) for text in texts.to_pylist()], kind)
+    return engine.map(expression, texts)
+
+
+def _spelt_as_extracted(lists: pa.Array, engine: Engine) -> pa.Array:
+    """Lists with one spelling of numbers and escapes, the same that extraction gives."""
+    spelt = pc.match_substring_regex(lists, _SPELT_AS_EXTRACTED)
+    others = np.flatnonzero(~spelt.to_numpy(zero_copy_only=False))
+    if not len(others):
+        return lists
+    respelt = engine.map("from_json(v::JSON, '\"JSON\"')", lists.take(pa.array(others)))
+    return pc.if_else(spelt, lists, scatter(respelt.cast(lists.type), others, len(lists)))
 
 
 def _numbers(cells: pa.Array, engine: Engine) -> dict[str, pa.Array]:
@@ -220,8 +240,10 @@ def _lists(cells: pa.Array, engine: Engine) -> Typed:
         matched = pc.match_substring_regex(rest, pattern).to_numpy(zero_copy_only=False)
         if matched.any():
             texts = rest.filter(pa.array(matched))
-            values = engine.map(f"from_json(v::JSON, '[\"{sql}\"]')", texts) if sql else texts
-            columns[tag] = scatter(values.cast(arrow_type(tag)), rows[matched], row_count)
+            if sql:
+                expression = f"from_json(v::JSON, '[\"{sql}\"]')"
+                texts = _parsed(texts, expression, arrow_type(tag), engine)
+            columns[tag] = scatter(texts.cast(arrow_type(tag)), rows[matched], row_count)
             rows = rows[~matched]
     refused = np.zeros(row_count, dtype=np.bool_)
     if len(rows):

@@ -358,12 +358,13 @@ def test_duckdb_failing_on_a_row_rejects_that_row_only(monkeypatch: pytest.Monke
         return project(self, expressions, column)
 
     monkeypatch.setattr(Engine, "project", failing)
-    documents = [f'{{"a":"\\n{i}"}}' for i in range(20)]
-    documents[7] = '{"a":"\\npoison"}'
+    documents = [f'{{"a":["\\n{i}"]}}' for i in range(20)]
+    documents[7] = '{"a":["\\npoison"]}'
     decoded = decode(*documents, decoder=decoder)
     assert decoded.rejected.rows.tolist() == [7]
     assert decoded.rejected.reasons[0].startswith("DuckDB cannot read it")
-    assert decoded.batch["string:a"].to_pylist() == [f"\n{i}" for i in range(20) if i != 7]
+    found = decoded.batch["list<string>:a"].to_pylist()
+    assert found == [[f"\n{i}"] for i in range(20) if i != 7]
 
 
 @pytest.mark.skipif(not EVENTS.exists(), reason="the sample events are not part of the repository")
