@@ -23,7 +23,7 @@ from alder.errors import AlderError, Reason
 from alder.fieldtypes import EMPTY_LIST, column_name
 from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
-from leaf.births import OFFSET_BITS, OFFSET_MAX
+from leaf.births import birth_of, is_id
 from leaf.format.pages import PAGE_ROWS
 from leaf.indexes import zones
 from leaf.indexes.kind import Candidates
@@ -37,7 +37,6 @@ _SEVERAL: Final = frozenset({"in", "has any", words.OPERATOR})
 _WITHOUT_VALUE: Final = frozenset({"null", "not null"})
 _ELEMENTS: Final = frozenset({"has", "has any"})
 _OPERATORS: Final = frozenset({"=", "<", "<=", ">", ">=", "prefix"}) | _ELEMENTS | _SEVERAL
-_ID: Final = re.compile(r"(.*)/(\d{1,9})/(\d{1,15})\Z", re.DOTALL)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d(\.\d{1,6})?)?\Z")
 
@@ -321,15 +320,13 @@ def _comparable(value: Scalar, tag: str, mixed: bool) -> bool:
 
 
 def _births(values: Sequence[Scalar], streams: Sequence[PartitionKey]) -> NDArray[np.int64] | None:
-    """An id is ``source/partition/offset`` where there is no key; sources may hold slashes."""
     found = []
     for value in values:
-        match = _ID.match(value) if isinstance(value, str) else None
-        if match is None:
+        if not isinstance(value, str) or not is_id(value):
             return None
-        key = match[1], int(match[2])
-        if key in streams and int(match[3]) <= OFFSET_MAX:
-            found.append(streams.index(key) << OFFSET_BITS | int(match[3]))
+        birth = birth_of(value, streams)
+        if birth is not None:
+            found.append(birth)
     return np.unique(np.asarray(found, dtype=np.int64))
 
 

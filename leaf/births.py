@@ -18,7 +18,7 @@ from alder.positions import PartitionKey, PositionVector
 OFFSET_BITS: Final = 43
 OFFSET_MAX: Final = (1 << OFFSET_BITS) - 1
 STREAM_MAX: Final = (1 << (63 - OFFSET_BITS)) - 1
-_OFFSET: Final = re.compile(r"0|[1-9][0-9]{0,13}")
+_ID: Final = re.compile(r"(.*)/(0|[1-9][0-9]{0,9})/(0|[1-9][0-9]{0,13})", re.DOTALL)
 
 
 def check(stream: int, to_offset: int) -> None:
@@ -46,18 +46,21 @@ def offsets_of(births: NDArray[np.int64]) -> NDArray[np.int64]:
     return births & OFFSET_MAX
 
 
+def is_id(text: str) -> bool:
+    """True if a row without a key could have this id."""
+    return _ID.fullmatch(text) is not None
+
+
 def birth_of(row_id: str, streams: Sequence[PartitionKey]) -> int | None:
     """The birth of the row without a key that has this id; None where there can be none.
 
     The id is ``source/partition/offset``, and the source may hold slashes.
     """
-    stem, _, offset = row_id.rpartition("/")
-    if not _OFFSET.fullmatch(offset) or int(offset) > OFFSET_MAX:
+    match = _ID.fullmatch(row_id)
+    if match is None or int(match[3]) > OFFSET_MAX:
         return None
-    for stream, (source, partition) in enumerate(streams):
-        if stem == f"{source}/{partition}":
-            return stream << OFFSET_BITS | int(offset)
-    return None
+    key = match[1], int(match[2])
+    return streams.index(key) << OFFSET_BITS | int(match[3]) if key in streams else None
 
 
 def cut_births(streams: Sequence[PartitionKey], cut: PositionVector) -> NDArray[np.int64]:

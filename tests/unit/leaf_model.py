@@ -13,7 +13,11 @@ from alder.catalog import Collection, Shard, Snapshot
 from alder.fieldtypes import arrow_type
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
+from leaf.fragment import horizon_of
+from leaf.pieces import ColumnNeeds, alive_piece, holders, piece_table
 from leaf.service import Leaf
+from leaf.shard import Shard as LeafShard
+from leaf.view import ShardView
 
 NODE = "leaf-1"
 Document = dict[str, Any]
@@ -179,3 +183,24 @@ async def ask(
         if response.HasField("trailer"):
             trailer = response.trailer
     return join_chunks(parts), trailer
+
+
+def merge_now(shard: LeafShard) -> bool:
+    """Makes the merge that is next, in this process; False where there is none."""
+    plan = shard.compaction.begin()
+    if plan is None:
+        return False
+    shard.compaction.merge(plan, lambda function, *args, **kwargs: function(*args, **kwargs))
+    shard.compaction.end(plan)
+    return True
+
+
+def content(view: ShardView, cut: PositionVector | None = None) -> list[tuple[int, str]]:
+    """Offset and document of the rows alive."""
+    needs = ColumnNeeds(("_doc",), offset=True)
+    found = []
+    for holder in holders(view):
+        table = piece_table(alive_piece(holder, horizon_of(view, cut)), view.streams, needs)
+        columns = [table.column(name).to_pylist() for name in ("_offset", "_doc")]
+        found.extend(zip(*columns, strict=True))
+    return sorted(found)

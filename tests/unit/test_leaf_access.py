@@ -156,7 +156,7 @@ def test_ids_and_times_narrow(sealed: ShardView) -> None:
         found = candidates(segment, conditions(asked), scope(sealed))
         assert found is not None
         assert found.tolist() == list(expected)
-    for value in ["not an id", "log/0/x"]:
+    for value in ["not an id", "log/0/x", "log/00/5", "log/0/05"]:
         term = leaf_pb2.Term(path="_id", operator="=", values_json=[json.dumps(value)])
         asked = leaf_pb2.Fragment(columns=[bound("c0", "_id", "VARCHAR")], terms=[term])
         assert candidates(segment, conditions(asked), scope(sealed)) is None

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from leaf_model import Document, rows_bytes
+from leaf_model import Document, content, merge_now, rows_bytes
 
 from alder.catalog import CollectionSettings
 from alder.positions import PositionVector
@@ -21,14 +21,12 @@ from leaf.check import Means, check_shard
 from leaf.cluster import key_columns, row_order
 from leaf.core import PushHeader
 from leaf.engine import Cancellation, Engine
-from leaf.fragment import FragmentTools, horizon_of
+from leaf.fragment import FragmentTools
 from leaf.kernels.kernels import Kernels
 from leaf.partials import Partials
-from leaf.pieces import ColumnNeeds, alive_piece, holders, piece_table
 from leaf.seal import seal
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
-from leaf.view import ShardView
 
 KINDS = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64(), "string": pa.string()}
 VALUES = st.none() | st.booleans() | st.integers(-3, 3) | st.floats(width=16) | st.text(max_size=2)
@@ -95,25 +93,6 @@ def seal_now(shard: Shard) -> None:
     tables = [chunk.table for chunk in plan.tail]
     shard.publish_seal(plan, seal(tables, plan.cluster_by, plan.indexes))
     shard.end_seal(plan)
-
-
-def merge_now(shard: Shard) -> bool:
-    plan = shard.compaction.begin()
-    if plan is None:
-        return False
-    shard.compaction.merge(plan, lambda function, *args, **kwargs: function(*args, **kwargs))
-    shard.compaction.end(plan)
-    return True
-
-
-def content(view: ShardView, cut: PositionVector | None = None) -> list[tuple[int, str]]:
-    needs = ColumnNeeds(("_doc",), offset=True)
-    found = []
-    for holder in holders(view):
-        table = piece_table(alive_piece(holder, horizon_of(view, cut)), view.streams, needs)
-        columns = [table.column(name).to_pylist() for name in ("_offset", "_doc")]
-        found.extend(zip(*columns, strict=True))
-    return sorted(found)
 
 
 def document(chance: random.Random) -> Document:

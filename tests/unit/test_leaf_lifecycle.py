@@ -10,7 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 
 import pytest
-from leaf_model import rows_bytes
+from leaf_model import merge_now, rows_bytes
 
 from alder.catalog import CollectionSettings
 from alder.errors import AlderError, Reason
@@ -177,15 +177,6 @@ def seal_now(shard: Shard) -> None:
     if plan is not None:
         shard.publish_seal(plan, seal([chunk.table for chunk in plan.tail], plan.cluster_by))
         shard.end_seal(plan)
-
-
-def merge_now(shard: Shard) -> bool:
-    plan = shard.compaction.begin()
-    if plan is None:
-        return False
-    shard.compaction.merge(plan, lambda function, *args, **kwargs: function(*args, **kwargs))
-    shard.compaction.end(plan)
-    return True
 
 
 def content(view: ShardView, cut: PositionVector | None = None) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from leaf_model import Document, rows_bytes
+from leaf_model import Document, content, merge_now, rows_bytes
 
 import leaf.sealing
 from alder.errors import AlderError, Reason
@@ -27,17 +27,14 @@ from leaf.blocks import SegmentBlocks
 from leaf.cache import PageCache
 from leaf.core import PushHeader
 from leaf.format.frame import unframed
-from leaf.fragment import horizon_of
 from leaf.layout import SegmentEntry
 from leaf.merge import MergePolicy, choose_merges, tier_of
 from leaf.merging import MergePlan, merge_stored
-from leaf.pieces import ColumnNeeds, alive_piece, holders, piece_table
 from leaf.seal import seal
 from leaf.segment import Segment
 from leaf.segments import SegmentFiles
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
-from leaf.view import ShardView
 from leaf.workers import SealWorkers
 
 P = ParamSpec("P")
@@ -310,26 +307,6 @@ def seal_now(shard: Shard) -> None:
     assert plan is not None
     shard.publish_seal(plan, seal([chunk.table for chunk in plan.tail]))
     shard.end_seal(plan)
-
-
-def merge_now(shard: Shard) -> bool:
-    plan = shard.compaction.begin()
-    if plan is None:
-        return False
-    shard.compaction.merge(plan, compute)
-    shard.compaction.end(plan)
-    return True
-
-
-def content(view: ShardView, cut: PositionVector | None = None) -> list[tuple[int, str]]:
-    """Offset and document of the rows alive."""
-    needs = ColumnNeeds(("_doc",), offset=True)
-    found = []
-    for holder in holders(view):
-        table = piece_table(alive_piece(holder, horizon_of(view, cut)), view.streams, needs)
-        columns = [table.column(name).to_pylist() for name in ("_offset", "_doc")]
-        found.extend(zip(*columns, strict=True))
-    return sorted(found)
 
 
 def documents(begin: int, end: int) -> dict[int, Document | None]:
