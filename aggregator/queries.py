@@ -227,6 +227,7 @@ class Queries:
             no_memoised_partials=run.request.no_memoised_partials,
             no_code_kernels=run.request.no_code_kernels,
             no_direct_lookup=run.request.no_direct_lookup,
+            no_index_kinds=run.request.no_index_kinds,
         )
 
         async def ask(one: Statistic) -> tuple[int, int]:
@@ -302,6 +303,7 @@ class Queries:
             no_memoised_partials=run.request.no_memoised_partials,
             no_code_kernels=run.request.no_code_kernels,
             no_direct_lookup=run.request.no_direct_lookup,
+            no_index_kinds=run.request.no_index_kinds,
         )
         if not latest:
             request.at.CopyFrom(cuts[collection.collection_id].to_proto())

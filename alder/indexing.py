@@ -15,6 +15,9 @@ from alder.errors import AlderError, Reason
 
 AUTO: Final = "auto"
 NONE: Final = "none"
+ACCESS_KINDS: Final = ("births", "elements", "hashes", "sorted", "terms", "text", "zones")
+"""Kinds of index as queries take them: ``elements`` are those of lists, however they are kept;
+``births`` find rows by ``_id``; ``zones`` know also where no value is."""
 KINDS: Final = (AUTO, NONE, "terms", "hashes", "sorted", "text")
 
 

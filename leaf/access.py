@@ -8,7 +8,7 @@ it costs.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -42,7 +42,7 @@ _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d(\.\d{1,6})?)?\Z")
 
 
 ABSENT: Final = "absence"
-"""The access path where no row of the segment has the field."""
+"""The access path where no row of the segment has the field, or such a value."""
 BIRTHS: Final = "births"
 """The access path of identities, which births are in other words."""
 WHOLE_SHARE: Final = 0.5
@@ -64,11 +64,15 @@ class Condition:
 
 @dataclass(frozen=True)
 class Scope:
-    """What conditions refer to in a shard: type tags by path, keys or not, partitions."""
+    """What conditions refer to in a shard: type tags by path, keys or not, partitions.
+
+    ``without`` are the kinds of index that are not asked, as in `alder.indexing.ACCESS_KINDS`.
+    """
 
     fields: Mapping[str, Iterable[str]]
     keyed: bool
     streams: Sequence[PartitionKey]
+    without: Container[str] = ()
     _births: dict[Condition, NDArray[np.int64] | None] = field(default_factory=dict, compare=False)
 
     def births_of(self, condition: Condition) -> NDArray[np.int64] | None:
@@ -198,9 +202,11 @@ def _of_condition(segment: Segment, condition: Condition, scope: Scope) -> _Foun
         micros = _micros(condition.values)
         if micros is None:
             return None
-        return _union(path, [_of_column(segment, "_time", condition.operator, micros)])
+        return _union(
+            path, [_of_column(segment, "_time", condition.operator, micros, scope)], scope
+        )
     if path == "_id" and not scope.keyed:
-        if condition.operator not in {"=", "in"}:
+        if condition.operator not in {"=", "in"} or BIRTHS in scope.without:
             return None
         births = scope.births_of(condition)
         if births is None:
@@ -211,22 +217,26 @@ def _of_condition(segment: Segment, condition: Condition, scope: Scope) -> _Foun
     if not columns:
         return None
     if condition.operator in _WITHOUT_VALUE:
-        return _presence(segment, condition, columns)
+        return _presence(segment, condition, columns, scope)
     found = []
     for name, tag in columns.items():
         values = _stored_values(condition, tag, len(columns) > 1)
         if values is None:
             return None
-        if segment.has(name):
-            one = _of_column(segment, name, condition.operator, values)
+        if values and segment.has(name):
+            one = _of_column(segment, name, condition.operator, values, scope)
             if one is None:
                 return None
             found.append(one)
-    return _union(path, found)
+    return _union(path, found, scope)
 
 
-def _presence(segment: Segment, condition: Condition, columns: Iterable[str]) -> _Found | None:
+def _presence(
+    segment: Segment, condition: Condition, columns: Iterable[str], scope: Scope
+) -> _Found | None:
     """Rows with or without a value at a path, which has one if a column has one."""
+    if zones.KIND in scope.without:
+        return None
     stored = [name for name in columns if segment.has(name)]
     if condition.operator == "null" and not stored:
         whole = all_rows(segment.rows)
@@ -234,17 +244,17 @@ def _presence(segment: Segment, condition: Condition, columns: Iterable[str]) ->
     if condition.operator == "null" and len(stored) > 1:
         return None
     found = [segment.indexes(name)[-1].find(condition.operator, []) for name in stored]
-    return _union(condition.path, found)
+    return _union(condition.path, found, scope)
 
 
 def _columns(path: str, scope: Scope) -> dict[str, str]:
     return {column_name(tag, path): tag for tag in scope.fields.get(path, ())}
 
 
-def _union(path: str, found: Sequence[Candidates | None]) -> _Found | None:
+def _union(path: str, found: Sequence[Candidates | None], scope: Scope) -> _Found | None:
     """The rows of any column; each row has a value in one of them only."""
     known = [one for one in found if one is not None]
-    if len(known) < len(found):
+    if len(known) < len(found) or (not found and zones.KIND in scope.without):
         return None
     names = dict.fromkeys([one.path for one in known] or [ABSENT])
     return _Found(
@@ -257,22 +267,25 @@ def _union(path: str, found: Sequence[Candidates | None]) -> _Found | None:
 
 
 def _of_column(
-    segment: Segment, name: str, operator: str, values: Sequence[str | int | float]
+    segment: Segment,
+    name: str,
+    operator: str,
+    values: Sequence[str | int | float],
+    scope: Scope,
 ) -> Candidates | None:
     """The rows of one column that can meet a comparison; None where nothing can tell."""
-    if not values:
-        return Candidates(zones.PATH, 0, True, 0, no_rows)
+    by_zones = zones.KIND not in scope.without
     *indexes, zone_map = segment.indexes(name)
-    by_zones = None
-    if operator not in {"=", "in"}:
-        by_zones = zone_map.find(operator, values)
-        if by_zones is not None and by_zones.count <= PAGE_ROWS:
-            return by_zones
+    in_zones = None
+    if by_zones and operator not in {"=", "in"}:
+        in_zones = zone_map.find(operator, values)
+        if in_zones is not None and in_zones.count <= PAGE_ROWS:
+            return in_zones
     for index in indexes:
-        found = index.find(operator, values)
+        found = None if index.kind in scope.without else index.find(operator, values)
         if found is not None:
             return found
-    return by_zones or zone_map.find(operator, values)
+    return zone_map.find(operator, values) if by_zones and in_zones is None else in_zones
 
 
 def _stored_values(

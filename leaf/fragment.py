@@ -44,11 +44,12 @@ class FragmentTools:
 
 @dataclass(frozen=True, slots=True)
 class FragmentMode:
-    """Which of the ways that give the same rows may be taken."""
+    """Which of the ways that give the same rows may be taken; ``without`` as that of Scope."""
 
     memoise: bool = True
     kernels: bool = True
     direct: bool = True
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +122,7 @@ def _result(
         for path, tags in shard.view.schema.fields.items():
             fields.setdefault(path, set()).update(tags)
     if mode.direct:
-        asked = [
-            DirectShard(Scope(one.view.schema.fields, keyed, one.view.streams), one.works)
-            for one in shards
-        ]
+        asked = [DirectShard(_scope(one.view, keyed, mode.without), one.works) for one in shards]
         table = direct_result(fragment, asked, fields, keyed, cancellation)
         if table is not None:
             scans = tuple(map(_direct_scan, shards, asked))
@@ -138,7 +136,7 @@ def _result(
         if table is not None:
             return FragmentResult(table, tuple(_kernel_scan(shard) for shard in shards))
     memoise = mode.memoise and fragment.partial_aggregate and not plan.watched
-    reading = _Reading(fragment, plan, keyed, tools, cancellation, name, memoise)
+    reading = _Reading(fragment, plan, keyed, tools, cancellation, name, memoise, mode.without)
     return _engine_result(shards, reading)
 
 
@@ -151,6 +149,7 @@ class _Reading:
     cancellation: Cancellation
     name: bytes
     memoise: bool
+    without: frozenset[str]
 
 
 def _direct_scan(shard: _Shard, read: DirectShard) -> leaf_pb2.ShardScan:
@@ -207,7 +206,7 @@ def _read_shard(
     view, needs, partials = shard.view, reading.plan.needs, reading.tools.partials
     tables, kept = [], []
     wanted = conditions(reading.fragment)
-    scope = Scope(view.schema.fields, reading.keyed, view.streams)
+    scope = _scope(view, reading.keyed, reading.without)
     rows_scanned = rows_candidate = pruned = 0
     left = _rows_enough(reading.fragment, wanted)
     paths: dict[str, None] = {}
@@ -247,6 +246,10 @@ def _read_shard(
     scan.access_paths.extend(paths)
     scan.engine = leaf_pb2.FRAGMENT_ENGINE_DUCKDB
     return tables, kept, scan
+
+
+def _scope(view: ShardView, keyed: bool, without: frozenset[str]) -> Scope:
+    return Scope(view.schema.fields, keyed, view.streams, without)
 
 
 def _rows_enough(fragment: leaf_pb2.Fragment, wanted: Sequence[Condition]) -> int | None:

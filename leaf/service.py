@@ -303,6 +303,7 @@ class Leaf:
             not request.no_memoised_partials,
             not request.no_code_kernels,
             not request.no_direct_lookup,
+            frozenset(request.no_index_kinds),
         )
 
         def answer() -> list[leaf_pb2.FragmentResponse]:

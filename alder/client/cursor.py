@@ -20,6 +20,7 @@ from alder.client.token import Token
 from alder.client.token import merged as merged_token
 from alder.client.values import Row
 from alder.errors import Reason
+from alder.indexing import ACCESS_KINDS
 from alder.v1 import query_pb2
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Cursor:
             no_memoised_partials=not settings.memoise_partials,
             no_code_kernels=not settings.code_kernels,
             no_direct_lookup=not settings.direct_lookup,
+            no_index_kinds=[kind for kind in ACCESS_KINDS if kind not in settings.index_kinds],
         )
         deadline_s = settings.timeout_s if timeout_s is None else timeout_s
         self.connection.change(script.changes)

@@ -28,7 +28,9 @@ class CollectionInfo:
     """What a query read of one collection.
 
     ``positions`` is the cut that the answer stands for. ``lag_records`` counts the records that
-    some shard had already applied beyond the cut when it answered.
+    some shard had already applied beyond the cut when it answered. ``access_paths`` are what
+    narrowed the rows, such as `postings(kind)`, ``engines`` what ran (`duckdb`, `kernels`,
+    `direct`), and ``partials_hits`` the sealed segments that were answered from memory.
     """
 
     collection: str
@@ -39,6 +41,9 @@ class CollectionInfo:
     rows_scanned: int
     segments_total: int
     segments_pruned: int
+    access_paths: tuple[str, ...]
+    engines: tuple[str, ...]
+    partials_hits: int
     lag_records: int
 
     @classmethod
@@ -54,6 +59,9 @@ class CollectionInfo:
             rows_scanned=sum(scan.rows_scanned for scan in read.scans),
             segments_total=sum(scan.segments_total for scan in read.scans),
             segments_pruned=sum(scan.segments_pruned for scan in read.scans),
+            access_paths=tuple(sorted({path for scan in read.scans for path in scan.access_paths})),
+            engines=tuple(sorted({_engine_name(scan.engine) for scan in read.scans})),
+            partials_hits=sum(scan.partials_hits for scan in read.scans),
             lag_records=_lag(positions, read.scans),
         )
 
@@ -177,6 +185,10 @@ def _json_type(data_type: pa.DataType, sql_type: str) -> pa.DataType:
     if sql_type.endswith("[]") and pa.types.is_list(data_type):
         return pa.list_(_json_type(data_type.value_type, sql_type.removesuffix("[]")))
     return data_type
+
+
+def _engine_name(engine: leaf_pb2.FragmentEngine) -> str:
+    return leaf_pb2.FragmentEngine.Name(engine).removeprefix("FRAGMENT_ENGINE_").lower()
 
 
 def _lag(cut: PositionVector, scans: Iterable[leaf_pb2.ShardScan]) -> int:

@@ -12,6 +12,7 @@ from typing import Final
 
 from alder.client.errors import ProgrammingError
 from alder.errors import Reason
+from alder.indexing import ACCESS_KINDS
 from alder.sqltext import Kind, Token, tokens
 
 TIMEOUT_S_MAX: Final = 86_400.0
@@ -25,7 +26,8 @@ class Settings:
     ``plan_class``: ``a``, ``b``, ``e``, or ``auto`` to let the planner choose. ``timeout_s``: the
     deadline, None for the connection's. ``memoise_partials``, ``code_kernels`` and
     ``direct_lookup``: whether leaves may answer from partials in memory, by kernels, and by reading
-    and comparing single rows, instead of by the engine.
+    and comparing single rows, instead of by the engine. ``index_kinds``: the kinds of index that
+    may leave rows out, of :data:`alder.indexing.ACCESS_KINDS`.
     """
 
     consistency: str = "cut"
@@ -33,6 +35,7 @@ class Settings:
     memoise_partials: bool = True
     code_kernels: bool = True
     direct_lookup: bool = True
+    index_kinds: tuple[str, ...] = ACCESS_KINDS
     timeout_s: float | None = None
 
 
@@ -141,6 +144,11 @@ def _direct_lookup(text: str | None) -> Change:
     return lambda settings: replace(settings, direct_lookup=value)
 
 
+def _index_kinds(text: str | None) -> Change:
+    value = DEFAULTS.index_kinds if text is None else _some_of("index_kinds", text, ACCESS_KINDS)
+    return lambda settings: replace(settings, index_kinds=value)
+
+
 def _timeout_s(text: str | None) -> Change:
     value = DEFAULTS.timeout_s if text is None else _seconds("timeout_s", text)
     return lambda settings: replace(settings, timeout_s=value)
@@ -150,6 +158,18 @@ def _one_of(name: str, text: str, allowed: Sequence[str]) -> str:
     if text.lower() not in allowed:
         raise _wrong(name, text, " or ".join(map(repr, allowed)))
     return text.lower()
+
+
+def _some_of(name: str, text: str, allowed: Sequence[str]) -> tuple[str, ...]:
+    """Names separated by commas, or `all` or `none` of them."""
+    named = {part.strip() for part in text.lower().split(",")}
+    if named == {"all"}:
+        return tuple(allowed)
+    if named == {"none"}:
+        return ()
+    if not named <= set(allowed):
+        raise _wrong(name, text, f"all, none, or some of '{', '.join(allowed)}'")
+    return tuple(one for one in allowed if one in named)
 
 
 def _boolean(name: str, text: str) -> bool:
@@ -181,6 +201,7 @@ _READERS: Final[Mapping[str, _Reader]] = {
     "memoise_partials": _memoise_partials,
     "code_kernels": _code_kernels,
     "direct_lookup": _direct_lookup,
+    "index_kinds": _index_kinds,
     "timeout_s": _timeout_s,
 }
 _NAMES: Final = ", ".join(_READERS)

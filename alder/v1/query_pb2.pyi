@@ -53,7 +53,7 @@ class MinPositions(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ...) -> None: ...
 
 class ExecuteRequest(_message.Message):
-    __slots__ = ("sql", "parameters", "min_positions", "consistency", "plan_class", "no_memoised_partials", "no_code_kernels", "no_direct_lookup")
+    __slots__ = ("sql", "parameters", "min_positions", "consistency", "plan_class", "no_memoised_partials", "no_code_kernels", "no_direct_lookup", "no_index_kinds")
     SQL_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     MIN_POSITIONS_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +62,7 @@ class ExecuteRequest(_message.Message):
     NO_MEMOISED_PARTIALS_FIELD_NUMBER: _ClassVar[int]
     NO_CODE_KERNELS_FIELD_NUMBER: _ClassVar[int]
     NO_DIRECT_LOOKUP_FIELD_NUMBER: _ClassVar[int]
+    NO_INDEX_KINDS_FIELD_NUMBER: _ClassVar[int]
     sql: str
     parameters: _containers.RepeatedCompositeFieldContainer[Parameter]
     min_positions: _containers.RepeatedCompositeFieldContainer[MinPositions]
@@ -70,7 +71,8 @@ class ExecuteRequest(_message.Message):
     no_memoised_partials: bool
     no_code_kernels: bool
     no_direct_lookup: bool
-    def __init__(self, sql: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., min_positions: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ..., consistency: _Optional[_Union[Consistency, str]] = ..., plan_class: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ...) -> None: ...
+    no_index_kinds: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, sql: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., min_positions: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ..., consistency: _Optional[_Union[Consistency, str]] = ..., plan_class: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CollectionRead(_message.Message):
     __slots__ = ("collection", "positions", "shards_asked", "shards_answered", "scans")

@@ -6,6 +6,7 @@ times and of objects are not.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 import pyarrow as pa
 
@@ -16,6 +17,8 @@ from leaf.indexes.rowset import union
 
 class ElementIndex:
     """An index of elements as that of the lists they are in. Implements ColumnIndex."""
+
+    kind: Final = "elements"
 
     def __init__(self, elements: ColumnIndex) -> None:
         self._elements = elements

@@ -73,6 +73,7 @@ class Hashes:
 class _HashIndex:
     """Implements ColumnIndex."""
 
+    kind: Final = Index.HASHES.value
     path: Final = PATH
 
     def __init__(self, blocks: ColumnBlocks, bits: int) -> None:

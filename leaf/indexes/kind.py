@@ -126,6 +126,11 @@ class ColumnIndex(Protocol):
     """An index of one column of a segment, as readers use it."""
 
     @property
+    def kind(self) -> str:
+        """Its kind as queries take it, of `alder.indexing.ACCESS_KINDS`."""
+        ...
+
+    @property
     def path(self) -> str:
         """The name of its access path, as users read it."""
         ...

@@ -130,6 +130,7 @@ class SortedPairs:
 class _SortedIndex:
     """Implements ColumnIndex."""
 
+    kind: Final = Index.SORTED.value
     path: Final = PATH
 
     def __init__(self, blocks: ColumnBlocks, pages: int) -> None:

@@ -74,6 +74,7 @@ class Terms:
 class _TermIndex:
     """Implements ColumnIndex."""
 
+    kind: Final = Index.TERMS.value
     path: Final = PATH
 
     def __init__(self, blocks: ColumnBlocks) -> None:

@@ -140,6 +140,7 @@ class _Top:
 class _TextIndex:
     """Implements ColumnIndex."""
 
+    kind: Final = Index.TEXT.value
     path: Final = PATH
 
     def __init__(self, blocks: ColumnBlocks, version: int) -> None:

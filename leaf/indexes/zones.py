@@ -22,6 +22,7 @@ from leaf.indexes.kind import Candidates, Scalar
 from leaf.indexes.rowset import of_ranges
 
 PATH: Final = "zone map"
+KIND: Final = "zones"
 _NULL: Final = "null"
 _NOT_NULL: Final = "not null"
 _COMPARISONS: Final = frozenset({"=", "in", "<", "<=", ">", ">=", "prefix"})
@@ -31,6 +32,7 @@ Pages = NDArray[np.bool_]
 class ZoneMap:
     """The zones of one column. Implements ColumnIndex."""
 
+    kind: Final = KIND
     path: Final = PATH
 
     def __init__(self, meta: ColumnMeta, rows: int) -> None:

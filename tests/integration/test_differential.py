@@ -128,7 +128,8 @@ def _await_state(connection: Connection, state: str) -> None:
         time.sleep(0.1)
 
 
-def _samples(truth: Reference) -> dict[str, list[str]]:
+def samples(truth: Reference) -> dict[str, list[str]]:
+    """For each field the SQL literals of some of its values."""
     samples: dict[str, list[str]] = {}
     for entry in FIELDS:
         column = f"{{{entry.name}}}"
@@ -148,7 +149,7 @@ def test_generated_queries_equal_the_reference(
     loaded: Loaded, truth: Reference, shards: int, pytestconfig: pytest.Config
 ) -> None:
     types = {entry.name: entry.sql_type for entry in FIELDS}
-    generator = QueryGenerator(2026, types, _samples(truth))
+    generator = QueryGenerator(2026, types, samples(truth))
     differing = []
     for number in range(QUERIES_LONG if pytestconfig.getoption("--long") else QUERIES):
         template, ordered = generator.query()
@@ -169,7 +170,7 @@ def test_generated_queries_equal_the_reference(
 @pytest.mark.parametrize("shards", SHARD_COUNTS)
 def test_every_way_gives_the_same_rows(loaded: Loaded, truth: Reference, shards: int) -> None:
     types = {entry.name: entry.sql_type for entry in FIELDS}
-    generator = QueryGenerator(77, types, _samples(truth))
+    generator = QueryGenerator(77, types, samples(truth))
     for _ in range(60):
         template, ordered = generator.query()
         sql = for_alder(template, _name(shards))

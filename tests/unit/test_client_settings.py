@@ -9,6 +9,7 @@ import alder
 from alder.client import Connection, Settings, connect
 from alder.client.settings import leading
 from alder.errors import Reason
+from alder.indexing import ACCESS_KINDS
 from alder.v1 import query_pb2
 
 LATEST = query_pb2.CONSISTENCY_LATEST
@@ -42,6 +43,7 @@ def test_settings_travel_with_every_query(
         sent = model.queries[-1]
         assert (sent.plan_class, sent.consistency) == ("e", LATEST)
         assert (sent.no_memoised_partials, sent.no_code_kernels) == (True, True)
+        assert sent.no_index_kinds == []
         assert model.timeouts_s[-1] == pytest.approx(7.5, abs=2)
     connection.execute("SELECT 1", consistency="cut", plan_class="b", timeout_s=90).fetchall()
     sent = model.queries[-1]
@@ -51,6 +53,11 @@ def test_settings_travel_with_every_query(
     assert connection.settings == Settings(
         memoise_partials=False, code_kernels=False, timeout_s=7.5
     )
+    connection.execute("SET index_kinds = 'zones, TERMS'; SELECT 1").fetchall()
+    assert not {"zones", "terms"} & set(model.queries[-1].no_index_kinds)
+    assert {"zones", "terms", *model.queries[-1].no_index_kinds} == set(ACCESS_KINDS)
+    connection.execute("SET index_kinds = none; SELECT 1").fetchall()
+    assert set(model.queries[-1].no_index_kinds) == set(ACCESS_KINDS)
     connection.execute("reset all")
     assert connection.settings == Settings()
 
@@ -83,6 +90,7 @@ def test_connections_do_not_share_settings() -> None:
         ("SET plan_class = 'c'", "plan_class is 'a' or 'b' or 'e' or 'auto', not 'c'"),
         ("SET consistency = cut latest", "consistency is 'cut' or 'latest', not 'cutlatest'"),
         ('SET consistency = "cut"', "consistency is 'cut' or 'latest', not '\"cut\"'"),
+        ("SET index_kinds = 'terms, tems'", "index_kinds is all, none, or some of 'births, elem"),
         ("SET timeout_s = 0", "timeout_s is a number of seconds above 0"),
         ("SET timeout_s = -1", "timeout_s is a number of seconds above 0"),
         ("SET timeout_s = nan", "timeout_s is a number of seconds above 0"),
