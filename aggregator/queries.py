@@ -21,6 +21,7 @@ from aggregator.engine import Engine, EngineSettings, in_user_names
 from aggregator.finish import finish, finished_directly
 from aggregator.plan import Plan
 from aggregator.plans import Known, Plans
+from aggregator.rehearsal import rehearse
 from aggregator.scatter import Budget, Gathered, Scatter, State, gather
 from aggregator.syntax import Parser
 from aggregator.textstats import Statistic, Statistics, Wanted
@@ -121,7 +122,7 @@ class Queries:
 
     async def start(self) -> None:
         """Warms the engines up, so that the first query is no slower than the others."""
-        await self._plans.statement("SELECT 1")
+        await rehearse(self._plans, self._engine, self._finishing)
 
     async def close(self) -> None:
         """Waits for running work and releases the engines."""

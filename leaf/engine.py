@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from alder.errors import AlderError, Reason
-from leaf.bindings import TABLE, engine_names
+from leaf.bindings import TABLE
 
 _HELD_BYTES_MAX: Final = 64 << 10
 """A table up to this size stays known until the next one comes, which spares a small query time."""
@@ -61,11 +61,6 @@ class Engine:
         self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
         self._idle: list[duckdb.DuckDBPyConnection] = []
-
-    def warm(self) -> None:
-        """Opens a connection and uses it, which takes tens of ms that no query should wait for."""
-        nothing = pa.table({name: pa.array([], pa.bool_()) for name in engine_names(1)})
-        self.run(nothing, f"SELECT * FROM {TABLE}", "SELECT count(*) FROM rows", Cancellation())
 
     def run(
         self, physical: pa.Table, projection_sql: str, sql: str, cancellation: Cancellation

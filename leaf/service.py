@@ -28,6 +28,7 @@ from leaf.kernels.kernels import Kernels
 from leaf.ownership import Follower, ShardKey, Shards
 from leaf.partials import Partials
 from leaf.pushes import apply_all
+from leaf.rehearsal import rehearse
 from leaf.repair import Repair, check_complete
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
@@ -96,8 +97,9 @@ class Leaf:
         """Opens the shards that the snapshot places here, and follows it from now on."""
         self._directory.mkdir(parents=True, exist_ok=True)
         self._workers.remove_leftovers()
-        self._query_threads.submit(self._engine.warm)
+        rehearsal = self._query_threads.submit(rehearse, self._tools)
         await self._shards.follow(self._follower.snapshot)
+        await asyncio.wrap_future(rehearsal)
         self._tasks = [
             asyncio.create_task(self._follow(), name="leaf-follow"),
             asyncio.create_task(self._upkeep.run_forever(), name="leaf-upkeep"),

@@ -48,6 +48,11 @@ def rows_of(batch: RawBatch) -> list[Row]:
     return list(zip(batch.offsets.tolist(), records, strict=True))
 
 
+def rows_of_bytes(batch: RawBatch) -> list[Row]:
+    assert isinstance(batch.records, pa.Array)
+    return list(zip(batch.offsets.tolist(), batch.records.to_pylist(), strict=True))
+
+
 def read_all(subject: FileSource, offset: int = 0) -> tuple[list[Row], list[Quarantined], int]:
     """Rows, quarantine and end; checks that batches follow each other without a gap."""
 
@@ -167,6 +172,31 @@ def test_lines_do_not_depend_on_the_size_of_reads(
     text = b"\n".join(lines).removeprefix(b"\xef\xbb\xbf")
     expected = {n: line for n, line in enumerate(text.split(b"\n")) if line.strip()}
     assert {n: line for n, line in found.items() if line.strip()} == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(max_size=20)), st.integers(1, 40), st.integers(1, 30), st.data())
+def test_lines_do_not_depend_on_where_reading_begins(
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[bytes],
+    block: int,
+    longest: int,
+    data: st.DataObject,
+) -> None:
+    path = tmp_path_factory.mktemp("lines") / "a.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    subject = JsonLines(str(path), 0, ReadLimits(block, 100, longest, 5))
+    end = max((batch.end for batch in subject.batches(0)), default=0)
+    offset = data.draw(st.integers(0, end + 1))
+
+    def read(begin: int) -> tuple[list[Row], list[Quarantined], int]:
+        batches = [batch for batch in subject.batches(begin) if batch.end > offset]
+        rows = [row for batch in batches for row in rows_of_bytes(batch) if row[0] >= offset]
+        refused = [one for batch in batches for one in batch.quarantined if one.offset >= offset]
+        return rows, refused, batches[-1].end if batches else 0
+
+    assert read(offset) == read(0)
+    assert all(batch.begin <= offset for batch in list(subject.batches(offset))[:1])
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
