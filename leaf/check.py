@@ -25,6 +25,7 @@ from leaf.access import Scope, conditions, narrowed
 from leaf.bindings import engine_names, projection
 from leaf.cache import PageCache
 from leaf.engine import Cancellation
+from leaf.format.meta import Index
 from leaf.fragment import FragmentTools
 from leaf.indexes import zones
 from leaf.pieces import Piece, piece_table
@@ -204,7 +205,8 @@ class _Comparison:
         if not all(usable):
             return []
         limit, seed = self.means.values_max, self.means.seed
-        found = probes(self.target.binding, columns, self.view.streams, limit, seed)
+        searched = any(self.segment.has_index(name, Index.TEXT) for name in stored)
+        found = probes(self.target.binding, columns, self.view.streams, limit, seed, searched)
         self._probes(found, columns)
         return found
 

@@ -1,12 +1,16 @@
 """Predicates for CHECK INDEX, made of values that a column holds.
 
 Which values is decided by a seed alone. They are spread evenly over the rows, and the ends of every
-page are among them as far as their number allows, because an index errs at its edges first.
+page are among them as far as their number allows, because an index errs at its edges first. Every
+form of condition that narrows is made of them: comparisons, beginnings of strings, elements of
+lists, presence, and searches for words.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from math import isfinite
 from typing import Final
 
@@ -16,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from alder import words
 from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
 from leaf import births
@@ -24,8 +29,14 @@ PROBE_COLUMN: Final = "c0"
 TEXT_CHARACTERS_MAX: Final = 1_024
 TOLD_CHARACTERS_MAX: Final = 80
 _RANGES: Final = ("<", "<=", ">", ">=")
-_NARROWING: Final = frozenset({"VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "TIMESTAMP"})
-"""Types of columns whose conditions aggregators turn into terms."""
+_COMPARED: Final = frozenset({"VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "TIMESTAMP"})
+"""Types of columns whose comparisons aggregators turn into terms."""
+_LISTS: Final = frozenset({"VARCHAR[]", "BIGINT[]", "BOOLEAN[]"})
+"""Types of columns whose elements are indexed."""
+_MIXED: Final = frozenset({"VARIANT", "JSON"})
+"""Types of columns that no term is about."""
+_PREFIX_CHARACTERS: Final = (1, 3, 9)
+_WORD: Final = re.compile("[0-9a-z]+")
 _ORDERED: Final = (pa.string(), pa.int64(), pa.float64(), pa.timestamp("us"))
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROS_MIN: Final = -62_135_596_800_000_000
@@ -35,11 +46,15 @@ Scalar = str | int | float | bool
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A predicate as a term for the index, as SQL for a scan, and as people read it."""
+    """A predicate as a term for the index, as SQL for a scan, and as people read it.
+
+    ``exact``: the term says all that the SQL does.
+    """
 
     term: leaf_pb2.Term
     sql: str
     told: str
+    exact: bool = True
 
 
 def probes(
@@ -48,34 +63,109 @@ def probes(
     streams: Sequence[PartitionKey],
     values_max: int,
     seed: int,
+    searched: bool = False,
 ) -> list[Probe]:
-    """Equality, IN and ranges over at most ``values_max`` values, and the ends of as many pages.
+    """Predicates over at most ``values_max`` values, and the ends of as many pages.
 
-    None for a column of a type that no index narrows.
-    ``columns`` are the stored columns behind the binding, one chunk per page.
+    ``columns`` are the stored columns behind the binding, one chunk per page; ``searched`` if one
+    has an index of words. Of types that no index narrows there is only presence, or nothing.
     """
-    if binding.sql_type not in _NARROWING:
-        return []
-    equal: list[Scalar] = []
-    below: list[Scalar] = []
-    above: list[Scalar] = []
-    for name, values in columns.items():
-        equal += _values(name, _spread(values.drop_null(), values_max, seed), streams)
-        if name not in {"_birth", "_key"} and values.type in _ORDERED:
-            ends = [pc.min_max(page) for page in _some(values.chunks, values_max, seed)]
-            for bound, found in (("min", below), ("max", above)):
-                found += _values(name, _ends(ends, bound, values.type), streams)
-    equal = list(dict.fromkeys(equal))
-    made = [_probe(binding, "=", [value]) for value in equal]
-    if equal:
-        made.append(_probe(binding, "in", equal))
-    if binding.path != "_id":
-        ordered = [value for value in equal if not isinstance(value, bool)]
-        for place, value in enumerate(ordered):
-            made.append(_probe(binding, _RANGES[place % len(_RANGES)], [value]))
-        made += [_probe(binding, "<=", [value]) for value in below if not isinstance(value, bool)]
-        made += [_probe(binding, ">=", [value]) for value in above if not isinstance(value, bool)]
+    made: list[Probe] = []
+    if binding.sql_type in _COMPARED:
+        equal: list[Scalar] = []
+        for name, values in columns.items():
+            equal += _values(name, _spread(values.drop_null(), values_max, seed), streams)
+        equal = list(dict.fromkeys(equal))
+        made += _equalities(binding, equal, "=", "in")
+        if binding.path != "_id":
+            made += _ranges(binding, equal, _bounds(columns, streams, values_max, seed))
+        texts = [value for value in equal if isinstance(value, str)]
+        if binding.types and binding.sql_type == "VARCHAR":
+            made += _prefixes(binding, texts)
+        if searched:
+            made += _searches(binding, texts)
+    elif binding.sql_type in _LISTS:
+        elements: list[Scalar] = []
+        for name, values in columns.items():
+            if pa.types.is_list(values.type):
+                flat = pc.list_flatten(values).drop_null()
+                elements += _values(name, _spread(flat, values_max, seed), streams)
+        made += _equalities(binding, list(dict.fromkeys(elements)), "has", "has any")
+    if binding.types and binding.sql_type not in _MIXED:
+        made += [_probe(binding, operator, []) for operator in ("null", "not null")]
     return made
+
+
+def _equalities(
+    binding: leaf_pb2.ColumnBinding, values: Sequence[Scalar], one: str, any_of: str
+) -> list[Probe]:
+    """Each of the values by operator ``one``, and all of them by ``any_of``."""
+    made = [_probe(binding, one, [value]) for value in values]
+    return [*made, _probe(binding, any_of, values)] if values else made
+
+
+def _bounds(
+    columns: Mapping[str, pa.ChunkedArray],
+    streams: Sequence[PartitionKey],
+    values_max: int,
+    seed: int,
+) -> list[tuple[str, Scalar]]:
+    """The ends of pages, each with the comparison that just includes it."""
+    found: list[tuple[str, Scalar]] = []
+    for name, values in columns.items():
+        if name in {"_birth", "_key"} or values.type not in _ORDERED:
+            continue
+        ends = [pc.min_max(page) for page in _some(values.chunks, values_max, seed)]
+        for bound, operator in (("min", "<="), ("max", ">=")):
+            scalars = _values(name, _ends(ends, bound, values.type), streams)
+            found += [(operator, value) for value in scalars]
+    return found
+
+
+def _ranges(
+    binding: leaf_pb2.ColumnBinding,
+    values: Sequence[Scalar],
+    bounds: Sequence[tuple[str, Scalar]],
+) -> list[Probe]:
+    asked = [(_RANGES[place % len(_RANGES)], value) for place, value in enumerate(values)]
+    asked += bounds
+    return [
+        _probe(binding, operator, [value])
+        for operator, value in asked
+        if not isinstance(value, bool)
+    ]
+
+
+def _prefixes(binding: leaf_pb2.ColumnBinding, texts: Sequence[str]) -> list[Probe]:
+    lengths = cycle(_PREFIX_CHARACTERS)
+    begun = [text[:length] for text, length in zip(texts, lengths, strict=False) if text]
+    return [_probe(binding, "prefix", [one]) for one in dict.fromkeys(begun)]
+
+
+def _searches(binding: leaf_pb2.ColumnBinding, texts: Sequence[str]) -> list[Probe]:
+    """For a word, the beginning of one, and two words in a row, of some texts each."""
+    wanted: dict[tuple[tuple[str, ...], bool], None] = {}
+    for place, text in enumerate(texts):
+        found = _WORD.findall(text.lower())
+        if found:
+            row, prefix = (
+                ((found[0],), (found[-1][:2],), tuple(found[:2]))[place % 3],
+                place % 3 == 1,
+            )
+            wanted[row, prefix] = None
+    return [
+        Probe(
+            leaf_pb2.Term(
+                path=binding.path,
+                operator=words.OPERATOR,
+                values_json=[orjson.dumps(words.written(row, prefix)).decode()],
+            ),
+            words.holds_sql(binding.name, row, prefix),
+            _told(f"match {words.written(row, prefix)}"),
+            exact=False,
+        )
+        for row, prefix in wanted
+    ]
 
 
 def ids_of(rows: NDArray[np.int64], streams: Sequence[PartitionKey]) -> list[str]:
@@ -126,18 +216,31 @@ def _usable(value: object) -> bool:
 
 
 def _probe(binding: leaf_pb2.ColumnBinding, operator: str, values: Sequence[Scalar]) -> Probe:
-    literals = [_literal(value, binding.sql_type) for value in values]
-    right = f"({', '.join(literals)})" if operator == "in" else literals[0]
-    told = f"{operator} {right}"
-    return Probe(
-        leaf_pb2.Term(
-            path=binding.path,
-            operator=operator,
-            values_json=[orjson.dumps(value).decode() for value in values],
-        ),
-        f"{binding.name} {operator} {right}",
-        told if len(told) <= TOLD_CHARACTERS_MAX else told[: TOLD_CHARACTERS_MAX - 1] + "…",
+    literals = ", ".join(_literal(value, binding.sql_type) for value in values)
+    name = binding.name
+    match operator:
+        case "in":
+            sql, told = f"{name} in ({literals})", f"in ({literals})"
+        case "null" | "not null":
+            sql, told = f"{name} IS {operator.upper()}", f"is {operator}"
+        case "prefix":
+            sql, told = f"starts_with({name}, {literals})", f"starts with {literals}"
+        case "has":
+            sql, told = f"list_contains({name}, {literals})", f"has {literals}"
+        case "has any":
+            sql, told = f"list_has_any({name}, [{literals}])", f"has any of {literals}"
+        case _:
+            sql, told = f"{name} {operator} {literals}", f"{operator} {literals}"
+    term = leaf_pb2.Term(
+        path=binding.path,
+        operator=operator,
+        values_json=[orjson.dumps(value).decode() for value in values],
     )
+    return Probe(term, sql, _told(told))
+
+
+def _told(text: str) -> str:
+    return text if len(text) <= TOLD_CHARACTERS_MAX else text[: TOLD_CHARACTERS_MAX - 1] + "…"
 
 
 def _literal(value: Scalar, sql_type: str) -> str:

@@ -69,13 +69,14 @@ def counts(
 
 def _counting(binding: leaf_pb2.ColumnBinding, probe: Probe) -> leaf_pb2.Fragment:
     condition = leaf_pb2.RowCondition(
-        value=leaf_pb2.RowValue(columns=[binding.name], sql=probe.sql), terms=[probe.term]
+        value=leaf_pb2.RowValue(columns=[binding.name], sql=probe.sql),
+        terms=[probe.term] if probe.exact else [],
     )
     return leaf_pb2.Fragment(
         sql=f"SELECT count_star() EXPORT_STATE AS {_COUNT} FROM rows WHERE {probe.sql}",
         columns=[binding],
         terms=[probe.term],
-        terms_exact=True,
+        terms_exact=probe.exact,
         partial_aggregate=True,
         aggregation=leaf_pb2.Aggregation(
             aggregates=[leaf_pb2.AggregateCall(name=_COUNT, function="count_star")],

@@ -4,19 +4,25 @@ import asyncio
 import random
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from leaf_model import Document, ask, bound, push, rows_bytes
+from test_leaf_cluster import seal_now as seal_by_settings
 from test_leaf_service import QUICK, with_leaf
-from test_leaf_shard import opened, put, seal_now
+from test_leaf_shard import SETTINGS, opened, put, seal_now
 
+from alder.catalog import CollectionSettings
 from alder.errors import AlderError, Reason
+from alder.indexing import IndexSetting
 from alder.v1 import leaf_pb2
 from leaf import layout
+from leaf.cache import PageCache
 from leaf.check import Means, check_shard
 from leaf.engine import Cancellation, Engine
 from leaf.format.frame import framed, unframed
@@ -34,8 +40,12 @@ from leaf.format.postings import TermPostings, hash_entries
 from leaf.format.zonemap import Zone
 from leaf.fragment import FragmentResult, FragmentTools
 from leaf.indexes import ordered
+from leaf.indexes.elements import ElementIndex
+from leaf.indexes.kind import Candidates, Scalar
 from leaf.indexes.ordered import decode_pairs, encode_pairs
 from leaf.indexes.rowset import RowSet, of_numbers
+from leaf.indexes.text import _TextIndex
+from leaf.indexes.zones import ZoneMap
 from leaf.kernels.kernels import Kernels
 from leaf.partials import Partials
 from leaf.service import Leaf
@@ -322,6 +332,49 @@ def test_predicates_alone_find_a_row_that_is_left_out(
     found = checked(shard, tools)
     assert found["postings"].verdict == DIFFERENT
     assert " leaves out log/0/" in found["postings"].detail
+
+
+@pytest.mark.parametrize(
+    ("index", "operator", "path", "told"),
+    [
+        (ElementIndex, "has", "postings", "tags in segment 0: has "),
+        (ElementIndex, "has any", "postings", "tags in segment 0: has any of "),
+        (ZoneMap, "prefix", "zone map", "kind in segment 0: starts with 'k"),
+        (ZoneMap, "null", "zone map", "f in segment 0: is null "),
+        (ZoneMap, "not null", "zone map", "f in segment 0: is not null "),
+        (_TextIndex, "match", "text index", "user in segment 0: match "),
+    ],
+)
+def test_every_form_of_condition_is_a_predicate(
+    tmp_path: Path,
+    tools: FragmentTools,
+    monkeypatch: pytest.MonkeyPatch,
+    index: type[ElementIndex] | type[ZoneMap] | type[_TextIndex],
+    operator: str,
+    path: str,
+    told: str,
+) -> None:
+    right = index.find
+
+    def wrong(self: Any, asked: str, values: Sequence[Scalar]) -> Candidates | None:
+        found = right(self, asked, values)
+        if asked != operator or found is None or not found.count:
+            return found
+        rows = of_numbers(found.rows().rows()[: found.count // 3].astype(np.uint32))
+        return replace(found, count=rows.count, exact=False, rows=lambda: rows)
+
+    chance = random.Random(5)
+    kept = CollectionSettings(indexes=(IndexSetting("user", "text"),))
+    with closing(Shard(tmp_path / "s", 1, False, SETTINGS, PageCache(1 << 20), kept=kept)) as made:
+        put(made, {n: document(n, chance) for n in range(300)}, 0, 300)
+        seal_by_settings(made)
+        found = checked(made, tools)
+        assert {entry.verdict for entry in found.values()} == {EQUAL}, found
+        monkeypatch.setattr(index, "find", wrong)
+        found = checked(made, tools)
+        assert found[path].verdict == DIFFERENT
+        assert found[path].detail.startswith(told)
+        assert " leaves out log/0/" in found[path].detail
 
 
 @pytest.mark.parametrize("way", ["narrowed scan", "partials", "kernels", "direct lookup"])
