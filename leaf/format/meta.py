@@ -128,20 +128,40 @@ def decode_meta(data: bytes, what: str) -> SegmentMeta:
         fields = orjson.loads(unframed(data, what))
         columns = {name: _column(entry) for name, entry in fields["columns"].items()}
         return SegmentMeta(
-            fields["rows"], tuple(fields["last_births"]), columns, tuple(fields["cluster_by"])
+            _count(fields["rows"]),
+            tuple(map(_count, fields["last_births"])),
+            columns,
+            tuple(fields["cluster_by"]),
         )
-    except (orjson.JSONDecodeError, TypeError, KeyError, ValueError) as error:
+    except (orjson.JSONDecodeError, AttributeError, TypeError, KeyError, ValueError) as error:
         raise AlderError(Reason.CORRUPT, f"{what} can't be read: {error}") from error
 
 
 def _column(entry: Mapping[str, Any]) -> ColumnMeta:
     return ColumnMeta(
-        number=entry["number"],
-        page_rows=entry["page_rows"],
-        zone_rows=entry["zone_rows"],
-        coded=entry["coded"],
-        indexes=tuple(
-            IndexMeta(Index(index["kind"]), dict(index["details"])) for index in entry["indexes"]
-        ),
-        zones=tuple(Zone(**zone) for zone in entry["zones"]),
+        number=_count(entry["number"]),
+        page_rows=_count(entry["page_rows"], 1),
+        zone_rows=_count(entry["zone_rows"], 1),
+        coded=bool(entry["coded"]),
+        indexes=tuple(_index(index) for index in entry["indexes"]),
+        zones=tuple(_zone(zone) for zone in entry["zones"]),
     )
+
+
+def _index(entry: Mapping[str, Any]) -> IndexMeta:
+    details = {name: _count(value) for name, value in entry["details"].items()}
+    return IndexMeta(Index(entry["kind"]), details)
+
+
+def _zone(entry: Mapping[str, Any]) -> Zone:
+    zone = Zone(**entry)
+    _count(zone.rows)
+    _count(zone.nulls)
+    return zone
+
+
+def _count(value: object, least: int = 0) -> int:
+    """Raises ValueError for what is no number of at least so much."""
+    if type(value) is not int or value < least:
+        raise ValueError(f"{value!r} is no number of at least {least}")
+    return value

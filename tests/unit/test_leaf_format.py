@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -24,6 +25,7 @@ from leaf.format.meta import (
 )
 from leaf.format.pages import decode_codes, decode_page, decoding, encode_page, encode_values
 from leaf.format.picks import PagePick, Value
+from leaf.format.templates import Template
 from leaf.format.zonemap import Zone, may_hold, zone_of
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -268,3 +270,48 @@ def test_the_description_of_a_segment_comes_back() -> None:
     column = ColumnMeta(3, 1024, 8192, True, (IndexMeta(Index.HASHES, {"bits": 4}),), zones)
     meta = SegmentMeta(20, (7, 1 << 50), {"string:a:b": column}, ("a", "_time"))
     assert decode_meta(encode_meta(meta), "it") == meta
+
+
+MUTATED = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "terms", "x"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.just("kind"), inner, max_size=1),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_hostile_description_is_refused_or_one(data: st.DataObject) -> None:
+    """The frame is right, and some field of the JSON in it holds something else."""
+    zones = (Zone(10, 2, 1, 5), Zone(5, 5))
+    column = ColumnMeta(3, 1024, 8192, True, (IndexMeta(Index.HASHES, {"bits": 4}),), zones)
+    stored = orjson.loads(unframed(encode_meta(SegmentMeta(15, (7,), {"int:a": column})), "it"))
+    places = [stored, stored["columns"], *stored["columns"].values()]
+    places += [place for one in stored["columns"].values() for place in one["zones"]]
+    places += [place for one in stored["columns"].values() for place in one["indexes"]]
+    place = data.draw(st.sampled_from(places))
+    name = data.draw(st.sampled_from(sorted(place)))
+    if data.draw(st.booleans()):
+        place[name] = data.draw(MUTATED)
+    else:
+        del place[name]
+    error, found = outcome(lambda: decode_meta(framed(orjson.dumps(stored)), "the segment"))
+    if error is None:
+        assert isinstance(found, SegmentMeta)
+        assert decode_meta(encode_meta(found), "it") == found
+        assert all(column.pages >= 0 for column in found.columns.values() if column.zones)
+    else:
+        assert error.reason is Reason.CORRUPT
+        assert "the segment" in error.message
+
+
+@fast
+@given(st.lists(st.text(max_size=3) | st.lists(st.sampled_from(["int:a", "plain", "x"]))) | MUTATED)
+def test_a_hostile_template_is_refused_or_one(parts: object) -> None:
+    error, found = outcome(lambda: Template.decode(orjson.dumps(parts).decode(), "the template"))
+    if error is None:
+        assert isinstance(found, Template)
+        assert Template.decode(found.encode(), "it") == found
+    else:
+        assert error.reason is Reason.CORRUPT
+        assert "the template" in error.message

@@ -1,5 +1,6 @@
 """Every kind of index against a plain model: what it finds, what it counts, what it refuses."""
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +17,13 @@ from alder.errors import AlderError, Reason
 from leaf.format import dictionary
 from leaf.format.frame import framed
 from leaf.format.meta import TERMS, ColumnMeta, suffix
+from leaf.format.zonemap import zone_of
 from leaf.indexes import kinds, ordered
+from leaf.indexes.entries import Entries, compared, entries_of
+from leaf.indexes.hashes import Hashes
 from leaf.indexes.kind import Built, Column, ColumnIndex
 from leaf.indexes.ordered import decode_pairs, encode_pairs, is_clustered, keys_of
+from leaf.indexes.zones import ZoneMap
 
 T = TypeVar("T")
 fast = settings(max_examples=80, deadline=None)
@@ -194,6 +199,112 @@ def test_terms_find_exactly_the_rows(values: list[str | None], data: st.DataObje
         assert found_rows(index, operator, wanted[:1]) == expected, operator
     expected = {row for row, value in enumerate(values) if value in wanted}
     assert found_rows(index, "in", wanted) == expected
+
+
+@fast
+@given(st.data())
+def test_hash_pages_of_runs_find_every_row(data: st.DataObject) -> None:
+    """However a column is cut into runs, its index is that of the whole."""
+    tag, kind, one = data.draw(
+        st.sampled_from(
+            [
+                ("string", pa.string(), st.text(max_size=3)),
+                ("int", pa.int64(), st.integers(-3, 3) | INT64),
+                ("list<string>", pa.list_(pa.string()), st.lists(st.sampled_from("abc"))),
+            ]
+        )
+    )
+    values = data.draw(st.lists(st.none() | one, min_size=1, max_size=40))
+    column = pa.array(values, kind)
+    hashes = Hashes()
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(values)), max_size=3)) | {0, len(values)})
+    parts = [hashes.part(column.slice(a, b - a), a) for a, b in itertools.pairwise(cuts)]
+    built = hashes.joined(0, parts)
+    assert built == hashes.build(Column(0, tag, column), {})
+    index = opened(built, tag, len(values))
+    assert index.check(column).fault == ""
+    wanted = data.draw(one)
+    if isinstance(wanted, list):
+        operator, some = "has any", wanted or ["z"]
+    else:
+        operator, some = "in", [wanted]
+    expected = {
+        row for row, value in enumerate(values)
+        if value is not None and set(value if isinstance(value, list) else [value]) & set(some)
+    }  # fmt: skip
+    found = found_rows(index, operator, some)
+    assert found is not None
+    assert expected <= found
+
+
+ZONED = {
+    "int": (pa.int64(), st.integers(-4, 4) | INT64),
+    "float": (pa.float64(), FLOATS | st.just(math.nan)),
+    "string": (pa.string(), st.text("ab", max_size=36)),
+}
+
+
+@fast
+@given(st.data())
+def test_zone_maps_leave_no_row_out_and_know_where_none_is(data: st.DataObject) -> None:
+    kind, one = ZONED[data.draw(st.sampled_from(list(ZONED)))]
+    values = data.draw(st.lists(st.none() | one, min_size=1, max_size=14))
+    column = pa.array(values, kind)
+    zones = tuple(zone_of(column.slice(at, 4)) for at in range(0, len(values), 4))
+    index = ZoneMap(ColumnMeta(0, 4, 4, False, (), zones), len(values))
+    assert index.check(column).fault == ""
+    wanted = data.draw(one.filter(lambda drawn: drawn == drawn))
+    asked = {
+        **COMPARISONS,
+        ">": lambda value, other: value != value or value > other,
+        ">=": lambda value, other: value != value or value >= other,
+    }
+    if isinstance(wanted, str):
+        asked["prefix"] = str.startswith
+    for operator, holds in asked.items():
+        expected = {
+            row for row, value in enumerate(values) if value is not None and holds(value, wanted)
+        }
+        found = found_rows(index, operator, [wanted])
+        assert found is not None
+        assert expected <= found, operator
+    for operator, there in (("null", False), ("not null", True)):
+        expected = {row for row, value in enumerate(values) if (value is not None) == there}
+        answer = index.find(operator, [])
+        found = found_rows(index, operator, [])
+        assert found is not None
+        assert answer is not None
+        assert expected <= found
+        assert not answer.exact or expected == found
+    assert index.find("has", [wanted]) is None
+
+
+@fast
+@given(st.lists(st.none() | st.lists(st.none() | st.sampled_from("abc")), max_size=20), st.data())
+def test_entries_are_the_distinct_elements_of_each_row(
+    values: list[list[str | None] | None], data: st.DataObject
+) -> None:
+    expected = sorted(
+        (row + 7, element)
+        for row, value in enumerate(values)
+        for element in {one for one in value or [] if one is not None}
+    )
+    found = entries_of(pa.array(values, pa.list_(pa.string())), 7)
+    pairs = list(zip(found.rows.tolist(), found.values.to_pylist(), strict=True))
+    assert sorted(pairs) == expected
+    assert [row for row, _ in pairs] == sorted(row for row, _ in pairs)
+    shuffled = data.draw(st.permutations(pairs))
+    stored = entries_from(shuffled)
+    assert compared(stored, found).fault == ""
+    if shuffled:
+        (row, element), *rest = shuffled
+        for faulty in (rest, [(row, element + "x"), *rest], [(row + 100, element), *rest]):
+            assert compared(entries_from(faulty), found).fault
+
+
+def entries_from(pairs: Sequence[tuple[int, str]]) -> Entries:
+    rows = np.asarray([row for row, _ in pairs], dtype=np.uint32)
+    return Entries(pa.array([value for _, value in pairs], pa.string()), rows)
 
 
 @fast

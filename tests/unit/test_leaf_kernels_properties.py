@@ -1,6 +1,7 @@
 """Grouping, dictionaries and states against plain Python."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from alder.v1 import leaf_pb2
 from leaf.engine import Cancellation, Engine
+from leaf.kernels.columns import _used, counts_of
 from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
-from leaf.kernels.filters import Lookup
+from leaf.kernels.filters import Lookup, _term_mask
 from leaf.kernels.grouping import (
     CodePartial,
     Reducer,
@@ -315,3 +317,49 @@ def test_a_dropped_dictionary_comes_back_under_another_scope() -> None:
 def test_numbers_that_compare_otherwise_are_refused(value: float) -> None:
     with pytest.raises(Unsupported):
         values_of(pa.array([1.0, value]))
+
+
+PYTHON: dict[str, Callable[[int, list[int]], bool]] = {
+    "=": lambda number, wanted: number == wanted[0],
+    "in": lambda number, wanted: number in wanted,
+    "<": lambda number, wanted: number < wanted[0],
+    "<=": lambda number, wanted: number <= wanted[0],
+    ">": lambda number, wanted: number > wanted[0],
+    ">=": lambda number, wanted: number >= wanted[0],
+}
+
+
+@given(
+    st.lists(st.none() | st.integers(-130, 130) | INT64, min_size=1, max_size=40),
+    st.lists(st.integers(-130, 130) | INT64, min_size=1, max_size=3),
+    st.sampled_from(sorted(PYTHON)),
+    st.booleans(),
+)
+def test_numbers_compare_as_in_plain_python(
+    values: list[int | None], wanted: list[int], operator: str, small: bool
+) -> None:
+    """In whatever width they are held, also with constants that the width can't hold."""
+    values = [one % 100 if small and one is not None else one for one in values]
+    asked = wanted if operator == "in" else wanted[:1]
+    term = leaf_pb2.Term(path="n", operator=operator, values_json=[str(one) for one in asked])
+    column = values_of(pa.array(values, pa.int64())).narrowed()
+    expected = [one is not None and PYTHON[operator](one, asked) for one in values]
+    assert _term_mask(column, term).tolist() == expected
+
+
+@given(
+    st.sampled_from([np.uint8, np.uint16, np.int32]),
+    st.lists(st.integers(0, 255), max_size=300),
+)
+def test_codes_are_counted(kind: type[np.integer], codes: list[int]) -> None:
+    counts = counts_of(np.asarray(codes, dtype=kind))
+    assert {code: n for code, n in enumerate(counts.tolist()) if n} == Counter(codes)
+
+
+@given(st.lists(st.integers(0, 6), max_size=30))
+def test_terms_that_no_row_has_are_left_out(numbers: list[int]) -> None:
+    terms = pa.array(list("abcdef"))
+    found, own = _used(terms, np.asarray(numbers, dtype=np.int32))
+    assert found.to_pylist() == [terms[n - 1].as_py() for n in sorted(set(numbers) - {0})]
+    again = [None if n == 0 else found[n - 1].as_py() for n in own.tolist()]
+    assert again == [None if n == 0 else terms[n - 1].as_py() for n in numbers]
