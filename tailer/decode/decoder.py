@@ -1,10 +1,12 @@
 """JSON documents in, typed columns out.
 
-Most rows take the vectorised path (``extract``); a row that it can't account for key by key takes
-the strict path, one at a time in Python. Both give cells of JSON text, which one function types,
-so which way a row went can't be seen in the result. The invariant: columns, tags and verdicts of a
-row depend on its bytes and the limits alone, never on its batch; only which paths have columns,
-once there are too many, depends on the order in which this decoder first met them.
+Rows spelt like others before them are cut along their shape (``shapes``); of the rest, most take
+the vectorised path (``extract``); a row that it can't account for key by key takes the strict path,
+one at a time in Python. The last two give cells of JSON text, which one function types, and shapes
+hold only values that it types so, so which way a row went can't be seen in the result. The
+invariant: columns, tags and verdicts of a row depend on its bytes and the limits alone, never on
+its batch; only which paths have columns, once there are too many, depends on the order in which
+this decoder first met them.
 """
 
 from collections.abc import Iterable, Iterator

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,9 @@ class Part:
             name: column for name, column in columns.items() if column.null_count < len(column)
         }
         return Part(self.rows[mask], filled)
+
+
+NOTHING: Final = Part(np.zeros(0, dtype=np.int64), {})
 
 
 def interleave(parts: Sequence[Part]) -> Part:

@@ -1,9 +1,10 @@
 """One round of decoding: some thousand documents, from bytes to columns.
 
-First what the bytes alone tell (size, UTF-8, depth, number of keys), then the vectorised path,
-then the strict path for the rows left over; the strict path teaches the structure, so that the
-vectorised one can be tried again on the rest. Rows reach the strict path in their own order, which
-makes the order in which fields are admitted a property of the input.
+First the rows of known shapes; of the others, what the bytes alone tell (size, UTF-8, depth, number
+of keys), then the vectorised path, then the strict path for the rows left over; the strict path
+teaches the structure, so that the vectorised one can be tried again on the rest. Rows reach the
+strict path in their own order, which makes the order in which fields are admitted a property of the
+input.
 """
 
 from bisect import bisect_left
@@ -21,8 +22,9 @@ from tailer.decode.cells import LongCells
 from tailer.decode.engine import Engine
 from tailer.decode.extract import Extracted, extract, text_buffer
 from tailer.decode.model import DecodeLimits, Mask, RowIndices
-from tailer.decode.parts import Part, interleave
+from tailer.decode.parts import NOTHING, Part, interleave
 from tailer.decode.scan import Bytes, Positions, mark_nulls, scan, skip_space
+from tailer.decode.shapes import Shapes
 from tailer.decode.strict import (
     EMPTY_REASON,
     Members,
@@ -85,13 +87,19 @@ class Round:
         self._structure = structure
         self._parser = StrictParser(limits)
         self._engine = Engine()
+        self._shapes = Shapes(structure, self._engine, self._fast_rows_min)
 
     def decode(self, values: pa.Array) -> RoundResult:
         """Decode a binary column. Row indices in the result are those of ``values``."""
         reasons = _unreadable(values, self._limits)
         readable = _without(len(values), reasons)
-        texts, refused = self._prepare(values.take(readable) if reasons else values)
-        todo = _without(len(readable), refused)
+        shaped = self._shaped(values, readable)
+        others = np.setdiff1d(readable, shaped.rows, assume_unique=True)
+        if not len(others):
+            return RoundResult(shaped, reasons, 0)
+        rest = values.take(others) if len(others) < len(values) else values
+        texts, refused = self._prepare(rest)
+        todo = _without(len(others), refused)
         parts: list[Part] = []
         strict_count = 0
         tries = 0
@@ -109,8 +117,19 @@ class Round:
             todo = todo[len(now) :]
             tries += 1
         part = interleave(parts)
-        reasons.update((int(readable[row]), reason) for row, reason in refused.items())
-        return RoundResult(Part(readable[part.rows], part.columns), reasons, strict_count)
+        if len(values) >= self._fast_rows_min:
+            self._shapes.learn(rest, part.rows)
+        reasons.update((int(others[row]), reason) for row, reason in refused.items())
+        part = interleave([shaped, Part(others[part.rows], part.columns)])
+        return RoundResult(part, reasons, strict_count)
+
+    def _shaped(self, values: pa.Array, readable: RowIndices) -> Part:
+        """Columns for those of the readable rows that have a known shape."""
+        if not self._shapes.wanted(len(readable)):
+            return NOTHING
+        whole = len(readable) == len(values)
+        part = self._shapes.decode(*text_buffer(values if whole else values.take(readable)))
+        return Part(readable[part.rows], part.columns)
 
     def _prepare(self, values: pa.Array) -> tuple[_Texts, dict[int, str]]:
         """Look at the bytes; returns the texts and the rows that are refused on sight."""
@@ -147,7 +166,7 @@ class Round:
 
     def _extracted(self, texts: _Texts, rows: RowIndices, plan: Plan, *, plain: bool) -> Part:
         if len(rows) < self._fast_rows_min:
-            return _NOTHING
+            return NOTHING
         try:
             found = extract(texts.at(rows), plan, self._engine, plain=plain)
             whole = found.keys == texts.keys[rows]
@@ -162,7 +181,7 @@ class Round:
             # The strict path finds the row that DuckDB fails on.
             self._engine.reset()
             texts.fast[rows] = False
-            return _NOTHING
+            return NOTHING
         return part if refused is None else part.filter(~refused)
 
     def _typed(self, rows: RowIndices, found: Extracted) -> tuple[Part, Mask | None]:
@@ -228,7 +247,7 @@ class Round:
             self._engine.reset()
             if len(rows) == 1:
                 refused[int(rows[0])] = f"DuckDB cannot read it: {str(error).splitlines()[0]}"
-                return _NOTHING
+                return NOTHING
         half = len(rows) // 2
         first, second = found.split(half)
         return interleave(
@@ -266,9 +285,6 @@ class _Cells:
             if places:
                 cells.add(node, np.asarray(places, np.int64), pa.array(texts, pa.string()))
         return cells.columns(row_count, engine, null_marks=False)[0]
-
-
-_NOTHING: Final = Part(np.zeros(0, dtype=np.int64), {})
 
 
 def _marked(data: Bytes, offsets: Positions, nulls: Positions) -> pa.Array:

@@ -21,8 +21,8 @@ Positions = npt.NDArray[np.int64]
 # Longer runs of whitespace between tokens are left to the strict parser, so that no input makes the
 # vectorised skipping quadratic.
 _SPACE_RUN_MAX: Final = 64
-# Room behind the last byte, so that looking a few bytes ahead needs no bounds check.
-PADDING: Final = 8
+# Room behind the last byte, so that looking some bytes ahead needs no bounds check.
+PADDING: Final = 32
 
 _QUOTE, _BACKSLASH, _COLON, _COMMA, _DELETE = 34, 92, 58, 44, 127
 _IS_SPACE: Final = np.isin(np.arange(256), [9, 10, 13, 32])
