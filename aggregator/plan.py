@@ -2,11 +2,13 @@
 
 Classes: (a) an aggregate over one collection runs as partial states on the leaves; (b) a scan of
 one collection runs with its filters, order and limit on the leaves; (e) anything else gathers the
-filtered columns and runs whole here. (b) and (e) run the same statement here over what they
-gathered, so pushing filters, order and limit down can only save rows. (e) is always right.
+filtered columns and runs whole here. (b) runs the statement here without the conditions, all of
+which the leaves have applied, so columns that only they read stay there. (e) runs the same
+statement here over what it gathered, so pushing conditions down can only save rows; it is always
+right.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -23,6 +25,7 @@ from alder.v1 import leaf_pb2
 CLASSES: Final = frozenset({"a", "b", "e"})
 Pushed = Mapping[str, list[tree.Node]]
 _ROW: Final = "__row"
+_FIXED: Final = frozenset({"CONSTANT", "COMPARISON", "CONJUNCTION", "OPERATOR"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ class Plan:
     """The reads of a statement and the SQL that finishes it over the gathered tables.
 
     ``direct`` and the SQL types of its columns: how it is finished without the engine; in class a
-    only where a leaf has given one row per group.
+    only where a leaf has given one row per group. ``constant``: it reads nothing and gives the same
+    rows every time.
     """
 
     plan_class: str
@@ -51,6 +55,7 @@ class Plan:
     sql: str
     user_names: Mapping[str, str]
     direct: tuple[Direct, tuple[str, ...]] | None = None
+    constant: bool = False
 
 
 class Planner:
@@ -129,18 +134,29 @@ class Planner:
         orders, fits = _top(node, aliases)
         if not fits:
             return None
-        plan = self._gathered(bound, "b", pushed, orders)
-        return replace(plan, direct=_finished_rows(bound, reference))
+        rest = replace(bound, node={**node, "where_clause": None})
+        plan = self._gathered(rest, "b", pushed, orders, _names_in([rest.node, *orders]))
+        return replace(plan, direct=_finished_rows(rest, reference))
 
     def _gathered(
-        self, bound: Bound, plan_class: str, pushed: Pushed, modifiers: list[tree.Node]
+        self,
+        bound: Bound,
+        plan_class: str,
+        pushed: Pushed,
+        modifiers: list[tree.Node],
+        wanted: Container[str] | None = None,
     ) -> Plan:
+        """``wanted`` are the columns that the statement needs of the rows; None: all."""
         reads = []
         for reference in bound.bindings.references:
             conditions = pushed[reference.alias]
-            names = list(reference.columns.values())
+            columns = [
+                (name, entry.sql_type)
+                for entry, name in reference.columns.items()
+                if wanted is None or name in wanted
+            ]
+            names = [name for name, _ in columns]
             items = [tree.column(name) for name in names]
-            columns = [(name, entry.sql_type) for entry, name in reference.columns.items()]
             if not items:
                 items = [tree.named(tree.constant("BOOLEAN", "true"), _ROW)]
                 columns = [(_ROW, "BOOLEAN")]
@@ -157,7 +173,8 @@ class Planner:
                 fragment.selection.CopyFrom(selection)
             reads.append(Read(reference.collection, reference.table, fragment, tuple(columns)))
         sql = self._parser.to_sql(bound.node)
-        return Plan(plan_class, tuple(reads), sql, bound.bindings.user_names())
+        constant = not reads and _is_constant(bound.node)
+        return Plan(plan_class, tuple(reads), sql, bound.bindings.user_names(), constant=constant)
 
     def _fragment(
         self, bound: Bound, reference: Reference, sql: str, conditions: list[tree.Node]
@@ -184,7 +201,7 @@ class Planner:
 
 def _finished_rows(bound: Bound, reference: Reference) -> tuple[Direct, tuple[str, ...]] | None:
     """How rows that meet all conditions become the result; None where more is to be computed."""
-    end = ending({**bound.node, "where_clause": None}, reference.alias)
+    end = ending(bound.node, reference.alias)
     if end is None or bound.columns is None:
         return None
     types = {name: entry.sql_type for entry, name in reference.columns.items()}
@@ -192,6 +209,33 @@ def _finished_rows(bound: Bound, reference: Reference) -> tuple[Direct, tuple[st
     if found is None or "VARIANT" in types.values():
         return None
     return found, tuple(types[name] for name, _ in found.columns)
+
+
+def _is_constant(node: tree.Node) -> bool:
+    """True for a SELECT of literals and operators.
+
+    More may depend on the moment without a sign of it, as ``age(TIMESTAMP '2000-01-01')`` does.
+    """
+    return (
+        node["type"] == "SELECT_NODE"
+        and node["from_table"]["type"] == "EMPTY"
+        and node["sample"] is None
+        and all(
+            part["class"] in _FIXED or bool(part.get("is_operator"))
+            for part in tree.walk(node)
+            if "class" in part
+        )
+    )
+
+
+def _names_in(nodes: Iterable[tree.Node]) -> frozenset[str]:
+    """The columns that expressions read."""
+    return frozenset(
+        part["column_names"][-1]
+        for node in nodes
+        for part in tree.walk(node)
+        if part.get("type") == "COLUMN_REF"
+    )
 
 
 def _is_scan(node: tree.Node, aggregates: frozenset[str]) -> bool:

@@ -59,7 +59,7 @@ class _Asked:
         }
 
 
-class _Recent(OrderedDict[K, V]):
+class Recent(OrderedDict[K, V]):
     """The entries used last, up to a number."""
 
     def __init__(self, entries_max: int) -> None:
@@ -87,8 +87,8 @@ class Plans:
         self._parser = Parser()
         self._functions = security.Catalog.of_engine()
         self._planner = Planner(self._parser, self._functions)
-        self._statements: _Recent[str, Known] = _Recent(plans_max)
-        self._plans: _Recent[object, Plan | Template | Wanted | str] = _Recent(plans_max)
+        self._statements: Recent[str, Known] = Recent(plans_max)
+        self._plans: Recent[object, Plan | Template | Wanted | str] = Recent(plans_max)
 
     async def close(self) -> None:
         """Waits for running work and releases the parser and the planner."""
@@ -103,6 +103,10 @@ class Plans:
     async def with_parser(self, call: Callable[[Parser], T]) -> T:
         """The result of a call that needs the parser, which serves one thread at a time."""
         return await self._in_thread(lambda: call(self._parser))
+
+    def knows(self, sql: str) -> bool:
+        """True for the text of a statement at hand."""
+        return sql in self._statements
 
     async def statement(self, sql: str) -> Known:
         """A statement. Raises AlderError: SYNTAX, UNSUPPORTED, LIMIT, FORBIDDEN."""

@@ -20,11 +20,12 @@ from aggregator import core, tables
 from aggregator.engine import Engine, EngineSettings, in_user_names
 from aggregator.finish import finish, finished_directly
 from aggregator.plan import Plan
-from aggregator.plans import Known, Plans
+from aggregator.plans import Known, Plans, Recent
 from aggregator.rehearsal import rehearse
 from aggregator.scatter import Budget, Gathered, Scatter, State, gather
 from aggregator.syntax import Parser
 from aggregator.textstats import Statistic, Statistics, Wanted
+from alder.arrow import SMALL_BYTES
 from alder.catalog import Collection
 from alder.errors import AlderError
 from alder.interfaces import NodeDirectory
@@ -117,6 +118,7 @@ class Queries:
         self.scatter = Scatter(directory)
         self._revision = 0
         self._plans = Plans(settings.plans_max, wall_clock_us)
+        self._constants: Recent[str, pa.Table] = Recent(settings.plans_max)
         self._finishing = ThreadPoolExecutor(self._settings.query_threads, "alder-finish")
         self._engine = Engine(self._settings.engine)
 
@@ -145,6 +147,10 @@ class Queries:
     async def with_parser(self, call: Callable[[Parser], T]) -> T:
         """The result of a call that needs the parser, which serves one thread at a time."""
         return await self._plans.with_parser(call)
+
+    def knows(self, sql: str) -> bool:
+        """True if this text is a SELECT that is parsed already, and so no command."""
+        return self._plans.knows(sql)
 
     async def collection(self, name: str) -> Collection:
         """The collection of that name. Raises AlderError(UNKNOWN_COLLECTION)."""
@@ -269,13 +275,24 @@ class Queries:
             raise AlderError(error.reason, message, **error.metadata) from error
         run.scatter_us += since_us(begin)
         begin = time.monotonic()
+        result = await self._finished(run, plan, answers)
+        run.finish_us += since_us(begin)
+        return Answered(prepared, answers, result)
+
+    async def _finished(self, run: Run, plan: Plan, answers: Sequence[Gathered]) -> pa.Table:
+        """The rows of a plan; small ones that are always the same are kept as the plan is."""
+        if plan.constant:
+            kept = self._constants.find(plan.sql)
+            if kept is not None:
+                return kept
         direct = not run.request.no_direct_lookup
         result = finished_directly(plan, answers) if direct else None
         if result is None:
             tables = [answer.rows for answer in answers]
             result = await finish(self._engine, self._finishing, plan, tables)
-        run.finish_us += since_us(begin)
-        return Answered(prepared, answers, result)
+        if plan.constant and result.nbytes <= SMALL_BYTES:
+            self._constants.keep(plan.sql, result)
+        return result
 
     async def _state(
         self, run: Run, collection: Collection, wanted: dict[str, PositionVector]

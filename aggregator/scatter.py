@@ -136,18 +136,16 @@ class Scatter:
 
         Raises AlderError: UNAVAILABLE, DEADLINE (not reached within ``wait_s``).
         """
-        request = leaf_pb2.PositionsRequest(
-            collection=collection.name,
-            collection_id=collection.collection_id,
-            min_positions=wanted.to_proto(),
-            wait_ms=max(0, int(wait_s * 1000)),
-        )
 
         async def ask(leaf: str, shards: list[int]) -> leaf_pb2.PositionsResponse:
-            own = leaf_pb2.PositionsRequest()
-            own.CopyFrom(request)
-            own.shards.extend(shards)
-            own.known_schema_version = self.schemas.version(collection, leaf)
+            own = leaf_pb2.PositionsRequest(
+                collection=collection.name,
+                collection_id=collection.collection_id,
+                shards=shards,
+                min_positions=wanted.to_proto(),
+                wait_ms=max(0, int(wait_s * 1000)),
+                known_schema_version=self.schemas.version(collection, leaf),
+            )
             async with _naming(collection, leaf, shards):
                 return await self._directory.leaf(leaf).positions(own, timeout_s=timeout_s)
 
@@ -172,12 +170,15 @@ class Scatter:
         timeout_s: float,
         budget: Budget,
     ) -> Gathered:
-        """The answers of all shards to a fragment; ``request.shards`` is set per leaf."""
+        """The answers of all shards to a fragment; ``request.shards`` is set here, per leaf."""
+        by_leaf = collection.shards_by_leaf()
 
         async def ask(leaf: str, shards: list[int]) -> _Answer:
             begin_s = time.monotonic()
-            own = leaf_pb2.FragmentRequest()
-            own.CopyFrom(request)
+            own = request
+            if len(by_leaf) > 1:
+                own = leaf_pb2.FragmentRequest()
+                own.CopyFrom(request)
             own.shards.extend(shards)
             parts: list[bytes] = []
             trailer: leaf_pb2.FragmentTrailer | None = None
@@ -202,7 +203,6 @@ class Scatter:
             )
             return table, tuple(trailer.shards), told
 
-        by_leaf = collection.shards_by_leaf()
         answers = await gather([ask(leaf, shards) for leaf, shards in by_leaf.items()])
         scans = tuple(scan for _, shards, _ in answers for scan in shards)
         core.check_answers(

@@ -23,7 +23,7 @@ from alder.errors import AlderError, Reason
 from alder.fieldtypes import EMPTY_LIST, column_name
 from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
-from leaf.births import birth_of, is_id
+from leaf.births import births_of_ids, is_id
 from leaf.format.pages import PAGE_ROWS
 from leaf.indexes import zones
 from leaf.indexes.kind import Candidates
@@ -333,14 +333,8 @@ def _comparable(value: Scalar, tag: str, mixed: bool) -> bool:
 
 
 def _births(values: Sequence[Scalar], streams: Sequence[PartitionKey]) -> NDArray[np.int64] | None:
-    found = []
-    for value in values:
-        if not isinstance(value, str) or not is_id(value):
-            return None
-        birth = birth_of(value, streams)
-        if birth is not None:
-            found.append(birth)
-    return np.unique(np.asarray(found, dtype=np.int64))
+    ids = [value for value in values if isinstance(value, str) and is_id(value)]
+    return births_of_ids(ids, streams) if len(ids) == len(values) else None
 
 
 def _micros(values: Sequence[Scalar]) -> list[int] | None:

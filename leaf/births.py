@@ -6,7 +6,7 @@ sets of births are plain integer arrays and ascend with the offset inside a stre
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -51,16 +51,20 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def birth_of(row_id: str, streams: Sequence[PartitionKey]) -> int | None:
-    """The birth of the row without a key that has this id; None where there can be none.
+def births_of_ids(row_ids: Iterable[str], streams: Sequence[PartitionKey]) -> NDArray[np.int64]:
+    """The births of the rows without a key that have these ids, ascending, each once.
 
-    The id is ``source/partition/offset``, and the source may hold slashes.
+    An id is ``source/partition/offset``, and the source may hold slashes. All must be what
+    :func:`is_id` takes; those of other partitions, or beyond all offsets, name no row.
     """
-    match = _ID.fullmatch(row_id)
-    if match is None or int(match[3]) > OFFSET_MAX:
-        return None
-    key = match[1], int(match[2])
-    return streams.index(key) << OFFSET_BITS | int(match[3]) if key in streams else None
+    firsts = {f"{key[0]}/{key[1]}": n << OFFSET_BITS for n, key in enumerate(streams)}
+    found = []
+    for row_id in row_ids:
+        stream, _, offset = row_id.rpartition("/")
+        first = firsts.get(stream)
+        if first is not None and int(offset) <= OFFSET_MAX:
+            found.append(first | int(offset))
+    return np.unique(np.asarray(found, dtype=np.int64))
 
 
 def cut_births(streams: Sequence[PartitionKey], cut: PositionVector) -> NDArray[np.int64]:

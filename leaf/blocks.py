@@ -69,6 +69,13 @@ class SegmentBlocks:
             note_cached(self.scope)
         return found
 
+    def all_at_hand(self, keys: Sequence[bytes]) -> list[object | None]:
+        """As :meth:`at_hand` for each of several names."""
+        scope = self.scope
+        found = self._cache.find_all([(scope, key) for key in keys])
+        note_cached(scope, len(found) - found.count(None))
+        return found
+
     def keep(self, key: bytes, value: object, size_bytes: int) -> None:
         """Has :meth:`at_hand` find it, as long as there is room."""
         self._cache.put((self.scope, key), value, size_bytes)

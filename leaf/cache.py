@@ -7,7 +7,7 @@ what belongs to a removed shard is simply not asked for any more and goes.
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -50,6 +50,22 @@ class PageCache:
             self._hits += 1
             self._blocks.move_to_end(key)
             return found[0]
+
+    def find_all(self, keys: Sequence[Hashable]) -> list[object | None]:
+        """The blocks of these names, None for those that are not at hand."""
+        blocks, found = self._blocks, list[object | None]()
+        with self._lock:
+            for key in keys:
+                entry = blocks.get(key)
+                if entry is None:
+                    found.append(None)
+                else:
+                    blocks.move_to_end(key)
+                    found.append(entry[0])
+            missing = found.count(None)
+            self._misses += missing
+            self._hits += len(found) - missing
+        return found
 
     def put(self, key: Hashable, block: object, size_bytes: int) -> None:
         """Keeps a block, unless one of this name is here or it alone exceeds the budget."""

@@ -6,8 +6,7 @@ are, and picks the values of these rows alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain, islice, pairwise
+from itertools import chain, islice
 from typing import Final, cast
 
 import numpy as np
@@ -18,7 +17,7 @@ from leaf.blocks import SegmentBlocks
 from leaf.format.buffers import texts_at
 from leaf.format.frame import unframed
 from leaf.format.meta import PAGE, ColumnMeta, suffix
-from leaf.format.pages import decode_codes, decode_page, decoding
+from leaf.format.pages import UNDECODABLE, decode_codes, decode_page, decoding, undecodable
 from leaf.format.picks import PagePick, Value
 from leaf.rows import column_type
 
@@ -29,14 +28,8 @@ _READ_PAGES_MAX: Final = 256
 Rows = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Rows that are in one page; ``places`` are counted from its first row."""
-
-    page: int
-    places: Sequence[int]
-
-
+_Run = tuple[int, list[int]]
+"""A page, and the places of rows in it, counted from its first row."""
 _Pages = list[tuple[PagePick | None, Sequence[int]]]
 """Pages, None for those that are not stored, with the places of the rows that are wanted."""
 
@@ -96,13 +89,16 @@ class ColumnPages:
     def values(self, wanted: Sequence[tuple[str, Rows]]) -> list[list[Value]]:
         """For each column and rows of ascending numbers their values, in plain Python."""
         found = []
-        for (name, _), pages in zip(wanted, self._picked(wanted), strict=True):
-            meta = self._columns[name]
-            with decoding(self._what(name)):
+        name = ""
+        try:
+            for (name, _), pages in zip(wanted, self._picked(wanted), strict=True):
+                meta = self._columns[name]
                 values = _values(pages)
-                found.append(
-                    _texts(self._blocks.terms(name, meta), values) if meta.coded else values
-                )
+                if meta.coded:
+                    values = _texts(self._blocks.terms(name, meta), values)
+                found.append(values)
+        except UNDECODABLE as error:
+            raise undecodable(self._what(name), error) from error
         return found
 
     def codes_at(self, name: str, rows: Rows) -> list[Value]:
@@ -112,39 +108,60 @@ class ColumnPages:
             return _values(pages)
 
     def _picked(self, wanted: Sequence[tuple[str, Rows]]) -> list[_Pages]:
-        """For each column and rows the pages that they are in, all by one read."""
+        """For each column and rows the pages that they are in, all by one read.
+
+        A column is wanted once. Rows that are the same array are taken apart once.
+        """
         runs: dict[tuple[int, int], list[_Run]] = {}
-        picks: dict[bytes, PagePick] = {}
-        missing: dict[bytes, tuple[str, int]] = {}
-        named: list[list[tuple[bytes | None, Sequence[int]]]] = []
+        keys: list[bytes] = []
+        named: list[tuple[str, list[_Run], list[bool]]] = []
         for name, rows in wanted:
             meta = self._columns[name]
             shared = id(rows), meta.page_rows
             if shared not in runs:
-                runs[shared] = list(_runs(rows, meta.page_rows))
-            pages: list[tuple[bytes | None, Sequence[int]]] = []
-            named.append(pages)
-            for run in runs[shared]:
-                if meta.zone_of_page(run.page).empty:
-                    pages.append((None, run.places))
-                    continue
-                key = suffix(meta.number, PAGE, run.page)
-                pages.append((key, run.places))
-                if key not in picks and key not in missing:
-                    held = self._blocks.at_hand(key)
-                    if isinstance(held, PagePick):
-                        picks[key] = held
-                    else:
-                        missing[key] = name, run.page
-        blocks = self._blocks.columns(list(missing))
-        for (key, (name, page)), data in zip(missing.items(), blocks, strict=True):
-            kind = _stored_type(name, self._columns[name])
-            pick = picks[key] = PagePick(unframed(data, self._what(name, page)), kind)
-            self._blocks.keep(key, pick, pick.size_bytes)
+                runs[shared] = _runs(rows, meta.page_rows)
+            own = runs[shared]
+            stored = [not meta.zone_of_page(page).empty for page, _ in own]
+            named.append((name, own, stored))
+            number = meta.number
+            keys += [
+                suffix(number, PAGE, page)
+                for (page, _), there in zip(own, stored, strict=True)
+                if there
+            ]
+        picks = iter(self._picks(named, keys))
         return [
-            [(None if key is None else picks[key], places) for key, places in pages]
-            for pages in named
+            [
+                (next(picks) if there else None, places)
+                for (_, places), there in zip(own, stored, strict=True)
+            ]
+            for _, own, stored in named
         ]
+
+    def _picks(
+        self, named: Sequence[tuple[str, list[_Run], list[bool]]], keys: Sequence[bytes]
+    ) -> list[PagePick]:
+        """The stored pages of columns, which have these keys in their order."""
+        held = self._blocks.all_at_hand(keys)
+        picks = [one for one in held if isinstance(one, PagePick)]
+        if len(picks) == len(keys):
+            return picks
+        missing = [key for key, one in zip(keys, held, strict=True) if one is None]
+        blocks = iter(self._blocks.columns(missing))
+        of_pages = (
+            (name, page)
+            for name, own, stored in named
+            for (page, _), there in zip(own, stored, strict=True)
+            if there
+        )
+        picks = []
+        for key, one, (name, page) in zip(keys, held, of_pages, strict=True):
+            if not isinstance(one, PagePick):
+                kind = _stored_type(name, self._columns[name])
+                one = PagePick(unframed(next(blocks), self._what(name, page)), kind)
+                self._blocks.keep(key, one, one.size_bytes)
+            picks.append(one)
+        return picks
 
     def _zones_as_stored(self, name: str, zones: Sequence[int]) -> Iterator[pa.Array]:
         meta = self._columns[name]
@@ -192,18 +209,21 @@ def _texts(terms: pa.Array, codes: Sequence[Value]) -> list[Value]:
     return [None if code is None else next(texts) for code in codes]
 
 
-def _runs(rows: Rows, page_rows: int) -> Iterator[_Run]:
+def _runs(rows: Rows, page_rows: int) -> list[_Run]:
     """The rows of each page that has some."""
     if len(rows) == 1:
         page, place = divmod(int(rows[0]), page_rows)
-        yield _Run(page, [place])
-        return
-    numbers = rows // page_rows
-    edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(rows)]
-    for begin, end in pairwise(edges):
-        if begin < end:
-            page = int(numbers[begin])
-            yield _Run(page, (rows[begin:end] - page * page_rows).tolist())
+        return [(page, [place])]
+    pages, places = np.divmod(rows, page_rows)
+    runs: list[_Run] = []
+    last = -1
+    for page, place in zip(pages.tolist(), places.tolist(), strict=True):
+        if page == last:
+            runs[-1][1].append(place)
+        else:
+            runs.append((page, [place]))
+            last = page
+    return runs
 
 
 def _stored_type(name: str, meta: ColumnMeta) -> pa.DataType:

@@ -3,7 +3,8 @@
 A fragment that only selects or counts rows by simple conditions costs an engine more to set up than
 to run. Where its conditions are terms that mean exactly what they say on the stored values, the
 rows left by the indexes are compared here, all conditions over; only where rows are counted, and an
-index says that its count is exact, nothing is read (I3). Whatever is not surely the same as in SQL
+index says that its count is exact, nothing is read (I3). Rows that a segment found by their births
+are those of the ids: a birth is what an id says. Whatever is not surely the same as in SQL
 (NaN, types that need a cast which may fail, too many rows) is refused before anything is answered,
 and an engine runs it.
 """
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
 from leaf.access import Condition, Narrowed, Scope, conditions, narrowed
-from leaf.births import birth_of
+from leaf.births import births_of_ids, is_id
 from leaf.engine import Cancellation
 from leaf.kernels.aggregation import Work
 from leaf.kernels.unsupported import Unsupported
@@ -136,12 +137,15 @@ class _Ids:
         """Raises Unsupported for a comparison of their order."""
         if condition.operator not in {"=", "in"}:
             raise Unsupported
-        self._ids = condition.values
+        self.condition: Final = condition
+        self._known: dict[Sequence[PartitionKey], NDArray[np.int64]] = {}
 
     def mask(self, piece: Piece, streams: Sequence[PartitionKey]) -> NDArray[np.bool_]:
         """True for the rows born there. Raises AlderError(CORRUPT)."""
-        wanted = [birth_of(one, streams) for one in self._ids if isinstance(one, str)]
-        known = np.asarray([one for one in wanted if one is not None], dtype=np.int64)
+        known = self._known.get(streams)
+        if known is None:
+            ids = [one for one in self.condition.values if isinstance(one, str)]
+            known = self._known[streams] = births_of_ids(filter(is_id, ids), streams)
         return np.isin(births_of(piece), known)
 
 
@@ -226,27 +230,29 @@ class _Lookup:
         self, work: Work, shard: DirectShard, narrow: Narrowed | None, limit: int | None
     ) -> Piece:
         """The rows of a piece that meet all conditions; with a limit, the first that do."""
-        piece = work.piece
+        piece, checks = work.piece, self._checks
         if narrow is not None:
             if narrow.count > ROWS_MAX and limit is None:
                 raise Unsupported
             piece = piece.narrowed(narrow.rows)
+            if narrow.rows is not None:
+                checks = [one for one in checks if not _is_decided(one, shard.scope)]
         if limit is None:
-            return self._checked(piece, shard)
+            return self._checked(piece, shard, checks)
         begin, met, step = 0, 0, 2 * limit
         parts = [np.empty(0, dtype=np.int64)]
         while begin < piece.rows_count and met < limit:
-            part = self._checked(piece.between(begin, begin + step), shard)
+            part = self._checked(piece.between(begin, begin + step), shard, checks)
             parts.append(part.numbers())
             met += part.rows_count
             begin, step = begin + step, 2 * step
         return Piece(piece.holder, np.concatenate(parts)[:limit])
 
-    def _checked(self, piece: Piece, shard: DirectShard) -> Piece:
+    def _checked(self, piece: Piece, shard: DirectShard, checks: Sequence[_Rows]) -> Piece:
         shard.rows_read += piece.rows_count
         if isinstance(piece.holder, Segment) and shard.rows_read > ROWS_MAX:
             raise Unsupported
-        for check in self._checks:
+        for check in checks:
             if piece.rows_count:
                 piece = piece.taken(np.flatnonzero(check.mask(piece, shard.scope.streams)))
         return piece
@@ -272,7 +278,7 @@ class _Lookup:
             for one in found
             if one.piece.rows_count
         ]
-        table = pa.concat_tables([schema.empty_table(), *tables])
+        table = tables[0] if len(tables) == 1 else pa.concat_tables([schema.empty_table(), *tables])
         if chosen is None:
             return table
         return table.take(pa.array(np.argsort(np.argsort(chosen))))
@@ -298,6 +304,11 @@ class _Lookup:
         )
         places = np.asarray(order).astype(np.int64)
         return places[: selection.limit] if selection.HasField("limit") else places
+
+
+def _is_decided(check: _Rows, scope: Scope) -> bool:
+    """True for a condition on ids where rows are those that a segment finds by their births."""
+    return isinstance(check, _Ids) and scope.births_of(check.condition) is not None
 
 
 def _only_counts(aggregation: leaf_pb2.Aggregation) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -69,19 +70,43 @@ class DocumentReader:
         places: dict[Value, list[int]] = {}
         for place, code in enumerate(self._pages.codes_at(TEMPLATES, rows)):
             places.setdefault(code, []).append(place)
-        wanted: list[tuple[str, Rows]] = []
-        for code, chosen in places.items():
-            group = rows if len(chosen) == len(rows) else rows[chosen]
-            wanted.extend((name, group) for name in self._needs(code))
-        values = iter(self._pages.values(wanted))
+        values = self._values(places, rows)
         documents: list[Value] = [None] * len(rows)
         for code, chosen in places.items():
-            columns = {name: (column_type(name), next(values)) for name in self._needs(code)}
-            made = self._joined(code, columns, len(chosen))
+            own = {name: (column_type(name), values[name]) for name in self._needs(code)}
+            if len(chosen) < len(rows):
+                own = {
+                    name: (kind, [everything[at] for at in chosen])
+                    for name, (kind, everything) in own.items()
+                }
+            made = self._joined(code, own, len(chosen))
             for place, document in zip(chosen, made, strict=True):
                 documents[place] = document
         with self._using():
             return pa.array(documents, pa.string())
+
+    def _values(self, places: Mapping[Value, list[int]], rows: Rows) -> dict[str, list[Value]]:
+        """Every column that a template needs, with the values of the rows that are made by it.
+
+        ``places`` are those of the rows of each template; each column is read once.
+        """
+        users: dict[str, list[Value]] = {}
+        for code in places:
+            for name in self._needs(code):
+                users.setdefault(name, []).append(code)
+        groups: dict[tuple[Value, ...], Rows] = {tuple(codes): rows for codes in users.values()}
+        for some in groups:
+            if len(some) < len(places):
+                groups[some] = rows[_places_of(some, places)]
+        wanted = [(name, groups[tuple(codes)]) for name, codes in users.items()]
+        found = dict(zip(users, self._pages.values(wanted), strict=True))
+        for name, codes in users.items():
+            if len(codes) < len(places):
+                spread: list[Value] = [None] * len(rows)
+                for place, value in zip(_places_of(codes, places), found[name], strict=True):
+                    spread[place] = value
+                found[name] = spread
+        return found
 
     def _needs(self, code: Value) -> Sequence[str]:
         """The columns of which a document is made; ``code`` is that of its template, or None."""
@@ -152,3 +177,8 @@ class DocumentReader:
 
     def _what(self) -> str:
         return self._blocks.what("the template of a document")
+
+
+def _places_of(codes: Sequence[Value], places: Mapping[Value, list[int]]) -> list[int]:
+    """The places of the rows of some templates, ascending."""
+    return sorted(chain.from_iterable(places[code] for code in codes))

@@ -9,12 +9,14 @@ and a segment whose result is at hand isn't read.
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import pyarrow as pa
 
 from alder.errors import AlderError, Reason
 from alder.periods import period_text
 from alder.positions import PositionVector
+from alder.schema import Schema
 from alder.v1 import leaf_pb2
 from leaf import births
 from leaf.access import Condition, Scope, conditions, narrowed
@@ -117,10 +119,9 @@ def _result(
     mode: FragmentMode,
 ) -> FragmentResult:
     """The answer by the first way that can give it."""
-    fields: dict[str, set[str]] = {}
-    for shard in shards:
-        for path, tags in shard.view.schema.fields.items():
-            fields.setdefault(path, set()).update(tags)
+    schemas = [shard.view.schema for shard in shards]
+    whole = schemas[0] if len(schemas) == 1 else reduce(Schema.merged, schemas, Schema())
+    fields = whole.fields
     if mode.direct:
         asked = [DirectShard(_scope(one.view, keyed, mode.without), one.works) for one in shards]
         table = direct_result(fragment, asked, fields, keyed, cancellation)

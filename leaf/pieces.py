@@ -105,12 +105,25 @@ def alive_piece(holder: TailChunk | Segment, at: Horizon) -> Piece:
 def piece_table(piece: Piece, streams: Sequence[PartitionKey], needs: ColumnNeeds) -> pa.Table:
     """The rows of a piece in the columns of ``needs.schema()``. Raises AlderError(CORRUPT)."""
     schema = needs.schema()
-    columns = [_stored_column(piece, name) for name in needs.stored]
+    columns = [stored_column(piece, name) for name in needs.stored]
     if needs.births:
         columns.extend(_birth_columns(births_of(piece), streams, needs))
     if not columns:
         columns.append(pa.nulls(piece.rows_count, pa.bool_()))
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def stored_column(piece: Piece, name: str) -> pa.ChunkedArray:
+    """A column of the rows of a piece, nulls where it has none. Raises AlderError(CORRUPT)."""
+    holder = piece.holder
+    if isinstance(holder, TailChunk):
+        if name not in holder.table.column_names:
+            return pa.chunked_array([pa.nulls(piece.rows_count, column_type(name))])
+        column = holder.table.column(name)
+        return column if piece.rows is None else column.take(pa.array(piece.rows))
+    if not holder.has(name):
+        return pa.chunked_array([pa.nulls(piece.rows_count, column_type(name))])
+    return holder.column(name, piece.rows)
 
 
 def births_of(piece: Piece) -> Rows:
@@ -149,15 +162,3 @@ def _birth_columns(
     if needs.offset:
         columns.append(pa.array(births.offsets_of(chosen)))
     return columns
-
-
-def _stored_column(piece: Piece, name: str) -> pa.ChunkedArray:
-    holder = piece.holder
-    if isinstance(holder, TailChunk):
-        if name not in holder.table.column_names:
-            return pa.chunked_array([pa.nulls(piece.rows_count, column_type(name))])
-        column = holder.table.column(name)
-        return column if piece.rows is None else column.take(pa.array(piece.rows))
-    if not holder.has(name):
-        return pa.chunked_array([pa.nulls(piece.rows_count, column_type(name))])
-    return holder.column(name, piece.rows)

@@ -15,7 +15,7 @@ from alder.fieldtypes import EMPTY_LIST, arrow_type, column_name, single_sql_typ
 from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
 from leaf.kernels.unsupported import Unsupported
-from leaf.pieces import ColumnNeeds, Piece, piece_table
+from leaf.pieces import ColumnNeeds, Piece, piece_table, stored_column
 
 _SYSTEM: Final = {
     "_id": pa.string(),
@@ -54,7 +54,10 @@ class RowValues:
         """The values of the rows of a piece. Raises AlderError(CORRUPT)."""
         if self._needs == ColumnNeeds(()):
             return pa.chunked_array([pa.nulls(piece.rows_count, self.kind)])
-        columns = piece_table(piece, streams, self._needs).columns
+        if not self._needs.births and len(self._needs.stored) == 1:
+            columns = [stored_column(piece, self._needs.stored[0])]
+        else:
+            columns = piece_table(piece, streams, self._needs).columns
         if self._made_of_birth:
             return pc.binary_join_element_wise(*(one.cast(self.kind) for one in columns), "/")
         made = [

@@ -36,8 +36,8 @@ def note_read(scope: int, blocks: int = 1) -> None:
         tally.read[scope] += blocks
 
 
-def note_cached(scope: int) -> None:
-    """A decoded block of a segment was at hand."""
+def note_cached(scope: int, blocks: int = 1) -> None:
+    """Decoded blocks of a segment were at hand."""
     tally = _current.get()
     if tally is not None:
-        tally.cached[scope] += 1
+        tally.cached[scope] += blocks

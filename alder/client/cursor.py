@@ -109,7 +109,7 @@ class Cursor:
         if script.changes and not script.rest:
             return self
         self._result = self.connection.run(request, deadline_s)
-        self._rows = (row for batch in self._result for row in values.rows(batch))
+        self._rows = self._result.rows()
         return self
 
     def executemany(self, sql: str, params: Sequence[parameters.Parameters]) -> None:

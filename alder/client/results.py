@@ -7,6 +7,8 @@ is an error.
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from typing import Final
 
 import pyarrow as pa
@@ -15,6 +17,7 @@ from alder.arrow import SQL_TYPE_KEY
 from alder.client.channel import ResponseStream
 from alder.client.errors import Error, InternalError
 from alder.client.token import Token
+from alder.client.values import Row, rows
 from alder.errors import Reason
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2, query_pb2
@@ -101,18 +104,34 @@ class ResultStream:
     """The batches of one result in arrival order; the schema is known once it is made."""
 
     def __init__(self, responses: ResponseStream) -> None:
-        self.info: ResultInfo | None = None
         self._responses = responses
         self._source = _ArrowSource(responses)
+        self._trailer: query_pb2.ExecuteTrailer | None = None
+        self._info: ResultInfo | None = None
         self._batches = self._read()
         try:
-            self._reader = pa.ipc.open_stream(self._source)
+            self._reader = pa.ipc.open_stream(self._source.whole() or self._source)
         except (pa.ArrowException, OSError) as error:
             raise self._broken() from error
-        self.schema: pa.Schema = pa.schema([_marked(field) for field in self._reader.schema])
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The columns; JSON has the extension type ``arrow.json``."""
+        return pa.schema([_marked(field) for field in self._reader.schema])
+
+    @property
+    def info(self) -> ResultInfo | None:
+        """The result contract; None until the last batch was drawn."""
+        if self._info is None and self._trailer is not None:
+            self._info = ResultInfo.from_proto(self._trailer)
+        return self._info
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        return self._batches
+        return (batch.cast(self.schema) for batch in self._batches)
+
+    def rows(self) -> Iterator[Row]:
+        """The rows of the batches that were not drawn yet, as Python values."""
+        return chain.from_iterable(map(rows, self._batches))
 
     def close(self) -> None:
         """Cancels what has not arrived."""
@@ -120,14 +139,12 @@ class ResultStream:
 
     def _read(self) -> Iterator[pa.RecordBatch]:
         try:
-            for batch in self._reader:
-                yield batch.cast(self.schema)
+            yield from self._reader
         except (pa.ArrowException, OSError) as error:
             raise self._broken() from error
-        trailer = self._source.drain()
-        if trailer is None:
+        self._trailer = self._source.drain()
+        if self._trailer is None:
             raise self._broken()
-        self.info = ResultInfo.from_proto(trailer)
 
     def _broken(self) -> Error:
         return InternalError(Reason.INTERNAL, "the answer ended before it was complete; ask again")
@@ -155,6 +172,13 @@ class _ArrowSource(io.RawIOBase):
             missing -= len(part)
             parts.append(part)
         return b"".join(parts)
+
+    def whole(self) -> pa.Buffer | None:
+        """All of the Arrow part, if it came in one piece with the trailer."""
+        if not self._fill() or self._trailer is None:
+            return None
+        piece, self._piece = self._piece, memoryview(b"")
+        return pa.py_buffer(piece)
 
     def drain(self) -> query_pb2.ExecuteTrailer | None:
         """Reads to the end of the call; the trailer, if it came."""

@@ -27,6 +27,8 @@ VALUES_MAX: Final = 1 << 24
 """Of all lists of a page together; a limit for what a damaged page may ask of memory."""
 HEADER: Final = struct.Struct(">BI")
 """Which rows have a value, and the number of rows."""
+UNDECODABLE: Final = (ValueError, IndexError, OverflowError, struct.error, pa.ArrowException)
+"""What reading a page raises that is not what it should be."""
 ALL: Final = 0
 SOME: Final = 1
 NONE: Final = 2
@@ -87,8 +89,13 @@ def decoding(what: str) -> Iterator[None]:
     """Tells what can't be decoded. Raises AlderError(CORRUPT)."""
     try:
         yield
-    except (ValueError, IndexError, OverflowError, struct.error, pa.ArrowException) as error:
-        raise AlderError(Reason.CORRUPT, f"{what} can't be decoded: {error}") from error
+    except UNDECODABLE as error:
+        raise undecodable(what, error) from error
+
+
+def undecodable(what: str, error: Exception) -> AlderError:
+    """The error for a page that raised one of UNDECODABLE."""
+    return AlderError(Reason.CORRUPT, f"{what} can't be decoded: {error}")
 
 
 def encode_values(values: pa.Array) -> bytes:
@@ -189,7 +196,10 @@ def _decode_present(
         return _decode_lists(body, kind, count, present)
     if is_integral(kind):
         integers = decode_integers(body, count)
-        return _fixed(integers.astype(f"<i{kind.bit_width // 8}"), kind, present)
+        moments = _fixed(integers.astype(f"<i{kind.bit_width // 8}"), kind, present)
+        if pa.types.is_time64(kind):
+            moments.validate(full=True)
+        return moments
     if pa.types.is_float64(kind):
         return _fixed(from_planes(body, count, 8).view("<f8"), kind, present)
     if pa.types.is_boolean(kind):

@@ -50,8 +50,10 @@ class PagePick:
 
     @property
     def size_bytes(self) -> int:
-        """About the memory that it takes."""
-        return len(self._payload) + 512
+        """About the memory that it takes, with the ends of strings."""
+        head = self._payload[: HEADER.size]
+        rows = HEADER.unpack(head)[1] if len(head) == HEADER.size else 0
+        return len(self._payload) + 4 * min(rows, PAGE_ROWS) + 512
 
     def array(self, rows: Sequence[int]) -> pa.Array:
         """The values of some rows, at least one, of ascending numbers.
@@ -76,6 +78,9 @@ class PagePick:
         bitmap = self._bitmap
         if bitmap is None:
             return values.at(rows)
+        if len(rows) == 1:
+            (row,) = rows
+            return values.at(_ranks(bitmap, rows)) if bitmap[row >> 3] >> (row & 7) & 1 else [None]
         there = [row for row in rows if bitmap[row >> 3] >> (row & 7) & 1]
         found = values.at(_ranks(bitmap, there))
         if len(there) == len(rows):

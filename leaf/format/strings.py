@@ -6,7 +6,7 @@ an address, the dashes of a UUID, the year of a time) are kept once.
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -69,14 +69,20 @@ class StringPick:
         elif width not in _WIDTHS or len(body) < begin + count * width:
             raise ValueError("strings without lengths")
         else:
-            self._lengths = np.frombuffer(body, f"<u{width}", count, begin)
+            lengths = np.frombuffer(body, f"<u{width}", count, begin)
             self._begin = begin + count * width
+            ends = np.zeros(count + 1, dtype=np.int64)
+            np.cumsum(lengths, out=ends[1:])
+            if self._begin + ends[-1] != len(body) or len(body) >= 1 << 31:
+                raise ValueError("lengths that don't add up")
+            self._ends = ends.astype(np.int32)
 
     def at(self, numbers: Sequence[int]) -> list[bytes]:
-        """The strings of these ascending numbers below ``count``. Raises ValueError."""
+        """The strings of these ascending numbers below ``count``."""
         pieces, body, begin = self._pieces, self._body, self._begin
         if pieces is None:
-            return list(self._sized(numbers))
+            ends = self._ends
+            return [body[begin + ends.item(n) : begin + ends.item(n + 1)] for n in numbers]
         step = self._step
         if pieces == [slice(0, step)]:
             return [body[begin + n * step : begin + (n + 1) * step] for n in numbers]
@@ -85,16 +91,6 @@ class StringPick:
             b"".join([one if isinstance(one, bytes) else row[one] for one in pieces])
             for row in rows
         ]
-
-    def _sized(self, numbers: Sequence[int]) -> Iterator[bytes]:
-        lengths, at, before = self._lengths, self._begin, 0
-        for number in numbers:
-            at += int(lengths[before:number].sum(dtype=np.int64))
-            before = number
-            text = self._body[at : at + int(lengths[number])]
-            if len(text) != lengths[number]:
-                raise ValueError("lengths that don't add up")
-            yield text
 
     def _parse_fixed(self, begin: int, count: int, length: int) -> list[bytes | slice]:
         """What each string consists of: bytes that all have, and places in its own ones."""

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from itertools import repeat
 from json import JSONDecoder
 from typing import Final
@@ -63,16 +64,20 @@ class Slot:
     style: Style
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Template:
     """Literal text and places of values, in order."""
 
     parts: tuple[str | Slot, ...]
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns whose values it needs."""
         return tuple(dict.fromkeys(part.column for part in self.parts if isinstance(part, Slot)))
+
+    @cached_property
+    def _encoded(self) -> list[bytes | Slot]:
+        return [part.encode() if isinstance(part, str) else part for part in self.parts]
 
     def encode(self) -> str:
         """The template as stored."""
@@ -116,10 +121,10 @@ class Template:
         missing, and what :meth:`render` does.
         """
         parts: list[Iterable[bytes]] = [
-            repeat(part.encode(), rows)
-            if isinstance(part, str)
+            repeat(part, rows)
+            if isinstance(part, bytes)
             else _spelled_bytes(part.style, *columns[part.column])
-            for part in self.parts
+            for part in self._encoded
         ]
         return [b"".join(pieces) for pieces in zip(*parts, strict=True)]
 

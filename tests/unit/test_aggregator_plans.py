@@ -134,3 +134,23 @@ def test_a_statement_that_holds_a_mark_is_planned_whole(asking: Asking) -> None:
     with without_templates():
         expected = asking.outcome("SELECT 'alder value 0' FROM c WHERE s = 'x'", [])
     assert asking.outcome("SELECT 'alder value 0' FROM c WHERE s = 'x'", []) == expected
+
+
+@pytest.mark.parametrize(
+    ("sql", "constant"),
+    [
+        ("SELECT 1", True),
+        ("SELECT 1 + 1 AS two, 'a' || 'b' WHERE 1 < 2 AND NOT false LIMIT 1", True),
+        ("SELECT random()", False),
+        ("SELECT now()", False),
+        ("SELECT (SELECT 1)", False),
+        ("SELECT CAST('1' AS INTEGER)", False),
+        ("SELECT age(TIMESTAMP '2000-01-01')", False),
+        ("SELECT * FROM range(9) USING SAMPLE 5", False),
+        ("SELECT 1 FROM c", False),
+    ],
+)
+def test_only_literals_and_operators_are_constant(asking: Asking, sql: str, constant: bool) -> None:
+    plan = asking.outcome(sql, [])
+    assert isinstance(plan, Plan)
+    assert plan.constant == constant

@@ -330,3 +330,10 @@ def test_answers_are_complete_or_an_error(asked: list[int], answered: list[int])
     with pytest.raises(AlderError) as caught:
         core.check_answers(asked, answered)
     assert caught.value.reason is Reason.UNAVAILABLE
+
+
+def test_a_constant_answer_is_the_same_again(cluster: Cluster) -> None:
+    for sql in ("select 1 + 1 as two, 'a' as b", "select 3 as two, 'a' as b", "select 1 limit 0"):
+        (first, told), (second, _) = cluster.ask(sql), cluster.ask(sql)
+        assert first.equals(second, check_metadata=True)
+        assert told.rows == len(first) == (0 if sql.endswith("0") else 1)

@@ -38,3 +38,13 @@ def test_what_was_found_is_counted() -> None:
 def test_scopes_differ() -> None:
     cache = PageCache(1)
     assert cache.scope() != cache.scope()
+
+
+def test_blocks_are_found_together_as_one_by_one() -> None:
+    cache = PageCache(30)
+    for key in "abc":
+        cache.put(key, key * 10, 10)
+    assert cache.find_all(["c", "x", "a", "x"]) == ["c" * 10, None, "a" * 10, None]
+    cache.put("d", "d" * 10, 10)
+    assert cache.find_all("abcd") == ["a" * 10, None, "c" * 10, "d" * 10], "b was asked for least"
+    assert cache.usage() == CacheUsage(30, 30, hits=5, misses=3, evictions=1)
