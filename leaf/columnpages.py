@@ -17,7 +17,14 @@ from leaf.blocks import SegmentBlocks
 from leaf.format.buffers import texts_at
 from leaf.format.frame import unframed
 from leaf.format.meta import PAGE, ColumnMeta, suffix
-from leaf.format.pages import UNDECODABLE, decode_codes, decode_page, decoding, undecodable
+from leaf.format.pages import (
+    UNDECODABLE,
+    decode_page,
+    decoding,
+    fill_codes,
+    fill_page_integers,
+    undecodable,
+)
 from leaf.format.picks import PagePick, Value
 from leaf.rows import column_type
 
@@ -62,15 +69,31 @@ class ColumnPages:
             self._blocks.keep(_zone_key(meta, zone), array, int(array.nbytes))
         return cast(list[pa.Array], arrays)
 
-    def codes(self, name: str) -> NDArray[np.int32]:
-        """The code of each row of a coded column from 1 on, 0 for NULL; nothing is kept."""
+    def codes(self, name: str) -> NDArray[np.integer]:
+        """The code of each row of a coded column from 1 on, 0 for NULL, in the narrowest type.
+
+        Nothing is kept.
+        """
         meta = self._columns[name]
-        codes = np.zeros(meta.rows, dtype=np.int32)
+        terms_count = len(self._blocks.terms(name, meta))
+        codes = np.zeros(meta.rows, dtype=_code_type(terms_count))
         for page, data in self._read(name, range(meta.pages)):
-            begin = page * meta.page_rows
-            rows = codes[begin : begin + meta.rows_of_page(page)]
-            decode_codes(data, self._what(name, page), rows)
+            rows = codes[_rows_of(meta, page)]
+            fill_codes(data, self._what(name, page), terms_count, rows)
         return codes
+
+    def integers(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The integers of a column that :func:`fill_page_integers` reads, and where there is one.
+
+        Nothing is kept.
+        """
+        meta = self._columns[name]
+        values = np.zeros(meta.rows, dtype=np.int64)
+        valid = np.zeros(meta.rows, dtype=bool)
+        for page, data in self._read(name, range(meta.pages)):
+            rows = _rows_of(meta, page)
+            fill_page_integers(data, self._what(name, page), values[rows], valid[rows])
+        return values, valid
 
     def rows(self, names: Sequence[str], rows: Rows) -> list[pa.Array]:
         """The values of columns in the rows of ascending numbers."""
@@ -224,6 +247,19 @@ def _runs(rows: Rows, page_rows: int) -> list[_Run]:
             runs.append((page, [place]))
             last = page
     return runs
+
+
+def _code_type(terms_count: int) -> type[np.integer]:
+    """The narrowest type for codes from 0 to the number of terms."""
+    if terms_count < 1 << 16:
+        return np.uint8 if terms_count < 1 << 8 else np.uint16
+    return np.int32
+
+
+def _rows_of(meta: ColumnMeta, page: int) -> slice:
+    """The rows of a page."""
+    begin = page * meta.page_rows
+    return slice(begin, begin + meta.rows_of_page(page))
 
 
 def _stored_type(name: str, meta: ColumnMeta) -> pa.DataType:

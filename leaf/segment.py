@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from alder.errors import AlderError, Reason
 from leaf import layout
 from leaf.blocks import IndexBlocks, SegmentBlocks
 from leaf.cache import PageCache
@@ -140,19 +139,23 @@ class Segment:
         """True if the values of a column it has are few for its rows."""
         return self.has_index(column, Index.TERMS)
 
-    def coded(self, name: str) -> tuple[pa.Array, NDArray[np.int32]] | None:
+    def coded(self, name: str) -> tuple[pa.Array, NDArray[np.integer]] | None:
         """Terms, and the code of each row from 1 on, 0 for NULL; None where it isn't kept so.
 
         The codes are not cached here: who asks keeps what is made of them. Raises CORRUPT.
         """
         meta = self._meta.columns[name]
-        if not meta.coded:
-            return None
-        terms, codes = self._blocks.terms(name, meta), self._pages.codes(name)
-        if len(codes) and not 0 <= codes.min() <= codes.max() <= len(terms):
-            what = self._blocks.what(f"column {name!r}")
-            raise AlderError(Reason.CORRUPT, f"{what} has codes without a term")
-        return terms, codes
+        return (self._blocks.terms(name, meta), self._pages.codes(name)) if meta.coded else None
+
+    def integers(self, name: str) -> pa.Array:
+        """A column it has of integers or timestamps, in one array. Raises CORRUPT.
+
+        It is not cached here: who asks keeps what is made of it.
+        """
+        values, valid = self._pages.integers(name)
+        bitmap = None if valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
+        buffers = [bitmap, pa.py_buffer(values)]
+        return pa.Array.from_buffers(column_type(name), len(values), buffers)
 
     def column(self, name: str, rows: Rows | None) -> pa.ChunkedArray:
         """A column it has, all of it or the rows of ascending numbers. Raises CORRUPT."""

@@ -35,15 +35,36 @@ def encode_integers(values: Integers) -> bytes:
 
 def decode_integers(body: memoryview, count: int) -> Integers:
     """The inverse of :func:`encode_integers` for ``count`` values. Raises ValueError."""
-    stepped, base, first, width = _header(body, count)
-    stored = count - 1 if stepped else count
-    distances = from_planes(body[_HEADER.size :], stored, width)
-    if not stepped:
-        return (distances + _wrapped(base)).view(np.int64)
-    values = np.empty(count, dtype=np.uint64)
-    values[0] = _wrapped(first)
-    values[1:] = distances + _wrapped(base)
-    return np.cumsum(values, dtype=np.uint64).view(np.int64)
+    values = np.empty(count, dtype=np.int64)
+    fill_integers(body, values)
+    return values
+
+
+def fill_integers(body: memoryview, values: Integers) -> None:
+    """Fills in as many integers as there is room for. Raises ValueError."""
+    stepped, base, first, width = _header(body, len(values))
+    wrapped = values.view(np.uint64)
+    rest = wrapped[1:] if stepped else wrapped
+    rest[:] = _stored(body[_HEADER.size :], len(rest), width)
+    rest += _wrapped(base)
+    if stepped:
+        wrapped[0] = _wrapped(first)
+        np.cumsum(wrapped, out=wrapped)
+
+
+def fill_numbers(body: memoryview, numbers: NDArray[np.integer], end: int) -> None:
+    """Fills in integers of ``[0, end)``, which fit. Raises ValueError for any other."""
+    stepped, base, _, width = _header(body, len(numbers))
+    values: NDArray[np.integer]
+    if stepped:
+        values, base = decode_integers(body, len(numbers)), 0
+    else:
+        values = _stored(body[_HEADER.size :], len(numbers), width)
+    if base + int(values.min()) < 0 or base + int(values.max()) >= end:
+        raise ValueError("numbers that there are not")
+    numbers[:] = values
+    if base:
+        numbers += base
 
 
 class IntegerPick:
@@ -101,12 +122,21 @@ def from_planes(body: memoryview, count: int, width: int) -> NDArray[np.uint64]:
     """The inverse of :func:`planes_of`. Raises ValueError."""
     if width > 8 or len(body) != count * width:
         raise ValueError("planes of another length")
+    return _stored(body, count, width).astype(np.uint64, copy=False)
+
+
+def _stored(body: memoryview, count: int, width: int) -> NDArray[np.unsignedinteger]:
+    """The values of planes whose length is right, in the narrowest type."""
+    if width == 0:
+        return np.zeros(count, dtype=np.uint8)
     if width in {1, 2}:
-        return np.frombuffer(body, f"<u{width}").astype(np.uint64)
-    whole = np.zeros((count, 8), dtype=np.uint8)
-    for plane in range(width):
-        whole[:, plane] = np.frombuffer(body, np.uint8, count, plane * count)
-    return whole.view("<u8").reshape(count)
+        return np.frombuffer(body, f"<u{width}")
+    kind: type[np.unsignedinteger] = np.uint32 if width <= 4 else np.uint64
+    values = np.zeros(count, dtype=kind)
+    for plane in reversed(range(width)):
+        np.left_shift(values, 8, out=values)
+        np.bitwise_or(values, np.frombuffer(body, np.uint8, count, plane * count), out=values)
+    return values
 
 
 def _planes(values: NDArray[np.uint64], width: int) -> bytes:

@@ -19,7 +19,14 @@ from alder.arrow import from_bytes, to_bytes
 from alder.errors import AlderError, Reason
 from leaf.format.buffers import list_offsets, offsets_buffer, string_array, validity
 from leaf.format.frame import framed, unframed
-from leaf.format.integers import decode_integers, encode_integers, from_planes
+from leaf.format.integers import (
+    Integers,
+    decode_integers,
+    encode_integers,
+    fill_integers,
+    fill_numbers,
+    from_planes,
+)
 from leaf.format.strings import decode_parts, encode_strings, placed
 
 PAGE_ROWS: Final = 8192
@@ -64,24 +71,53 @@ def decode_page(data: bytes, kind: pa.DataType, what: str, rows_max: int = PAGE_
         return decode_values(payload, kind, rows_max)
 
 
-def decode_codes(data: bytes, what: str, codes: NDArray[np.int32]) -> None:
+def fill_codes(data: bytes, what: str, terms_count: int, codes: NDArray[np.integer]) -> None:
     """Fills in the codes of a page, counted from 1 on, 0 where a row has none.
 
-    ``codes`` has an entry per row. Raises AlderError(CORRUPT), UNSUPPORTED.
+    ``codes`` has an entry per row, in a type that ``terms_count`` fits in. Raises
+    AlderError(CORRUPT), also for a code without a term, UNSUPPORTED.
     """
     payload = memoryview(unframed(data, what))
     with decoding(what):
-        rows, present, body = _presence(payload, PAGE_ROWS)
-        if rows != len(codes):
-            raise ValueError(f"{rows} rows")
+        present, count, body = _of_rows(payload, len(codes))
         if present is None:
-            codes[:] = decode_integers(body, rows)
+            fill_numbers(body, codes, terms_count)
             codes += 1
             return
         codes[:] = 0
-        count = int(np.count_nonzero(present))
         if count:
-            codes[present] = decode_integers(body, count) + 1
+            found = np.empty(count, dtype=codes.dtype)
+            fill_numbers(body, found, terms_count)
+            found += 1
+            codes[present] = found
+
+
+def fill_page_integers(data: bytes, what: str, values: Integers, valid: NDArray[np.bool_]) -> None:
+    """Fills in the integers of a page, and which rows have one; 0 elsewhere.
+
+    The page is of a type that any integer is a value of. Both have an entry per row. Raises AlderError(CORRUPT), UNSUPPORTED.
+    """
+    payload = memoryview(unframed(data, what))
+    with decoding(what):
+        present, count, body = _of_rows(payload, len(values))
+        if present is None:
+            valid[:] = True
+            fill_integers(body, values)
+            return
+        valid[:] = present
+        values[:] = 0
+        if count:
+            values[present] = decode_integers(body, count)
+
+
+def _of_rows(
+    payload: memoryview, rows_count: int
+) -> tuple[NDArray[np.bool_] | None, int, memoryview]:
+    """Which rows have a value (None: all), how many, and the values as stored."""
+    rows, present, body = _presence(payload, PAGE_ROWS)
+    if rows != rows_count:
+        raise ValueError(f"{rows} rows")
+    return present, rows if present is None else int(np.count_nonzero(present)), body
 
 
 @contextmanager
@@ -130,7 +166,7 @@ def _presence(
     if presence == NONE:
         return rows, np.zeros(rows, dtype=bool), body
     bitmap = np.frombuffer(body[: (rows + 7) // 8], np.uint8)
-    present = np.unpackbits(bitmap, bitorder="little")[:rows].astype(bool)
+    present = np.unpackbits(bitmap, bitorder="little")[:rows].view(np.bool_)
     if len(present) != rows:
         raise ValueError("a bitmap that is cut off")
     return rows, present, body[(rows + 7) // 8 :]
@@ -196,7 +232,8 @@ def _decode_present(
         return _decode_lists(body, kind, count, present)
     if is_integral(kind):
         integers = decode_integers(body, count)
-        moments = _fixed(integers.astype(f"<i{kind.bit_width // 8}"), kind, present)
+        narrow = integers.astype(f"<i{kind.bit_width // 8}", copy=False)
+        moments = _fixed(narrow, kind, present)
         if pa.types.is_time64(kind):
             moments.validate(full=True)
         return moments

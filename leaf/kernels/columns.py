@@ -61,7 +61,7 @@ class _Local:
 
     key: Hashable
     terms: pa.Array
-    numbers: NDArray[np.int32]
+    numbers: NDArray[np.integer]
     whole: bool
 
 
@@ -252,7 +252,7 @@ class Columns:
 
     def _encoded(
         self, holder: Holder, value: RowValue, reading: Reading
-    ) -> tuple[pa.Array, NDArray[np.int32]]:
+    ) -> tuple[pa.Array, NDArray[np.integer]]:
         """Distinct values, and for each row the number of its value from 1 on, 0 for NULL."""
         coded = self._stored_codes(holder, value)
         if coded is None:
@@ -261,7 +261,7 @@ class Columns:
 
     def _stored_codes(
         self, holder: Holder, value: RowValue
-    ) -> tuple[pa.Array, NDArray[np.int32]] | None:
+    ) -> tuple[pa.Array, NDArray[np.integer]] | None:
         """The column of a value as it is kept, where it is kept as terms and codes."""
         stored, segment = value.stored, holder.rows
         if stored is None or not isinstance(segment, Segment) or not segment.has(stored):
@@ -269,8 +269,8 @@ class Columns:
         return segment.coded(stored)
 
     def _of_terms(
-        self, terms: pa.Array, numbers: NDArray[np.int32], value: RowValue, reading: Reading
-    ) -> tuple[pa.Array, NDArray[np.int32]]:
+        self, terms: pa.Array, numbers: NDArray[np.integer], value: RowValue, reading: Reading
+    ) -> tuple[pa.Array, NDArray[np.integer]]:
         if not value.sql:
             return terms, numbers
         column = pa.concat_arrays([pa.nulls(1, terms.type), terms])
@@ -283,8 +283,7 @@ class Columns:
         """The value of each of the rows (None: all)."""
         piece = Piece(holder.rows, rows)
         if value.stored is not None:
-            needs = ColumnNeeds((value.stored,))
-            array = _single(piece_table(piece, holder.streams, needs).column(0))
+            array = self._stored(piece, holder.streams, value.stored)
             return self._evaluated(value, array, reading) if value.sql else array
         plan = projection(value.bindings, reading.fields, reading.keyed)
         if plan.watched:
@@ -292,6 +291,14 @@ class Columns:
         table = piece_table(piece, holder.streams, plan.needs)
         table = table.rename_columns(engine_names(table.num_columns))
         return self._run(table, plan.sql, value, reading)
+
+    def _stored(self, piece: Piece, streams: tuple[PartitionKey, ...], name: str) -> pa.Array:
+        segment, kind = piece.holder, column_type(name)
+        whole = piece.rows is None and isinstance(segment, Segment) and segment.has(name)
+        plain = pa.types.is_int64(kind) or pa.types.is_timestamp(kind)
+        if whole and plain and isinstance(segment, Segment):
+            return segment.integers(name)
+        return _single(piece_table(piece, streams, ColumnNeeds((name,))).column(0))
 
     def _evaluated(self, value: RowValue, column: pa.Array, reading: Reading) -> pa.Array:
         """The expression over values of its column, which is a stored one."""
@@ -384,7 +391,7 @@ def _true(column: pa.Array) -> NDArray[np.bool_]:
     return np.asarray(column.fill_null(False))
 
 
-def _used(terms: pa.Array, numbers: NDArray[np.int32]) -> tuple[pa.Array, NDArray[np.int32]]:
+def _used(terms: pa.Array, numbers: NDArray[np.integer]) -> tuple[pa.Array, NDArray[np.int32]]:
     """The terms that the numbers (from 1 on) name, and the numbers among those."""
     used = np.zeros(len(terms) + 1, dtype=bool)
     used[numbers] = True

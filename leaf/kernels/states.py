@@ -167,7 +167,7 @@ def values_of(column: pa.Array) -> Values:
     raw = column.view(pa.int32()) if kind == pa.date32() else column
     raw = raw.view(pa.int64()) if pa.types.is_timestamp(kind) else raw
     filled = raw.fill_null(0) if raw.null_count else raw
-    return Values(np.asarray(filled).astype(np.int64), valid)
+    return Values(np.asarray(filled).astype(np.int64, copy=False), valid)
 
 
 def _decimals(high: Numbers, low: Numbers, present: NDArray[np.bool_]) -> pa.Array:

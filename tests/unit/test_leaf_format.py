@@ -23,7 +23,14 @@ from leaf.format.meta import (
     decode_meta,
     encode_meta,
 )
-from leaf.format.pages import decode_codes, decode_page, decoding, encode_page, encode_values
+from leaf.format.pages import (
+    decode_page,
+    decoding,
+    encode_page,
+    encode_values,
+    fill_codes,
+    fill_page_integers,
+)
 from leaf.format.picks import PagePick, Value
 from leaf.format.templates import Template
 from leaf.format.zonemap import Zone, may_hold, zone_of
@@ -72,10 +79,34 @@ def check_picked(pick: PagePick, array: pa.Array, rows: Sequence[int]) -> None:
 def test_codes_are_counted_from_one(values: list[int | None]) -> None:
     page = encode_page(pa.array(values, pa.int32()))
     codes = np.full(len(values), -1, dtype=np.int32)
-    decode_codes(page, "it", codes)
+    terms_count = max((value for value in values if value is not None), default=0) + 1
+    fill_codes(page, "it", terms_count, codes)
     assert codes.tolist() == [0 if value is None else value + 1 for value in values]
     with pytest.raises(AlderError, match="it can't be decoded"):
-        decode_codes(page, "it", codes[1:])
+        fill_codes(page, "it", terms_count, codes[1:])
+    if any(value is not None for value in values):
+        with pytest.raises(AlderError, match="it can't be decoded"):
+            fill_codes(page, "it", terms_count - 1, codes)
+
+
+@fast
+@given(st.lists(st.none() | st.integers(0, 254), min_size=1, max_size=70))
+def test_codes_fit_in_the_type_of_their_number(values: list[int | None]) -> None:
+    codes = np.full(len(values), 77, dtype=np.uint8)
+    fill_codes(encode_page(pa.array(values, pa.int32())), "it", 255, codes)
+    assert codes.tolist() == [0 if value is None else value + 1 for value in values]
+
+
+@fast
+@given(st.lists(st.none() | INT64 | st.integers(-300, 70_000), min_size=1, max_size=70))
+def test_integers_of_a_page_are_those_that_were_stored(values: list[int | None]) -> None:
+    page = encode_page(pa.array(values, pa.int64()))
+    found, valid = np.full(len(values), 7), np.zeros(len(values), dtype=bool)
+    fill_page_integers(page, "it", found, valid)
+    assert found.tolist() == [value or 0 for value in values]
+    assert valid.tolist() == [value is not None for value in values]
+    with pytest.raises(AlderError, match="it can't be decoded"):
+        fill_page_integers(page, "it", found[1:], valid[1:])
 
 
 LARGE: dict[pa.DataType, Callable[[random.Random], object]] = {
@@ -113,6 +144,7 @@ def test_hostile_blocks_are_refused_or_hold_values(data: st.DataObject) -> None:
     reads: list[Callable[[], object]] = [
         lambda: decode_page(framed(stored), kind, "the page"),
         lambda: picked(stored, kind),
+        lambda: filled(stored, len(values)),
         lambda: dictionary.decode_terms(framed(b"s" + stored), "the page"),
         lambda: postings.TermPostings.decode(framed(stored), "the page"),
         lambda: postings.hash_entries(framed(stored), "the page"),
@@ -122,6 +154,15 @@ def test_hostile_blocks_are_refused_or_hold_values(data: st.DataObject) -> None:
         assert told is None or (told.reason is Reason.CORRUPT and "the page" in told.message)
         if isinstance(found, pa.Array):
             found.validate(full=True)
+
+
+def filled(payload: bytes, rows: int) -> None:
+    """Codes have terms, and integers fill their arrays, or the page is refused."""
+    codes = np.zeros(rows, dtype=np.uint8)
+    told, _ = outcome(lambda: fill_codes(framed(payload), "the page", 9, codes))
+    assert told is None or told.reason is Reason.CORRUPT
+    assert told is not None or codes.max() <= 9
+    fill_page_integers(framed(payload), "the page", np.zeros(rows, np.int64), np.zeros(rows, bool))
 
 
 def picked(payload: bytes, kind: pa.DataType) -> Sequence[Value]:
