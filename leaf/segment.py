@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from alder.errors import AlderError, Reason
 from leaf import layout
 from leaf.blocks import IndexBlocks, SegmentBlocks
 from leaf.cache import PageCache
@@ -20,6 +21,7 @@ from leaf.format.zonemap import Zone
 from leaf.indexes import kinds
 from leaf.indexes.kind import ColumnIndex
 from leaf.indexes.rowset import RowSet, of_numbers
+from leaf.indexes.terms import term_offsets
 from leaf.indexes.zones import ZoneMap
 from leaf.rows import column_type
 
@@ -146,6 +148,20 @@ class Segment:
         """
         meta = self._meta.columns[name]
         return (self._blocks.terms(name, meta), self._pages.codes(name)) if meta.coded else None
+
+    def counted(self, name: str) -> tuple[pa.Array, Rows] | None:
+        """Terms of strings and how many rows have each, by their postings alone.
+
+        None where a column that it has is not kept and indexed so. Raises CORRUPT.
+        """
+        meta = self._meta.columns[name]
+        if not meta.coded or not meta.has(Index.TERMS):
+            return None
+        blocks = IndexBlocks(self._blocks, name, meta, self.rows)
+        terms, offsets = blocks.terms(), term_offsets(blocks).astype(np.int64)
+        if len(offsets) != len(terms) + 1 or offsets[-1] > self.rows:
+            raise AlderError(Reason.CORRUPT, f"{blocks.what()} are not those of its terms")
+        return terms, np.diff(offsets)
 
     def integers(self, name: str) -> pa.Array:
         """A column it has of integers or timestamps, in one array. Raises CORRUPT.

@@ -95,7 +95,8 @@ def fill_codes(data: bytes, what: str, terms_count: int, codes: NDArray[np.integ
 def fill_page_integers(data: bytes, what: str, values: Integers, valid: NDArray[np.bool_]) -> None:
     """Fills in the integers of a page, and which rows have one; 0 elsewhere.
 
-    The page is of a type that any integer is a value of. Both have an entry per row. Raises AlderError(CORRUPT), UNSUPPORTED.
+    The page is of a type that any integer is a value of. Both have an entry per row. Raises
+    AlderError(CORRUPT), UNSUPPORTED.
     """
     payload = memoryview(unframed(data, what))
     with decoding(what):

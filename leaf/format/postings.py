@@ -1,7 +1,8 @@
 """Postings: which rows of a segment hold a term.
 
-Where terms repeat, all rows in the order of (term, row) say it exactly; each is kept as its
-distance from the one before. Where they hardly do, hashes with their rows, sorted by hash and in
+Where terms repeat, all rows in the order of (term, row) say it exactly, in pages of which each row
+is kept as its distance from the one before; how many rows each term has is a block of its own, so
+that counting reads no page. Where terms hardly do, hashes with their rows, sorted by hash and in
 pages named by the hash's top bits, let a point lookup read one small page and give a superset: of a
 hash only so many bits are kept that few other values share them. Both are built by one sort,
 without a loop over terms.
@@ -19,13 +20,16 @@ from alder.errors import AlderError, Reason
 from leaf.format.buffers import validity
 from leaf.format.frame import framed, framed_plain, unframed
 from leaf.format.integers import from_planes, planes_of
+from leaf.format.pages import decoding
 
 HASHES_PER_PAGE: Final = 4096
+ROWS_PER_PAGE: Final = 8192
+"""Of postings of terms."""
 ROWS_MAX: Final = 1 << 26
 """Of a segment; a limit for what a damaged block may ask of memory."""
 LOW_BITS: Final = 8
 """Bits of a hash that are kept beyond those that would name each row."""
-_TERM_HEADER: Final = struct.Struct(">IIBB")
+_COUNTS_HEADER: Final = struct.Struct(">IB")
 _HASH_HEADER: Final = struct.Struct(">IBB")
 _ROW_BITS: Final = np.uint64(32)
 RowNumbers = NDArray[np.int64]
@@ -40,47 +44,60 @@ class TermPostings:
     offsets: NDArray[np.uint32]
     rows: NDArray[np.uint32]
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes in memory."""
-        return self.offsets.nbytes + self.rows.nbytes
-
     def rows_of(self, term: int) -> RowNumbers:
         """The rows of a term by its number."""
         begin, end = int(self.offsets[term]), int(self.offsets[term + 1])
         return self.rows[begin:end].astype(np.int64)
 
-    def encode(self) -> bytes:
-        """The postings as stored."""
-        counts_width, counts = planes_of(np.diff(self.offsets).astype(np.uint64))
+    def encode(self) -> tuple[bytes, list[bytes]]:
+        """The counts of rows by term, and the pages of rows, as stored.
+
+        :func:`term_offsets` and :func:`term_rows` read them.
+        """
+        width, counts = planes_of(np.diff(self.offsets).astype(np.uint64))
+        top = framed(_COUNTS_HEADER.pack(len(self.offsets) - 1, width) + counts)
         steps = np.diff(self.rows, prepend=np.uint32(0))
         firsts = self.offsets[:-1][np.diff(self.offsets) > 0]
         steps[firsts] = self.rows[firsts]
-        rows_width, rows = planes_of(steps.astype(np.uint64))
-        header = _TERM_HEADER.pack(len(self.offsets) - 1, len(self.rows), counts_width, rows_width)
-        return framed(header + counts + rows)
+        steps[::ROWS_PER_PAGE] = self.rows[::ROWS_PER_PAGE]
+        pages = []
+        for begin in range(0, len(steps), ROWS_PER_PAGE):
+            width, rows = planes_of(steps[begin : begin + ROWS_PER_PAGE].astype(np.uint64))
+            pages.append(framed(bytes([width]) + rows))
+        return top, pages
 
-    @classmethod
-    def decode(cls, data: bytes, what: str) -> "TermPostings":
-        """The inverse of :meth:`encode`. Raises AlderError(CORRUPT)."""
-        payload = memoryview(unframed(data, what))
-        try:
-            terms_count, rows_count, counts_width, rows_width = _TERM_HEADER.unpack_from(payload)
-            if max(terms_count, rows_count) > ROWS_MAX or max(counts_width, rows_width) > 4:
-                raise ValueError("more than a segment has")
-            middle = _TERM_HEADER.size + terms_count * counts_width
-            counts = from_planes(payload[_TERM_HEADER.size : middle], terms_count, counts_width)
-            steps = from_planes(payload[middle:], rows_count, rows_width)
-        except (ValueError, struct.error) as error:
-            raise AlderError(Reason.CORRUPT, f"{what} can't be decoded: {error}") from error
-        offsets = np.concatenate([[np.uint64(0)], np.cumsum(counts)])
-        if int(offsets[-1]) != rows_count:
-            raise AlderError(Reason.CORRUPT, f"{what} counts other rows than it has")
+
+def term_offsets(data: bytes, what: str) -> NDArray[np.uint32]:
+    """Where the rows of each term begin, and the last ones end. Raises AlderError(CORRUPT)."""
+    payload = memoryview(unframed(data, what))
+    with decoding(what):
+        terms_count, width = _COUNTS_HEADER.unpack_from(payload)
+        if terms_count > ROWS_MAX or width > 4:
+            raise ValueError("more than a segment has")
+        counts = from_planes(payload[_COUNTS_HEADER.size :], terms_count, width)
+        offsets = np.zeros(terms_count + 1, dtype=np.uint64)
+        np.cumsum(counts, out=offsets[1:])
+        if offsets[-1] > ROWS_MAX:
+            raise ValueError("more rows than a segment has")
+    return offsets.astype(np.uint32)
+
+
+def term_rows(data: bytes, offsets: NDArray[np.uint32], page: int, what: str) -> NDArray[np.uint32]:
+    """The rows in a page of postings of terms, whose offsets are known. Raises CORRUPT."""
+    payload = memoryview(unframed(data, what))
+    begin = page * ROWS_PER_PAGE
+    count = min(ROWS_PER_PAGE, int(offsets[-1]) - begin)
+    with decoding(what):
+        width = payload[0]
+        if count <= 0 or width > 4:
+            raise ValueError("a page that there is not")
+        steps = from_planes(payload[1:], count, width)
+        inside = np.searchsorted(offsets, [begin, begin + count], "right")
+        firsts = offsets[inside[0] : inside[1]].astype(np.int64) - begin
+        firsts = np.concatenate([[0], firsts[firsts < count]])
         rows = np.cumsum(steps, dtype=np.uint64)
-        begins = offsets[:-1][counts > 0]
-        before = rows[begins] - steps[begins] if len(begins) else rows
-        rows -= np.repeat(before, counts[counts > 0].astype(np.int64))
-        return cls(offsets.astype(np.uint32), rows.astype(np.uint32))
+        rows -= np.repeat(rows[firsts] - steps[firsts], np.diff(firsts, append=count))
+    return rows.astype(np.uint32)
 
 
 def term_postings(codes: pa.Array, terms_count: int) -> TermPostings:

@@ -1,8 +1,8 @@
 """Terms: for values that repeat, or elements of lists that do, the rows of each distinct one.
 
 Answers ``=``, ``in``, ranges and ``prefix``, exactly. Stored as the sorted dictionary of the values
-(the one that codes of the column refer to, where it is kept as codes) and one block of postings:
-all rows in the order of (term, row), and where each term's rows begin (`leaf/format/postings.py`).
+(the one that codes of the column refer to, where it is kept as codes) and postings: how many rows
+each term has, and pages of all rows in the order of (term, row) (`leaf/format/postings.py`).
 Because the dictionary is sorted, a range of values is a range of terms, and its rows are next to
 each other. An inverted index as any search engine has, laid out as one stable sort of the codes.
 """
@@ -13,10 +13,13 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from alder.errors import AlderError, Reason
 from leaf import layout
 from leaf.format import dictionary, postings
-from leaf.format.meta import TERM_POSTINGS, TERMS, Block, Index, IndexMeta, suffix
+from leaf.format.meta import TERM_PAGE, TERM_POSTINGS, TERMS, Block, Index, IndexMeta, suffix
+from leaf.format.postings import ROWS_PER_PAGE
 from leaf.indexes.entries import CONTRADICTING, Checked, Entries, compared, entries_of
 from leaf.indexes.kind import (
     ALWAYS,
@@ -30,6 +33,7 @@ from leaf.indexes.kind import (
 from leaf.indexes.rowset import RowSet, no_rows, of_numbers
 
 PATH: Final = "postings"
+_PAGES: Final = "pages"
 _TAGS: Final = frozenset({"string", "int", "bool", "list<string>", "list<int>", "list<bool>"})
 
 
@@ -42,12 +46,10 @@ class Terms:
         """None where values hardly repeat, or are too many for a dictionary."""
         if column.tag not in _TAGS:
             return None
-        terms = suffix(column.number, TERMS)
-        rows = suffix(column.number, TERM_POSTINGS)
         encoded = column.encoded
         if encoded is not None:
             found = postings.term_postings(encoded.codes, len(encoded.terms))
-            return Built(IndexMeta(self.index), (Block(layout.POSTINGS, rows, found.encode()),))
+            return _built(column.number, found, ())
         if column.tag == "string" and ALWAYS not in options:
             return None
         entries = column.entries
@@ -56,19 +58,18 @@ class Terms:
             return None
         found = postings.term_postings(encoded.codes, len(encoded.terms))
         found = postings.TermPostings(found.offsets, entries.rows[found.rows])
-        blocks = (
-            Block(layout.COLUMNS, terms, dictionary.encode_terms(encoded.terms)),
-            Block(layout.POSTINGS, rows, found.encode()),
-        )
-        return Built(IndexMeta(self.index), blocks)
+        terms = dictionary.encode_terms(encoded.terms)
+        block = Block(layout.COLUMNS, suffix(column.number, TERMS), terms)
+        return _built(column.number, found, (block,))
 
     def needed(self, number: int, details: Mapping[str, int]) -> set[bytes]:
         """See IndexKind."""
-        return {suffix(number, TERMS), suffix(number, TERM_POSTINGS)}
+        pages = {suffix(number, TERM_PAGE, page) for page in range(details[_PAGES])}
+        return {suffix(number, TERMS), suffix(number, TERM_POSTINGS), *pages}
 
     def open(self, blocks: ColumnBlocks, details: Mapping[str, int]) -> ColumnIndex:
         """See IndexKind."""
-        return _TermIndex(blocks)
+        return _TermIndex(blocks, details[_PAGES])
 
 
 class _TermIndex:
@@ -77,8 +78,9 @@ class _TermIndex:
     kind: Final = Index.TERMS.value
     path: Final = PATH
 
-    def __init__(self, blocks: ColumnBlocks) -> None:
+    def __init__(self, blocks: ColumnBlocks, pages: int) -> None:
         self._blocks = blocks
+        self._pages = pages
 
     def find(self, operator: str, values: Sequence[Scalar]) -> Candidates | None:
         """See ColumnIndex."""
@@ -95,31 +97,63 @@ class _TermIndex:
             ranges = [bounds] if bounds[0] < bounds[1] else []
         if not ranges:
             return Candidates(PATH, 0, True, 0, no_rows)
-        found = self._postings()
-        count = sum(int(found.offsets[end]) - int(found.offsets[begin]) for begin, end in ranges)
-        return Candidates(PATH, count, True, count, lambda: _rows(found, ranges))
+        offsets = term_offsets(self._blocks)
+        places = [(int(offsets[begin]), int(offsets[end])) for begin, end in ranges]
+        count = sum(end - begin for begin, end in places)
+        one = len(ranges) == 1 and ranges[0][1] - ranges[0][0] == 1
+        return Candidates(PATH, count, True, count, lambda: _rows(self._slices(places), one))
 
     def check(self, column: pa.Array) -> Checked:
         """See ColumnIndex."""
-        found = self._postings()
         terms = self._blocks.terms()
-        offsets = found.offsets.astype(np.int64)
-        counts = offsets[1:] - offsets[:-1]
+        offsets = term_offsets(self._blocks)
+        counts = offsets[1:].astype(np.int64) - offsets[:-1]
         if len(counts) != len(terms):
             return CONTRADICTING
+        (rows,) = self._slices([(0, int(offsets[-1]))])
         numbers = np.repeat(np.arange(len(counts)), counts)
-        return compared(Entries(terms.take(pa.array(numbers)), found.rows), entries_of(column))
+        return compared(Entries(terms.take(pa.array(numbers)), rows), entries_of(column))
 
-    def _postings(self) -> postings.TermPostings:
+    def _slices(self, places: Sequence[tuple[int, int]]) -> list[NDArray[np.uint32]]:
+        """The rows at these places in the order of (term, row)."""
+        slices = []
+        for begin, end in places:
+            parts = [np.empty(0, dtype=np.uint32)]
+            for page in range(begin // ROWS_PER_PAGE, -(-end // ROWS_PER_PAGE)):
+                first = page * ROWS_PER_PAGE
+                parts.append(self._page(page)[max(0, begin - first) : end - first])
+            slices.append(np.concatenate(parts))
+        return slices
+
+    def _page(self, page: int) -> NDArray[np.uint32]:
+        if page >= self._pages:
+            raise AlderError(Reason.CORRUPT, f"{self._blocks.what()} are more than their pages")
         return self._blocks.decoded(
-            TERM_POSTINGS, 0, postings.TermPostings.decode, lambda found: found.size_bytes
+            TERM_PAGE,
+            page,
+            lambda data, what: postings.term_rows(data, term_offsets(self._blocks), page, what),
+            lambda rows: rows.nbytes,
         )
 
 
-def _rows(found: postings.TermPostings, ranges: Sequence[tuple[int, int]]) -> RowSet:
-    """The rows of the terms in these ranges."""
-    slices = [found.rows[found.offsets[begin] : found.offsets[end]] for begin, end in ranges]
-    if len(ranges) == 1 and ranges[0][1] - ranges[0][0] == 1:
+def term_offsets(blocks: ColumnBlocks) -> NDArray[np.uint32]:
+    """Where the rows of each term begin among all, and where the last ones end. Raises CORRUPT."""
+    return blocks.decoded(TERM_POSTINGS, 0, postings.term_offsets, lambda offsets: offsets.nbytes)
+
+
+def _built(number: int, found: postings.TermPostings, blocks: tuple[Block, ...]) -> Built:
+    top, pages = found.encode()
+    stored = [
+        Block(layout.POSTINGS, suffix(number, TERM_PAGE, page), data)
+        for page, data in enumerate(pages)
+    ]
+    counts = Block(layout.POSTINGS, suffix(number, TERM_POSTINGS), top)
+    return Built(IndexMeta(Index.TERMS, {_PAGES: len(pages)}), (*blocks, counts, *stored))
+
+
+def _rows(slices: Sequence[NDArray[np.uint32]], one: bool) -> RowSet:
+    """The rows in these slices, which ascend in each if it is of one term."""
+    if one:
         return of_numbers(slices[0])
     return of_numbers(np.sort(np.concatenate(slices)))
 

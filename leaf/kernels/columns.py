@@ -201,13 +201,19 @@ class Columns:
     def counts(
         self, holder: Holder, value: RowValue, dictionary: GlobalDictionary, reading: Reading
     ) -> NDArray[np.intp]:
-        """How many rows have each code; codes past the end have none."""
+        """How many rows have each code; codes past the end have none.
+
+        Postings of few terms tell it without a look at the rows.
+        """
         key = (*self._scope(holder), value.key, dictionary.scope, "counts", reading.keyed)
-        return self._cache.get(
-            key,
-            lambda: counts_of(self.all_codes(holder, value, dictionary, reading)),
-            lambda counts: counts.nbytes,
-        )
+
+        def load() -> NDArray[np.intp]:
+            told = self._counts_of_terms(holder, value, dictionary)
+            if told is None:
+                return counts_of(self.all_codes(holder, value, dictionary, reading))
+            return told
+
+        return self._cache.get(key, load, lambda counts: counts.nbytes)
 
     def truth(
         self, value: RowValue, dictionary: GlobalDictionary, reading: Reading
@@ -222,6 +228,23 @@ class Columns:
             return _true(self._evaluated(value, column, reading))
 
         return self._cache.get(key, load, lambda truth: truth.nbytes)
+
+    def _counts_of_terms(
+        self, holder: Holder, value: RowValue, dictionary: GlobalDictionary
+    ) -> NDArray[np.intp] | None:
+        stored, segment = value.stored, holder.rows
+        if value.sql or stored is None or not isinstance(segment, Segment):
+            return None
+        told = segment.counted(stored) if segment.has(stored) else None
+        if told is None or len(told[0]) > _TERMS_FEW or told[0].type != dictionary.kind:
+            return None
+        terms, rows = told
+        codes = dictionary.codes_of(terms)
+        self._dictionaries.trim()
+        counts = np.zeros(int(codes.max(initial=0)) + 1, dtype=np.intp)
+        counts[codes] = rows
+        counts[0] = segment.rows - int(rows.sum())
+        return counts
 
     def _local(
         self, key: Hashable, holder: Holder, rows: Rows | None, value: RowValue, reading: Reading

@@ -7,7 +7,7 @@ Conditions that fewer rows meet come first, and later ones look at those rows on
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,15 +56,15 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A condition by code, and the share of rows that meet it."""
+    """A condition by code, and the share of rows that meet it; codes are read when needed."""
 
-    codes: Codes
+    read: Callable[[], Codes]
     truth: Mask
     share: float
 
     def marked(self, rows: Rows | None) -> Mask:
         """Which of the rows (None: all) meet the condition."""
-        codes = self.codes if rows is None else self.codes[rows]
+        codes = self.read() if rows is None else self.read()[rows]
         truth = self.truth[: int(np.iinfo(codes.dtype).max) + 1]
         edges = np.flatnonzero(truth[1:] != truth[:-1]) + 1
         if len(edges) > _EDGES_MAX:
@@ -197,11 +197,10 @@ def _lookup(holder: Holder, value: RowValue, columns: Columns, reading: Reading)
         raise Unsupported
     column = value.column
     dictionary = columns.dictionary(column, column_type(stored))
-    codes = columns.all_codes(holder, column, dictionary, reading)
     counts = columns.counts(holder, column, dictionary, reading)
     truth = columns.truth(value, dictionary, reading)
-    share = float(counts[truth[: len(counts)]].sum()) / max(1, len(codes))
-    return Lookup(codes, truth, share)
+    share = float(counts[truth[: len(counts)]].sum()) / max(1, holder.rows.rows)
+    return Lookup(lambda: columns.all_codes(holder, column, dictionary, reading), truth, share)
 
 
 def _term_mask(values: Values, term: leaf_pb2.Term) -> Mask:

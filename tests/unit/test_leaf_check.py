@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from leaf_model import Document, ask, bound, push, rows_bytes
+from numpy.typing import NDArray
 from test_leaf_cluster import seal_now as seal_by_settings
 from test_leaf_service import QUICK, with_leaf
 from test_leaf_shard import SETTINGS, opened, put, seal_now
@@ -30,13 +31,14 @@ from leaf.format.meta import (
     HASH_PAGE,
     META_SUFFIX,
     SORTED_PAGE,
+    TERM_PAGE,
     TERM_POSTINGS,
     SegmentMeta,
     decode_meta,
     encode_meta,
     suffix,
 )
-from leaf.format.postings import TermPostings, hash_entries
+from leaf.format.postings import TermPostings, hash_entries, term_offsets, term_rows
 from leaf.format.zonemap import Zone
 from leaf.fragment import FragmentResult, FragmentTools
 from leaf.indexes import ordered
@@ -166,32 +168,53 @@ def test_keyed_shards_and_unsealed_ones(tmp_path: Path, tools: FragmentTools) ->
         assert sum(entry.predicates for entry in found) > 100
 
 
-def moved_posting(data: bytes) -> bytes:
+Change = Callable[[TermPostings], TermPostings]
+
+
+def replace_postings(shard: Shard, column: str, change: Change) -> None:
+    """Changes the postings of terms; all blocks have valid checksums."""
+    meta = meta_of(shard).columns[column]
+    store, begin = shard._replica.store, layout.number_key(0)
+
+    def stored(part: int, page: int) -> bytes:
+        data = store.get(layout.POSTINGS, begin + suffix(meta.number, part, page))
+        assert data is not None
+        return data
+
+    offsets = term_offsets(stored(TERM_POSTINGS, 0), "it")
+    (pages_count,) = meta.indexes[0].details.values()
+    pages = [stored(TERM_PAGE, page) for page in range(pages_count)]
+    rows = [term_rows(data, offsets, page, "it") for page, data in enumerate(pages)]
+    top, pages = change(TermPostings(offsets, np.concatenate(rows))).encode()
+    batch = store.batch()
+    batch.put(layout.POSTINGS, begin + suffix(meta.number, TERM_POSTINGS), top)
+    for page, data in enumerate(pages):
+        batch.put(layout.POSTINGS, begin + suffix(meta.number, TERM_PAGE, page), data)
+    store.write(batch)
+
+
+def moved_posting(stored: TermPostings) -> TermPostings:
     """A row of the last term goes over to the first one; counts stay as they are."""
-    stored = TermPostings.decode(data, "it")
     rows = stored.rows.copy()
     rows[[0, -1]] = rows[[-1, 0]]
-    return TermPostings(stored.offsets, rows).encode()
+    return TermPostings(stored.offsets, rows)
 
 
-def lost_posting(data: bytes) -> bytes:
-    stored = TermPostings.decode(data, "it")
+def lost_posting(stored: TermPostings) -> TermPostings:
     offsets = stored.offsets.copy()
     offsets[-1] -= 1
-    return TermPostings(offsets, stored.rows[:-1]).encode()
+    return TermPostings(offsets, stored.rows[:-1])
 
 
-def stray_posting(data: bytes) -> bytes:
-    stored = TermPostings.decode(data, "it")
+def stray_posting(stored: TermPostings) -> TermPostings:
     rows = stored.rows.copy()
     rows[0] = ROWS + 7
-    return TermPostings(stored.offsets, rows).encode()
+    return TermPostings(stored.offsets, rows)
 
 
-def other_posting(data: bytes) -> bytes:
+def other_posting(stored: TermPostings) -> TermPostings:
     """As of a dictionary with one term more."""
-    stored = TermPostings.decode(data, "it")
-    return TermPostings(np.append(stored.offsets, stored.offsets[-1:]), stored.rows).encode()
+    return TermPostings(np.append(stored.offsets, stored.offsets[-1:]), stored.rows)
 
 
 @pytest.mark.parametrize(
@@ -204,9 +227,9 @@ def other_posting(data: bytes) -> bytes:
     ],
 )
 def test_a_fault_in_postings_is_found(
-    shard: Shard, tools: FragmentTools, change: Callable[[bytes], bytes], told: str
+    shard: Shard, tools: FragmentTools, change: Change, told: str
 ) -> None:
-    replace_block(shard, "string:kind", TERM_POSTINGS, 0, change)
+    replace_postings(shard, "string:kind", change)
     found = checked(shard, tools)
     assert found["postings"].verdict == DIFFERENT
     assert found["postings"].detail.startswith("kind in segment 0: ")
@@ -248,7 +271,7 @@ def test_a_fault_in_hash_pages_is_found(
 
 
 def test_a_fault_in_an_index_of_elements_is_found(shard: Shard, tools: FragmentTools) -> None:
-    replace_block(shard, "list<string>:tags", TERM_POSTINGS, 0, lost_posting)
+    replace_postings(shard, "list<string>:tags", lost_posting)
     found = checked(shard, tools)
     assert found["postings"].verdict == DIFFERENT
     assert found["postings"].detail.startswith("tags in segment 0: ")
@@ -324,8 +347,8 @@ def test_predicates_alone_find_a_row_that_is_left_out(
 
     right = terms._rows
 
-    def wrong(found: TermPostings, ranges: list[tuple[int, int]]) -> RowSet:
-        rows = right(found, ranges)
+    def wrong(slices: Sequence[NDArray[np.uint32]], one: bool) -> RowSet:
+        rows = right(slices, one)
         return of_numbers(rows.rows()[:-1].astype(np.uint32))
 
     monkeypatch.setattr(terms, "_rows", wrong)
@@ -412,7 +435,7 @@ def test_a_damaged_block_is_named_and_the_rest_is_checked(
     assert found["postings"].verdict == DAMAGED
     assert "the postings of column 'string:kind'" in found["postings"].detail
     assert found["hash pages"].verdict == EQUAL
-    replace_block(shard, "int:n", TERM_POSTINGS, 0, moved_posting)
+    replace_postings(shard, "int:n", moved_posting)
     assert checked(shard, tools)["postings"].verdict == DIFFERENT
 
 
@@ -421,7 +444,7 @@ def test_what_is_cached_hides_no_fault(shard: Shard, tools: FragmentTools) -> No
     found = segment.indexes("string:kind")[0].find("=", ["kind 1"])
     assert found is not None
     assert found.rows().count
-    replace_block(shard, "string:kind", TERM_POSTINGS, 0, moved_posting)
+    replace_postings(shard, "string:kind", moved_posting)
     assert checked(shard, tools)["postings"].verdict == DIFFERENT
 
 

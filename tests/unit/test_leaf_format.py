@@ -3,6 +3,7 @@
 import datetime
 import random
 from collections.abc import Callable, Sequence
+from unittest.mock import patch
 
 import numpy as np
 import orjson
@@ -35,6 +36,8 @@ from leaf.format.picks import PagePick, Value
 from leaf.format.templates import Template
 from leaf.format.zonemap import Zone, may_hold, zone_of
 
+OFFSETS = np.asarray([0, 3, 3, 9], np.uint32)
+"""Of three terms with nine rows in all."""
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=80)
 MICROS = st.datetimes(datetime.datetime(1, 1, 1), datetime.datetime(9999, 1, 1))
@@ -146,7 +149,10 @@ def test_hostile_blocks_are_refused_or_hold_values(data: st.DataObject) -> None:
         lambda: picked(stored, kind),
         lambda: filled(stored, len(values)),
         lambda: dictionary.decode_terms(framed(b"s" + stored), "the page"),
-        lambda: postings.TermPostings.decode(framed(stored), "the page"),
+        lambda: postings.term_offsets(framed(stored), "the page"),
+        lambda: postings.term_rows(
+            framed(stored), np.asarray([0, 3, 3, 9], np.uint32), 0, "the page"
+        ),
         lambda: postings.hash_entries(framed(stored), "the page"),
     ]
     for read in reads:
@@ -227,14 +233,20 @@ def test_a_dictionary_is_sorted_and_exact(values: list[str | None]) -> None:
 
 
 @fast
-@given(st.lists(st.none() | st.integers(0, 5), min_size=1, max_size=50))
-def test_term_postings_name_exactly_the_rows(values: list[int | None]) -> None:
+@given(st.lists(st.none() | st.integers(0, 5), min_size=1, max_size=50), st.integers(1, 60))
+def test_term_postings_name_exactly_the_rows(values: list[int | None], page_rows: int) -> None:
     encoded = dictionary.encode(pa.array(values, pa.int64()))
     built = postings.term_postings(encoded.codes, len(encoded.terms))
-    stored = postings.TermPostings.decode(built.encode(), "it")
+    with patch.object(postings, "ROWS_PER_PAGE", page_rows):
+        top, pages = built.encode()
+        offsets = postings.term_offsets(top, "it")
+        rows = [postings.term_rows(data, offsets, page, "it") for page, data in enumerate(pages)]
+        assert len(pages) == -(-len(built.rows) // page_rows)
+    stored = postings.TermPostings(offsets, np.concatenate([built.rows[:0], *rows]))
     for number, term in enumerate(encoded.terms.to_pylist()):
         expected = [row for row, value in enumerate(values) if value == term]
         assert stored.rows_of(number).tolist() == expected
+        assert int(stored.offsets[number + 1] - stored.offsets[number]) == len(expected)
 
 
 @fast

@@ -134,7 +134,8 @@ def test_slots_of_narrow_numbers_under_masks(
 def test_codes_are_marked_as_their_truth_says(truth: list[bool], codes: list[int]) -> None:
     for kind in (np.uint8, np.uint16, np.int32):
         fitting = [code % min(len(truth), 256) for code in codes]
-        lookup = Lookup(np.asarray(fitting, dtype=kind), np.asarray(truth), 0.5)
+        of_rows = np.asarray(fitting, dtype=kind)
+        lookup = Lookup(lambda found=of_rows: found, np.asarray(truth), 0.5)
         assert lookup.marked(None).tolist() == [truth[code] for code in fitting]
         rows = np.arange(0, len(codes), 2)
         assert lookup.marked(rows).tolist() == [truth[code] for code in fitting[::2]]
