@@ -26,6 +26,17 @@ def to_bytes(table: pa.Table | pa.RecordBatch, compression: str | None = None) -
     return bytes(sink.getvalue())
 
 
+def to_memory(table: pa.Table) -> memoryview:
+    """As :func:`to_bytes`; a large table is written once, into memory of the right size."""
+    if table.nbytes <= SMALL_BYTES:
+        return memoryview(to_bytes(table))
+    size = pa.MockOutputStream()
+    _write(table, size)
+    buffer = pa.allocate_buffer(size.size())
+    _write(table, pa.FixedSizeBufferWriter(buffer))
+    return memoryview(buffer)
+
+
 def from_bytes(data: bytes | memoryview) -> pa.Table:
     """The table of one Arrow IPC stream. Raises AlderError(CORRUPT) where it is not one."""
     try:
@@ -37,6 +48,11 @@ def from_bytes(data: bytes | memoryview) -> pa.Table:
             Reason.CORRUPT, f"the rows are not a valid Arrow stream: {error}"
         ) from error
     return table
+
+
+def _write(table: pa.Table, sink: pa.NativeFile) -> None:
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write(table)
 
 
 def chunks(data: bytes, size_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:

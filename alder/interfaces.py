@@ -9,6 +9,7 @@ takes the time that the caller is ready to wait, in seconds (None: no limit).
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from alder.push import PushFields
 from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, query_pb2, tailer_pb2
 
 
@@ -64,7 +65,7 @@ class LeafClient(Protocol):
     """A leaf."""
 
     async def apply(
-        self, request: leaf_pb2.ApplyRequest, timeout_s: float | None = None
+        self, request: PushFields, timeout_s: float | None = None
     ) -> leaf_pb2.ApplyResponse: ...
 
     async def positions(

@@ -9,6 +9,7 @@ import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
 
 from alder.errors import AlderError, from_rpc_error
+from alder.push import PushFields, message_of
 from alder.rpc import CHANNEL_OPTIONS, Method, methods
 from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, tailer_pb2
 
@@ -164,9 +165,10 @@ class RemoteLeaf(_Stub):
         super().__init__(channel, leaf_pb2.DESCRIPTOR.services_by_name["Leaf"])
 
     async def apply(
-        self, request: leaf_pb2.ApplyRequest, timeout_s: float | None = None
+        self, request: PushFields, timeout_s: float | None = None
     ) -> leaf_pb2.ApplyResponse:
-        response: leaf_pb2.ApplyResponse = await self._unary("apply", request, timeout_s)
+        message = message_of(request)
+        response: leaf_pb2.ApplyResponse = await self._unary("apply", message, timeout_s)
         return response
 
     async def positions(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from alder.push import PushFields
 from alder.v1 import leaf_pb2
 from leaf.core import Decision, PushHeader
 from leaf.ownership import ShardKey
@@ -9,7 +10,7 @@ from leaf.shard import Shard
 
 
 def apply_all(
-    request: leaf_pb2.ApplyRequest, shards: Mapping[ShardKey, Shard], epoch: int
+    request: PushFields, shards: Mapping[ShardKey, Shard], epoch: int
 ) -> leaf_pb2.ApplyResponse:
     """Applies a push to each of its shards; one that is not here answers NOT_OWNER.
 

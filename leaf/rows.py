@@ -60,7 +60,9 @@ def column_type(name: str) -> pa.DataType:
     )
 
 
-def parse_rows(data: bytes, push: PushHeader, keyed: bool, rows_max: int) -> PushedRows | None:
+def parse_rows(
+    data: bytes | memoryview, push: PushHeader, keyed: bool, rows_max: int
+) -> PushedRows | None:
     """The rows of a push, None for an empty one.
 
     Raises AlderError(INVALID_ARGUMENT) for rows that are not what the contract says, LIMIT for too
@@ -87,7 +89,7 @@ def parse_rows(data: bytes, push: PushHeader, keyed: bool, rows_max: int) -> Pus
     return PushedRows(offsets, pa.table(columns))
 
 
-def parse_quarantine(data: bytes, push: PushHeader) -> pa.Table:
+def parse_quarantine(data: bytes | memoryview, push: PushHeader) -> pa.Table:
     """The quarantined records of a push, in :data:`QUARANTINE_SCHEMA`; no rows for none.
 
     Raises AlderError as :func:`parse_rows`.

@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 from alder.catalog import Collection
 from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
+from alder.push import PushFields
 from alder.schema import Schema
 from alder.v1 import common_pb2, leaf_pb2
 from leaf.answers import describe_caches, describe_shard, fragment_responses
@@ -120,7 +121,7 @@ class Leaf:
         self._engine.close()
 
     async def apply(
-        self, request: leaf_pb2.ApplyRequest, timeout_s: float | None = None
+        self, request: PushFields, timeout_s: float | None = None
     ) -> leaf_pb2.ApplyResponse:
         """Applies a push to each of its shards; see leaf.proto. Each shard decides for itself."""
         keys = [(request.collection_id, part.shard) for part in request.shards]
@@ -373,7 +374,7 @@ class Leaf:
         found = self._follower.snapshot.collections.get(name)
         return found if found is not None and found.collection_id == collection_id else None
 
-    def _knows(self, request: leaf_pb2.ApplyRequest | leaf_pb2.FragmentRequest) -> bool:
+    def _knows(self, request: PushFields | leaf_pb2.FragmentRequest) -> bool:
         collection = self._collection(request.collection, request.collection_id)
         return collection is not None and collection.epoch >= request.epoch
 

@@ -104,7 +104,12 @@ class Shard:
         return self._replica.failing
 
     def apply(
-        self, push: PushHeader, epoch: int, rows: bytes, quarantine: bytes, overflow: bool
+        self,
+        push: PushHeader,
+        epoch: int,
+        rows: bytes | memoryview,
+        quarantine: bytes | memoryview,
+        overflow: bool,
     ) -> Decision:
         """Takes a push, or says why not. ``epoch`` is that of the shard map known here.
 

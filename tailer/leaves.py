@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from alder.catalog import Collection
 from alder.interfaces import NodeDirectory
 from alder.positions import PositionVector
+from alder.push import Push
 from alder.v1 import leaf_pb2
 from tailer.core import ShardResult
 
@@ -46,7 +47,7 @@ async def ask_positions(
 
 
 async def push(
-    directory: NodeDirectory, leaf: str, request: leaf_pb2.ApplyRequest, timeout_s: float
+    directory: NodeDirectory, leaf: str, request: Push, timeout_s: float
 ) -> dict[int, ShardResult]:
     """Sends a push; the result per shard. Raises AlderError if no answer came."""
     response = await directory.leaf(leaf).apply(request, timeout_s)

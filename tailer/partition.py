@@ -12,7 +12,8 @@ from concurrent.futures import Executor
 from alder.catalog import Collection, Source, SourcePartition
 from alder.errors import AlderError, Reason
 from alder.interfaces import NodeDirectory
-from alder.v1 import leaf_pb2, tailer_pb2
+from alder.push import Push
+from alder.v1 import tailer_pb2
 from tailer import core
 from tailer.batch import RowBuilder, RowSpec
 from tailer.decode import JsonDecoder
@@ -152,13 +153,11 @@ class PartitionTask:
         """Queues an event, with the rows that it speaks of: they are held from its step on."""
         self._events.put_nowait((event, prepared))
 
-    def _request(
-        self, effect: core.Push, prepared: PreparedRange
-    ) -> Callable[[], leaf_pb2.ApplyRequest]:
+    def _request(self, effect: core.Push, prepared: PreparedRange) -> Callable[[], Push]:
         collection = self.collection
 
-        def make() -> leaf_pb2.ApplyRequest:
-            request = leaf_pb2.ApplyRequest(
+        def make() -> Push:
+            return Push(
                 collection=collection.name,
                 collection_id=collection.collection_id,
                 epoch=collection.epoch,
@@ -166,14 +165,12 @@ class PartitionTask:
                 partition=self._partition.partition,
                 source_identity=self._source.topic_id or self._partition.identity,
                 overflow=prepared.overflow,
+                shards=tuple(prepared.rows(piece.shard, piece.begin) for piece in effect.slices),
             )
-            for piece in effect.slices:
-                prepared.add_rows(request, piece.shard, piece.begin)
-            return request
 
         return make
 
-    async def _push(self, effect: core.Push, make: Callable[[], leaf_pb2.ApplyRequest]) -> None:
+    async def _push(self, effect: core.Push, make: Callable[[], Push]) -> None:
         is_whole = all(piece.begin <= effect.range.begin for piece in effect.slices)
         loop = asyncio.get_running_loop()
         # Only cutting a part and encoding it again is work for a thread.

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from alder.arrow import from_bytes, to_bytes
+from alder.arrow import from_bytes, to_memory
 from alder.catalog import Shard
-from alder.v1 import leaf_pb2
+from alder.push import ShardRows
 from tailer.batch import Rows
 from tailer.core import Range
 from tailer.route import rows_by_shard, take_rows
@@ -26,8 +26,8 @@ class ShardPart:
     Nothing else is kept of them, because every partition holds ranges.
     """
 
-    rows: bytes
-    quarantined: bytes
+    rows: memoryview
+    quarantined: memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +41,14 @@ class PreparedRange:
     quarantined: int
     source_end: int
 
-    def add_rows(self, request: leaf_pb2.ApplyRequest, shard: int, begin: int) -> None:
-        """Adds to a push what is for a shard that stands at ``begin``.
-
-        Made in place: a message that is put into another one is encoded and decoded again.
-        """
+    def rows(self, shard: int, begin: int) -> ShardRows:
+        """What a push holds for a shard that stands at ``begin``."""
         part = self.parts[shard]
         rows, quarantined = part.rows, part.quarantined
         if begin > self.range.begin:
             rows = _from_offset(rows, "_offset", begin)
             quarantined = _from_offset(quarantined, "offset", begin)
-        request.shards.add(
-            shard=shard,
-            from_offset=begin,
-            to_offset=self.range.end,
-            rows=rows,
-            quarantine=quarantined,
-        )
+        return ShardRows(shard, begin, self.range.end, rows, quarantined)
 
 
 def prepare(rows: Rows, shards: tuple[Shard, ...]) -> PreparedRange:
@@ -90,7 +81,7 @@ def without_empty_columns(table: pa.Table) -> pa.Table:
     return table if len(kept) == table.num_columns else table.select(kept)
 
 
-def _from_offset(encoded: bytes, column: str, begin: int) -> bytes:
+def _from_offset(encoded: memoryview, column: str, begin: int) -> memoryview:
     """The rows from an offset on, encoded again."""
     if not encoded:
         return encoded
@@ -99,5 +90,5 @@ def _from_offset(encoded: bytes, column: str, begin: int) -> bytes:
     return _encoded(without_empty_columns(table.slice(first)))
 
 
-def _encoded(table: pa.Table) -> bytes:
-    return to_bytes(table.combine_chunks()) if table.num_rows else b""
+def _encoded(table: pa.Table) -> memoryview:
+    return to_memory(table.combine_chunks()) if table.num_rows else memoryview(b"")

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from alder.arrow import from_bytes
 from alder.catalog import Shard
 from alder.slots import shard_indexes, slot_of_key, slots_of_offsets, split_evenly
-from alder.v1 import leaf_pb2
 from tailer.batch import RowBuilder, Rows, RowSpec
 from tailer.decode import DecodeLimits, JsonDecoder
 from tailer.evaluate import Evaluator
@@ -244,9 +243,7 @@ def test_a_shard_inside_the_range_gets_only_what_it_lacks() -> None:
     values = [b'{"n":%d}' % n if n % 3 else b"bad" for n in range(30)]
     prepared = prepare(build(raw(*values)), shards(1))
     for begin in (0, 1, 15, 29, 30):
-        request = leaf_pb2.ApplyRequest()
-        prepared.add_rows(request, 0, begin)
-        message = request.shards[0]
+        message = prepared.rows(0, begin)
         assert (message.from_offset, message.to_offset) == (begin, 30)
         rows = from_bytes(message.rows).column("_offset").to_pylist() if message.rows else []
         refused = (
