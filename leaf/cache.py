@@ -78,6 +78,13 @@ class PageCache:
                     self._bytes -= freed
                     self._evictions += 1
 
+    def replace(self, key: Hashable, block: object, size_bytes: int) -> None:
+        """Keeps a block in the place of the one of this name."""
+        with self._lock:
+            _, freed = self._blocks.pop(key, (None, 0))
+            self._bytes -= freed
+        self.put(key, block, size_bytes)
+
     def get(self, key: Hashable, load: Callable[[], T], size_bytes: Callable[[T], int]) -> T:
         """The block of this name, loaded where it is not at hand. Raises what ``load`` raises."""
         found = self.find(key)

@@ -23,7 +23,7 @@ from alder.v1 import leaf_pb2
 from leaf.access import Condition, Narrowed, Scope, conditions, narrowed
 from leaf.births import births_of_ids, is_id
 from leaf.engine import Cancellation
-from leaf.kernels.aggregation import Work
+from leaf.kernels.livetail import Work
 from leaf.kernels.unsupported import Unsupported
 from leaf.pieces import Piece, births_of
 from leaf.rowvalues import RowValues

@@ -23,9 +23,9 @@ from leaf.access import Condition, Scope, conditions, narrowed
 from leaf.bindings import Projection, engine_names, projection
 from leaf.direct import DirectShard, direct_result, takes_any
 from leaf.engine import Cancellation, Engine
-from leaf.kernels.aggregation import Work
 from leaf.kernels.columns import Holder, Reading
 from leaf.kernels.kernels import Kernels
+from leaf.kernels.livetail import Work
 from leaf.partials import Partials, fingerprint, rows_key
 from leaf.pieces import alive_piece, holders, piece_table
 from leaf.segment import Segment
@@ -95,7 +95,8 @@ class _Shard:
         self.number = number
         self.view = view
         self.works = [
-            Work(Holder(holder, view.streams), alive_piece(holder, at)) for holder in holders(view)
+            Work(Holder(holder, view.streams, view.replica), alive_piece(holder, at))
+            for holder in holders(view)
         ]
 
     def scan(self) -> leaf_pb2.ShardScan:

@@ -92,7 +92,7 @@ class Piece:
 
 def alive_piece(holder: TailChunk | Segment, at: Horizon) -> Piece:
     """The rows of a piece that are alive. Raises AlderError(CORRUPT)."""
-    if isinstance(holder, Segment) and _whole(holder, at):
+    if _whole(holder, at):
         return Piece(holder, None)
     if at.oldest_us is not None and holder.time_high_us < at.oldest_us:
         return Piece(holder, np.empty(0, dtype=np.int64))
@@ -140,11 +140,11 @@ def holders(view: ShardView) -> tuple[TailChunk | Segment, ...]:
     return (*view.segments, *view.tail)
 
 
-def _whole(segment: Segment, at: Horizon) -> bool:
-    """True if every row is surely alive, found without reading the births."""
-    if at.oldest_us is not None and segment.time_low_us < at.oldest_us:
+def _whole(holder: TailChunk | Segment, at: Horizon) -> bool:
+    """True if every row is surely alive, found without looking at each."""
+    if at.oldest_us is not None and holder.time_low_us < at.oldest_us:
         return False
-    last = segment.last_births
+    last = holder.last_births
     return not len(at.dead) and bool((last < at.ends[births.streams_of(last)]).all())
 
 

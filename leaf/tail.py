@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 
 from alder.arrow import from_bytes, to_bytes
 from alder.errors import AlderError, Reason
+from leaf import births
 
 _HEADER: Final = struct.Struct(">BIqqI")
 _VERSION: Final = 1
 MERGED_BYTES_MAX: Final = 16 << 20
 """Merging tables of this size costs more time than it saves the queries that read them."""
+LATEST_ROWS_MAX: Final = 2048
+"""Rows of a chunk that are kept a second time, as they came."""
 COMPRESSED_BYTES_MIN: Final = 64 << 10
 """Compressing a small block costs more time than its bytes are worth."""
 
@@ -66,9 +69,15 @@ class TailBlock:
 class TailChunk:
     """Rows of one or several blocks, the first of which is ``first_block``. Immutable."""
 
-    def __init__(self, first_block: int, table: pa.Table) -> None:
-        """``table`` has ``_birth``."""
+    def __init__(
+        self, first_block: int, table: pa.Table, latest: tuple["TailChunk", ...] = ()
+    ) -> None:
+        """``table`` has ``_birth``; ``latest`` are the last pushes in it, where it is of several.
+
+        What is known of a push then serves every query that has seen all before it.
+        """
         self.first_block: Final = first_block
+        self.latest: Final = latest
         self.table: Final = table
         self.size_bytes: Final[int] = table.nbytes
         self._births: Final = np.ascontiguousarray(table.column("_birth").to_numpy())
@@ -81,6 +90,23 @@ class TailChunk:
     def births(self) -> NDArray[np.int64]:
         """The births of all rows, in any order."""
         return self._births
+
+    @cached_property
+    def last_births(self) -> NDArray[np.int64]:
+        """The largest birth of each stream in it."""
+        ascending = np.sort(self._births)
+        last_of_stream = np.diff(births.streams_of(ascending), append=-1) != 0
+        last: NDArray[np.int64] = ascending[last_of_stream]
+        return last
+
+    def after(self, rows: int) -> tuple["TailChunk", ...]:
+        """Its rows from this number on: the pushes that they came in, where these are at hand."""
+        begin = self.rows
+        for place, push in reversed(list(enumerate(self.latest))):
+            begin -= push.rows
+            if begin == rows:
+                return self.latest[place:]
+        return (TailChunk(self.first_block, self.table.slice(rows)),) if rows else (self,)
 
     def times(self) -> NDArray[np.int64]:
         """The event times of all rows, in microseconds."""
@@ -114,5 +140,16 @@ def appended(
         if earlier.first_block < merge_from_block or too_large:
             break
         merged = pa.concat_tables([earlier.table, later.table], promote_options="default")
-        chunks[-2:] = [TailChunk(earlier.first_block, merged.combine_chunks())]
+        table = merged.combine_chunks()
+        chunks[-2:] = [TailChunk(earlier.first_block, table, _latest(earlier, later))]
     return tuple(chunks)
+
+
+def _latest(earlier: TailChunk, later: TailChunk) -> tuple[TailChunk, ...]:
+    """The last pushes of two chunks, without a gap, of ``LATEST_ROWS_MAX`` rows at most."""
+    pushes = later.latest or (later,)
+    if sum(push.rows for push in pushes) == later.rows:
+        pushes = (*(earlier.latest or (earlier,)), *pushes)
+    rows = np.cumsum([push.rows for push in reversed(pushes)])
+    count = int(np.searchsorted(rows, LATEST_ROWS_MAX, side="right"))
+    return pushes[len(pushes) - count :]

@@ -3,7 +3,9 @@
 A reader takes the view once and then neither waits for a writer nor sees half of a push.
 """
 
+import itertools
 from dataclasses import dataclass, field
+from typing import Final
 
 from alder.positions import PartitionKey, PositionVector
 from alder.schema import Schema
@@ -13,10 +15,15 @@ from leaf.segment import Segment
 from leaf.tail import TailChunk
 from leaf.visibility import Tombstones
 
+_REPLICAS: Final = itertools.count()
+
 
 @dataclass(frozen=True, slots=True)
 class ShardView:
-    """A shard at one moment. ``streams`` are the partitions in the order of their numbers."""
+    """A shard at one moment. ``streams`` are the partitions in the order of their numbers.
+
+    ``replica`` is a number that all views of one opened replica have and no other has.
+    """
 
     streams: tuple[PartitionKey, ...]
     positions: PositionVector
@@ -26,6 +33,7 @@ class ShardView:
     schema: Schema
     counters: Counters
     log_time: LogTime = field(default_factory=LogTime)
+    replica: int = field(default_factory=lambda: next(_REPLICAS))
 
     @property
     def tail_rows(self) -> int:

@@ -2,7 +2,8 @@
 
 Every holder gives a partial in codes of dictionaries that the whole leaf shares, so partials of
 segments, tails and shards merge by one more grouping. Partials of sealed segments are kept where
-the caller wants it, and the merge of all of them too, so that a repeated query costs the live tail.
+the caller wants it, and the merge of all of them too, and that of each live tail as far as it has
+come (:mod:`leaf.kernels.livetail`), so that a repeated query costs the rows that came since.
 """
 
 from collections.abc import Hashable, Sequence
@@ -19,6 +20,7 @@ from leaf.engine import Engine
 from leaf.format.meta import Index
 from leaf.kernels.columns import Columns, Holder, Reading
 from leaf.kernels.dictionaries import GlobalDictionary
+from leaf.kernels.distinct import Seen
 from leaf.kernels.filters import Selection, marked, matching
 from leaf.kernels.grouping import (
     CodePartial,
@@ -31,18 +33,17 @@ from leaf.kernels.grouping import (
     combined_codes,
     grouped,
     merged,
-    places_of,
     shared_groups,
     some_groups,
     without_last_key,
 )
+from leaf.kernels.livetail import TailPartial, Work, later_rows, tails
 from leaf.kernels.plan import Call, KernelPlan
 from leaf.kernels.ranking import NO_RANKING, Ranking, ranking_of
 from leaf.kernels.states import Values
 from leaf.kernels.top import order_of, top_groups
 from leaf.kernels.unsupported import Unsupported
 from leaf.partials import Partials, rows_key
-from leaf.pieces import Piece
 from leaf.segment import Segment
 
 Rows = NDArray[np.intp]
@@ -55,17 +56,8 @@ BATCH_ROWS: Final = 1 << 20
 _RANKED_MIN: Final = 1 << 10
 _RANKING: Final = "ranking"
 _COUNTED: Final = "counted"
-
-
-@dataclass(slots=True)
-class Work:
-    """One piece to aggregate and what became of it."""
-
-    holder: Holder
-    piece: Piece
-    rows_matched: int = 0
-    hit: bool = False
-    missed: bool = False
+_TAIL: Final = "tail"
+_COMBINED: Final = "combined"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +90,12 @@ class Aggregation:
             works = [work for work in works if not isinstance(work.holder.rows, Segment)]
             if sealed:
                 name, kept = self._remembered(sealed, memory)
-                rest = self._computed(works) if works else []
+                rest = self._of_tails(works, memory)
                 if self._plan.distinct is not None and kept.groups:
                     return self._with_counts(self._counted_once(name, kept, rest, memory))
                 return self._finished(self._candidates(name, kept, rest, memory))
+            if works:
+                return self._finished(self._of_tails(works, memory))
         return self._finished(self._computed(works))
 
     def _finished(self, partials: Sequence[CodePartial]) -> pa.Table:
@@ -126,10 +120,24 @@ class Aggregation:
         other = self._merged(rest) if rest else None
         if other is None or not other.groups:
             return counted
-        sizes = self._sizes()
-        _, known = shared_groups(kept, other, sizes)
+        _, known = self._shared(name, kept, other, memory)
         added = without_last_key(other, reducers, ~known)
-        return merged([counted, added], sizes[:-1], [*reducers, Reducer.SUM])
+        return merged([counted, added], self._sizes()[:-1], [*reducers, Reducer.SUM])
+
+    def _shared(
+        self, name: Hashable, kept: CodePartial, other: CodePartial, memory: Memory
+    ) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        """The groups that a kept partial shares with another one, as :func:`shared_groups` does.
+
+        Dictionaries grow all the time; combined with room to grow, the codes of the kept one stay.
+        """
+        sizes = [1 << size.bit_length() for size in self._sizes()]
+        key = (_COMBINED, name, *sizes)
+        own = memory.partials.find(key)
+        if not isinstance(own, np.ndarray):
+            own = combined_codes(kept.keys, sizes)
+            memory.partials.put(key, own, own.nbytes)
+        return shared_groups(own, combined_codes(other.keys, sizes))
 
     def _run_with_flags(self, works: Sequence[Work]) -> pa.Table:
         """Counts distinct values without a group for each, where a flag for each pair fits."""
@@ -139,7 +147,7 @@ class Aggregation:
         if combinations_of(sizes) > FLAGS_MAX:
             partial = self._merged(self._computed(works))
             return self._with_counts(without_last_key(partial, self._plan.reducers))
-        seen = _Seen(sizes)
+        seen = Seen(sizes)
         partials = self._computed(works, seen)
         partial = merged(partials, sizes[:-1], self._plan.reducers)
         return self._exported(partial, seen.counts(partial))
@@ -171,7 +179,7 @@ class Aggregation:
             ranking = self._ranking(kept, top)
             memory.partials.put((_RANKING, name), ranking, ranking.size_bytes)
         others = [self._merged(rest)] if rest else []
-        changed = [shared_groups(kept, other, self._sizes())[0] for other in others]
+        changed = [self._shared(name, kept, other, memory)[0] for other in others]
         best = ranking.best(top.rows + sum(map(len, changed)))
         if best is None:
             return [kept, *others]
@@ -213,7 +221,41 @@ class Aggregation:
             memory.partials.put(tuple(keys), together, together.size_bytes)
         return tuple(keys), together
 
-    def _computed(self, works: Sequence[Work], seen: "_Seen | None" = None) -> list[CodePartial]:
+    def _of_tails(self, works: Sequence[Work], memory: Memory) -> list[CodePartial]:
+        """The partial of each live tail, carried on from the query before where it can be."""
+        scopes = tuple(dictionary.scope for dictionary in self._dictionaries)
+        partials = []
+        for tail, own in tails(works):
+            key = (_TAIL, memory.fingerprint, scopes, tail)
+            known = memory.partials.find(key)
+            if not isinstance(known, TailPartial) or not known.counts_for(own):
+                known = None
+            if known is None:
+                parts = self._computed(own)
+            else:
+                parts = [known.partial, *self._added(own, known.rows)]
+            together = self._merged(parts)
+            if together is not parts[0] or known is None:
+                self._keep_tail(key, own, together, memory)
+            partials.append(together)
+        return partials
+
+    def _added(self, works: Sequence[Work], rows: int) -> list[CodePartial]:
+        """The partials of a live tail without its first rows; none where there are no others."""
+        later = later_rows(works, rows)
+        added = self._computed(later) if later else []
+        works[-1].rows_matched = sum(work.rows_matched for work in later)
+        return added
+
+    def _keep_tail(
+        self, key: Hashable, works: Sequence[Work], partial: CodePartial, memory: Memory
+    ) -> None:
+        """Keeps the partial of a live tail for the next query, if all rows are in it."""
+        if all(work.piece.rows is None for work in works):
+            rows = sum(work.holder.rows.rows for work in works)
+            memory.partials.replace(key, TailPartial(rows, partial), partial.size_bytes)
+
+    def _computed(self, works: Sequence[Work], seen: Seen | None = None) -> list[CodePartial]:
         """At least one partial of these pieces; ``seen`` takes the distinct values out of it."""
         partials = []
         chosen: list[Chosen] = []
@@ -282,7 +324,7 @@ class Aggregation:
         values = values if rows is None else values.taken(rows)
         return call.state.slots(values, both(values.valid, only))
 
-    def _grouped(self, chosen: Sequence[Chosen], seen: "_Seen | None") -> CodePartial:
+    def _grouped(self, chosen: Sequence[Chosen], seen: Seen | None) -> CodePartial:
         plan, counts = self._plan, [_considered(holder, one) for holder, one in chosen]
         keys: list[Codes] = [np.empty(0, dtype=np.int32) for _ in plan.grouped_by]
         slots = [slot for call in plan.states for slot in _no_slots(call)]
@@ -339,28 +381,6 @@ class Aggregation:
             for codes, dictionary in zip(keys, self._dictionaries, strict=False)
         ]
         return pa.Table.from_arrays([*values, *columns.columns], schema=schema)
-
-
-class _Seen:
-    """Which values occur in which group, one flag per pair: small enough to be hit at random."""
-
-    def __init__(self, sizes: Sequence[int]) -> None:
-        """``sizes`` are those of the keys, the last one of the values."""
-        self._sizes = tuple(sizes)
-        self._flags = np.zeros(combinations_of(sizes) + 1, dtype=bool)
-
-    def add(self, keys: Sequence[Codes], rows: int, kept: NDArray[np.bool_] | None) -> None:
-        """Takes in the rows that are kept."""
-        self._flags[places_of(keys, self._sizes, rows, kept)] = True
-
-    def counts(self, groups: CodePartial) -> NDArray[np.int64]:
-        """How many values, NULL aside, each group has."""
-        pairs = self._flags[1:].reshape(-1, self._sizes[-1])
-        by_group: NDArray[np.int64] = np.count_nonzero(pairs[:, 1:], axis=1).astype(np.int64)
-        if not groups.keys:
-            return by_group
-        found: NDArray[np.int64] = by_group[combined_codes(groups.keys, self._sizes[:-1])]
-        return found
 
 
 def _considered(holder: Holder, selection: Selection) -> int:

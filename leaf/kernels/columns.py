@@ -5,7 +5,6 @@ over the terms instead of the rows; else it runs once over the rows. The engine 
 expression, so it means here what it means there.
 """
 
-import itertools
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ _PLAIN_TAGS: Final = frozenset({"string", "int", "bool", "float", "timestamp", "
 _RESULT: Final = "result"
 _SHARE_OF_ROWS: Final = 4
 _TERMS_FEW: Final = 1 << 14
+_ORDERED_MIN: Final = 1 << 10
 _ASKED_MAX: Final = 4096
 _COUNTED_ROWS: Final = 1 << 16
 Rows = NDArray[np.intp]
@@ -46,10 +46,11 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A segment or a chunk of the live tail, and the partitions of its shard."""
+    """A segment or a chunk of the live tail, the partitions of its shard, and that replica."""
 
     rows: Segment | TailChunk
     streams: tuple[PartitionKey, ...]
+    replica: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,7 @@ class Columns:
         self._dictionaries = Dictionaries(dictionary_bytes)
         self._asked: Recent[Hashable, bool] = Recent(_ASKED_MAX)
         self._lock = threading.Lock()
-        self._chunk_scopes: WeakKeyDictionary[TailChunk, int] = WeakKeyDictionary()
-        self._next_chunk = itertools.count()
+        self._of_chunks: WeakKeyDictionary[TailChunk, PageCache] = WeakKeyDictionary()
 
     def usage(self) -> Mapping[str, CacheUsage]:
         """What is kept, by what it is."""
@@ -127,8 +127,9 @@ class Columns:
         codes: list[Codes | None] = []
         missing: list[_Local] = []
         for holder, rows in wanted:
-            key = (*self._scope(holder), value.key, dictionary.scope, reading.keyed)
-            found = self._cache.find(key)
+            cache, scope = self._kept_of(holder)
+            key = (*scope, value.key, dictionary.scope, reading.keyed)
+            found = cache.find(key)
             codes.append(found if isinstance(found, np.ndarray) else None)
             if codes[-1] is None:
                 part = self._local(key, holder, rows, value, reading)
@@ -138,13 +139,13 @@ class Columns:
         numbered = iter(list(_numbered(missing, dictionary)))
         self._dictionaries.trim()
         told = []
-        for (_, rows), found in zip(wanted, codes, strict=True):
+        for (holder, rows), found in zip(wanted, codes, strict=True):
             if found is None:
                 part, found = next(numbered)
                 if not part.whole:
                     told.append(found)
                     continue
-                self._cache.put(part.key, found, found.nbytes)
+                self._kept_of(holder)[0].put(part.key, found, found.nbytes)
             told.append(found if rows is None else found[rows])
         return told
 
@@ -157,8 +158,9 @@ class Columns:
 
     def numbers(self, holder: Holder, value: RowValue, reading: Reading) -> Values:
         """The number of each row. Raises Unsupported, CORRUPT, DEADLINE."""
-        key = (*self._scope(holder), value.key, "numbers", reading.keyed)
-        return self._cache.get(
+        cache, scope = self._kept_of(holder)
+        key = (*scope, value.key, "numbers", reading.keyed)
+        return cache.get(
             key,
             lambda: values_of(self._column(holder, value, reading)).narrowed(),
             lambda values: values.size_bytes,
@@ -166,26 +168,26 @@ class Columns:
 
     def flags(self, holder: Holder, value: RowValue, reading: Reading) -> NDArray[np.bool_]:
         """For each row whether the value, a condition, is true. Raises as :meth:`numbers`."""
-        key = (*self._scope(holder), value.key, "flags", reading.keyed)
+        cache, scope = self._kept_of(holder)
+        key = (*scope, value.key, "flags", reading.keyed)
 
         def load() -> NDArray[np.bool_]:
             return _true(self._column(holder, value, reading))
 
-        return self._cache.get(key, load, lambda flags: flags.nbytes)
+        return cache.get(key, load, lambda flags: flags.nbytes)
 
     def presence(
         self, holder: Holder, value: RowValue, reading: Reading
     ) -> NDArray[np.bool_] | None:
         """True for the rows that have a value; None for all."""
-        key = (*self._scope(holder), value.key, "presence", reading.keyed)
+        cache, scope = self._kept_of(holder)
+        key = (*scope, value.key, "presence", reading.keyed)
 
         def load() -> tuple[NDArray[np.bool_] | None]:
             column = self._column(holder, value, reading)
             return (np.asarray(column.is_valid()) if column.null_count else None,)
 
-        (valid,) = self._cache.get(
-            key, load, lambda found: 0 if found[0] is None else found[0].nbytes
-        )
+        (valid,) = cache.get(key, load, lambda found: 0 if found[0] is None else found[0].nbytes)
         return valid
 
     def kind(self, value: RowValue, reading: Reading) -> pa.DataType:
@@ -205,7 +207,8 @@ class Columns:
 
         Postings of few terms tell it without a look at the rows.
         """
-        key = (*self._scope(holder), value.key, dictionary.scope, "counts", reading.keyed)
+        cache, scope = self._kept_of(holder)
+        key = (*scope, value.key, dictionary.scope, "counts", reading.keyed)
 
         def load() -> NDArray[np.intp]:
             told = self._counts_of_terms(holder, value, dictionary)
@@ -213,7 +216,7 @@ class Columns:
                 return counts_of(self.all_codes(holder, value, dictionary, reading))
             return told
 
-        return self._cache.get(key, load, lambda counts: counts.nbytes)
+        return cache.get(key, load, lambda counts: counts.nbytes)
 
     def truth(
         self, value: RowValue, dictionary: GlobalDictionary, reading: Reading
@@ -264,14 +267,19 @@ class Columns:
         terms, numbers = coded
         return _Local(key, *_used(terms, numbers[rows]), whole=False)
 
-    def _scope(self, holder: Holder) -> tuple[str, int]:
+    def _kept_of(self, holder: Holder) -> tuple[PageCache, tuple[str, int]]:
+        """Where what is computed of a holder is kept, and what its keys there begin with.
+
+        Chunks of live tails come and go with every push. What is kept of one goes with it, and is
+        never more than the chunk itself.
+        """
         if isinstance(holder.rows, Segment):
-            return "segment", holder.rows.scope
+            return self._cache, ("segment", holder.rows.scope)
         with self._lock:
-            number = self._chunk_scopes.get(holder.rows)
-            if number is None:
-                number = self._chunk_scopes[holder.rows] = next(self._next_chunk)
-        return "tail", number
+            cache = self._of_chunks.get(holder.rows)
+            if cache is None:
+                cache = self._of_chunks[holder.rows] = PageCache(holder.rows.size_bytes)
+        return cache, ("tail", 0)
 
     def _encoded(
         self, holder: Holder, value: RowValue, reading: Reading
@@ -354,7 +362,10 @@ def _stored_column(binding: leaf_pb2.ColumnBinding) -> str | None:
 
 
 def _dictionary_of(column: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
-    """Few values are in order, so that a range of values is one of codes wherever codes grow."""
+    """Few values are in order, so that a range of values is one of codes wherever codes grow.
+
+    Those of a handful of rows are not: they cost more than they save, and most are known already.
+    """
     kind = column.type
     if not (
         pa.types.is_string(kind)
@@ -365,7 +376,7 @@ def _dictionary_of(column: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
     ):
         raise Unsupported
     encoded = column.dictionary_encode()
-    if len(encoded.dictionary) > _TERMS_FEW:
+    if len(column) < _ORDERED_MIN or len(encoded.dictionary) > _TERMS_FEW:
         return encoded.dictionary, _from_one(encoded.indices)
     ordered = encode(encoded)
     return ordered.terms, _from_one(ordered.codes)

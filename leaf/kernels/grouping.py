@@ -198,14 +198,11 @@ def merged(
     return CodePartial(keys, _reduced_runs(partials, reducers, order, starts), len(starts))
 
 
-def shared_groups(
-    partial: CodePartial, other: CodePartial, sizes: Sequence[int]
-) -> tuple[Places, Mask]:
-    """The numbers of the groups of ``partial`` that ``other`` has too, and which those of it are.
+def shared_groups(own: Codes, others: Codes) -> tuple[Places, Mask]:
+    """The numbers of the groups of a partial that another one has too, and which of it those are.
 
-    Both have keys.
+    Both are given by the combined codes of their keys.
     """
-    own, others = (combined_codes(one.keys, sizes) for one in (partial, other))
     places, known = _places_among(own, others)
     return places[known], known
 

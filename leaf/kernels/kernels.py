@@ -13,8 +13,9 @@ from alder.v1 import leaf_pb2
 from leaf.bindings import Projection, engine_names
 from leaf.cache import CacheUsage
 from leaf.engine import Engine
-from leaf.kernels.aggregation import Aggregation, Memory, Work
+from leaf.kernels.aggregation import Aggregation, Memory
 from leaf.kernels.columns import Columns, Reading
+from leaf.kernels.livetail import Work
 from leaf.kernels.plan import KernelPlan, kernel_plan
 from leaf.kernels.unsupported import Unsupported
 from leaf.partials import Partials, Recent

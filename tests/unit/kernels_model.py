@@ -20,6 +20,7 @@ from aggregator.names import Names
 from aggregator.plan import Plan, Planner
 from aggregator.syntax import Parser
 from alder.arrow import join_chunks
+from alder.positions import PositionVector
 from alder.schema import Schema
 from alder.v1 import leaf_pb2
 from leaf.service import Leaf
@@ -105,8 +106,15 @@ class Asker:
         return self._planner.plan(bound, "a", {"c"} if sole else set())
 
     async def ask(
-        self, sql: str, *, memoise: bool = False, kernels: bool = True, sole: bool = True
+        self,
+        sql: str,
+        *,
+        memoise: bool = False,
+        kernels: bool = True,
+        sole: bool = True,
+        at: PositionVector | None = None,
     ) -> Answer:
+        """The answer at a cut; None for the newest."""
         plan = self.plan(sql, sole)
         request = leaf_pb2.FragmentRequest(
             collection="c",
@@ -114,7 +122,8 @@ class Asker:
             epoch=1,
             shards=self._shards,
             fragment=plan.reads[0].fragment,
-            latest=True,
+            latest=at is None,
+            at=None if at is None else at.to_proto(),
             no_memoised_partials=not memoise,
             no_code_kernels=not kernels,
             no_direct_lookup=True,

@@ -19,6 +19,7 @@ from leaf.kernels.grouping import (
     CodePartial,
     Reducer,
     Slot,
+    combined_codes,
     grouped,
     merged,
     shared_groups,
@@ -150,7 +151,7 @@ def test_the_last_key_is_counted_away(rows: list[Row]) -> None:
 @given(ROWS, ROWS)
 def test_distinct_values_of_a_part_are_counted_once(kept: list[Row], rest: list[Row]) -> None:
     partial, other = partial_of(kept), partial_of(rest)
-    _, known = shared_groups(partial, other, SIZES)
+    _, known = shared_groups(*(combined_codes(one.keys, SIZES) for one in (partial, other)))
     parts = [
         without_last_key(partial, REDUCERS),
         without_last_key(other, REDUCERS, ~known),
@@ -259,7 +260,7 @@ def test_candidates_of_two_partials_are_those_of_the_whole(
     kept: list[Row], rest: list[Row]
 ) -> None:
     partial, other = partial_of(kept), partial_of(rest)
-    shared, _ = shared_groups(partial, other, SIZES)
+    shared, _ = shared_groups(*(combined_codes(one.keys, SIZES) for one in (partial, other)))
     some = some_groups(partial, shared)
     whole, changed = model_of(kept), model_of(rest)
     assert read(some) == {key: whole[key] for key in whole if key in changed}
