@@ -101,6 +101,7 @@ class Leaf:
         rehearsal = self._query_threads.submit(rehearse, self._tools)
         await self._shards.follow(self._follower.snapshot)
         await asyncio.wrap_future(rehearsal)
+        self._workers.start()
         self._tasks = [
             asyncio.create_task(self._follow(), name="leaf-follow"),
             asyncio.create_task(self._upkeep.run_forever(), name="leaf-upkeep"),

@@ -30,7 +30,7 @@ class LeafSettings:
     room_wait_s: float = 20.0
     """How long a push waits for the sealing before it is refused."""
     seal_workers: int = 1
-    """Processes that seal; started with the first seal."""
+    """Processes that seal; the first is started with the leaf."""
     cache_bytes: int = 256 << 20
     """Decoded pages that are kept for queries."""
     codes_bytes: int = 256 << 20

@@ -1,11 +1,11 @@
 """The processes that seal and merge.
 
 Both are pure computation; in the leaf's own process it would hold the interpreter's lock against
-pushes and queries. Those that seal are started with the first seal and replaced when they die. A
-merge, which nobody waits for, has a process of its own at the lowest priority, which ends with it
-and gives its memory back. Rows go to a worker in a file that it maps, because a pipe would copy
-them several times. A worker ends by itself when its leaf is gone, also when the leaf was
-killed, so that no orphan stays behind.
+pushes and queries. Those that seal are started with the leaf, so that a bulk load does not wait for
+their imports, and replaced when they die. A merge, which nobody waits for, has a process of its own
+at the lowest priority, which ends with it and gives its memory back. Rows go to a worker in a file
+that it maps, because a pipe would copy them several times. A worker ends by itself when its leaf is
+gone, also when the leaf was killed, so that no orphan stays behind.
 """
 
 import asyncio
@@ -47,6 +47,11 @@ class SealWorkers:
         self._given = executor
         self._own: ProcessPoolExecutor | None = None
         self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Starts a process that seals; returns at once."""
+        if self._given is None:
+            self._started().submit(_nothing)
 
     async def seal(
         self,
@@ -144,6 +149,10 @@ class _Remote:
             raise AlderError(
                 Reason.UNAVAILABLE, "the worker process that merges died; it is started again"
             ) from error
+
+
+def _nothing() -> None:
+    """What a worker process is asked for so that it starts."""
 
 
 def _seal_file(

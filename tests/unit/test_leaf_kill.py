@@ -67,6 +67,7 @@ def test_sealing_survives_the_death_of_its_worker(tmp_path: Path) -> None:
         settings = replace(LeafSettings(), seal_rows=10, sync_interval_s=0.05)
         leaf = Leaf(NODE, tmp_path, catalog, settings)
         await leaf.start()
+        assert multiprocessing.active_children(), "no seal waits for a process to start"
         for n in range(2):
             rows = {offset: {"a": offset} for offset in range(n * 20, n * 20 + 20)}
             await leaf.apply(push({0: rows_bytes(rows)}, n * 20, n * 20 + 20))
