@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from aggregator import text, tree
+from aggregator import geo, text, tree
 from aggregator.access import as_list, key_of, steps
-from aggregator.functions import MATCH, SCORE
+from aggregator.functions import GEO, MATCH, SCORE
 from aggregator.names import Names
 from aggregator.scope import Bindings, Scope, Source, resolve
 from aggregator.security import reads_clock
@@ -55,7 +55,8 @@ def bind(
 ) -> Bound:
     """The bound statement and what it reads. ``collections`` are by name, as written.
 
-    Raises AlderError: UNKNOWN_COLUMN, UNSUPPORTED, and what :func:`text.matched` raises.
+    Raises AlderError: UNKNOWN_COLUMN, UNSUPPORTED, and what :func:`text.matched` and
+    :func:`geo.expanded` raise.
     """
     bindings = Bindings(sql, collections, statistics)
     node, columns = Binder(bindings, parser).query(query, None, {})
@@ -230,6 +231,8 @@ class Binder:
 
         if name == MATCH:
             return text.matched(node, typed, self._parser)
+        if name in GEO:
+            return geo.expanded(node, typed, self._parser)
         if name == SCORE:
             return text.scored(node, scope.searches, typed, self._bindings, self._parser)
         arguments = []

@@ -4,7 +4,12 @@ from typing import Final
 
 MATCH: Final = "match"
 SCORE: Final = "score"
-TEXT: Final = frozenset({MATCH, SCORE})
+DISTANCE: Final = "geo_distance"
+WITHIN_RADIUS: Final = "geo_within_radius"
+WITHIN_BOX: Final = "geo_within_box"
+WITHIN_POLYGON: Final = "geo_within_polygon"
+GEO: Final = frozenset({DISTANCE, WITHIN_RADIUS, WITHIN_BOX, WITHIN_POLYGON})
+OWN: Final = frozenset({MATCH, SCORE}) | GEO
 """Functions of the aggregator's own, which become SQL of the engine before anything runs."""
 
 NUMERIC: Final = frozenset(

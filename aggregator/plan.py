@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from aggregator import aggregate, pushdown, security, text, tree
+from aggregator import aggregate, geo, pushdown, security, text, tree
 from aggregator.aliases import explicit
 from aggregator.bind import Bound
 from aggregator.direct import Direct, direct, ending, selected
@@ -194,6 +194,7 @@ class Planner:
             terms=[
                 *terms(conditions, bound.bindings.field_of),
                 *text.terms(conditions, bound.bindings.field_of),
+                *geo.terms(conditions, bound.bindings.field_of),
             ],
             terms_exact=all(exact(one, bound.bindings.field_of) for one in conditions),
         )

@@ -14,7 +14,7 @@ from typing import Final
 import duckdb
 
 from aggregator import tree
-from aggregator.functions import REFUSED, TEXT
+from aggregator.functions import OWN, REFUSED
 from aggregator.parameters import timestamp_literal
 from alder.errors import AlderError, Reason
 
@@ -62,7 +62,7 @@ class Catalog:
         scalars = frozenset(
             name for name, kind in allowed if kind in {"scalar", "macro", "window", "aggregate"}
         )
-        return cls(scalars | {"unnest", "count_star"} | TEXT, aggregates)
+        return cls(scalars | {"unnest", "count_star"} | OWN, aggregates)
 
     def check(self, node: tree.Node) -> None:
         """Raises AlderError: FORBIDDEN for a function or table that is not allowed."""

@@ -3,7 +3,8 @@
 A setting is written ``PATH=KIND``. Kinds: ``auto`` is the default, which suits the values of each
 segment; ``none`` keeps zone maps only; ``terms`` has postings of each value, however rarely it
 repeats; ``hashes`` finds equal strings; ``sorted`` keeps numbers and times in order, also where
-they are clustered; ``text`` has, beside the default, the rows of each word for `match`.
+they are clustered; ``text`` has, beside the default, the rows of each word for `match`, and ``geo``
+the rows of each cell of the Earth for points that are lists.
 """
 
 from collections.abc import Iterable
@@ -15,10 +16,10 @@ from alder.errors import AlderError, Reason
 
 AUTO: Final = "auto"
 NONE: Final = "none"
-ACCESS_KINDS: Final = ("births", "elements", "hashes", "sorted", "terms", "text", "zones")
+ACCESS_KINDS: Final = ("births", "elements", "geo", "hashes", "sorted", "terms", "text", "zones")
 """Kinds of index as queries take them: ``elements`` are those of lists, however they are kept;
 ``births`` find rows by ``_id``; ``zones`` know also where no value is."""
-KINDS: Final = (AUTO, NONE, "terms", "hashes", "sorted", "text")
+KINDS: Final = (AUTO, NONE, "terms", "hashes", "sorted", "text", "geo")
 
 
 @dataclass(frozen=True, slots=True)

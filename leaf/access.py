@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from alder import words
+from alder import points, words
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import EMPTY_LIST, column_name
 from alder.positions import PartitionKey
@@ -33,7 +33,7 @@ from leaf.segment import Segment
 Scalar = str | int | float | bool
 EXACT_INT_MAX: Final = 1 << 53
 """Beyond it an integer compared as DOUBLE may equal its neighbours."""
-_SEVERAL: Final = frozenset({"in", "has any", words.OPERATOR})
+_SEVERAL: Final = frozenset({"in", "has any", words.OPERATOR, points.OPERATOR})
 _WITHOUT_VALUE: Final = frozenset({"null", "not null"})
 _ELEMENTS: Final = frozenset({"has", "has any"})
 _OPERATORS: Final = frozenset({"=", "<", "<=", ">", ">=", "prefix"}) | _ELEMENTS | _SEVERAL
@@ -297,6 +297,8 @@ def _stored_values(
     """
     if condition.operator in _ELEMENTS:
         return _elements(condition.values, tag)
+    if condition.operator == points.OPERATOR:
+        return _box(condition.values, tag)
     if not all(_comparable(value, tag, mixed) for value in condition.values):
         return None
     if tag == "bool" and condition.operator not in {"=", "in"}:
@@ -318,6 +320,15 @@ def _elements(values: Sequence[Scalar], tag: str) -> tuple[str | int | float, ..
     if not all(_comparable(value, element, False) for value in values):
         return None
     return tuple(int(value) if isinstance(value, bool) else value for value in values)
+
+
+def _box(values: Sequence[Scalar], tag: str) -> tuple[str | int | float, ...] | None:
+    """The values as those of a box around lists of such a type; none for an empty list."""
+    if tag == EMPTY_LIST:
+        return ()
+    numbers = [value for value in values if not isinstance(value, (str, bool))]
+    fits = len(numbers) == len(values) and tag in {"list<float>", "list<int>"}
+    return tuple(numbers) if fits else None
 
 
 def _comparable(value: Scalar, tag: str, mixed: bool) -> bool:

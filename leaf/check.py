@@ -205,8 +205,9 @@ class _Comparison:
         if not all(usable):
             return []
         limit, seed = self.means.values_max, self.means.seed
-        searched = any(self.segment.has_index(name, Index.TEXT) for name in stored)
-        found = probes(self.target.binding, columns, self.view.streams, limit, seed, searched)
+        has = self.segment.has_index
+        indexes = {kind for kind in Index for name in stored if has(name, kind)}
+        found = probes(self.target.binding, columns, self.view.streams, limit, seed, indexes)
         self._probes(found, columns)
         return found
 

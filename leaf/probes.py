@@ -3,11 +3,12 @@
 Which values is decided by a seed alone. They are spread evenly over the rows, and the ends of every
 page are among them as far as their number allows, because an index errs at its edges first. Every
 form of condition that narrows is made of them: comparisons, beginnings of strings, elements of
-lists, presence, and searches for words.
+lists, presence, searches for words, and boxes
+around points.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
@@ -21,9 +22,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from alder import words
+from alder.points import (
+    LATITUDE_MAX,
+    LATITUDE_PLACE,
+    LONGITUDE_MAX,
+    LONGITUDE_PLACE,
+    OPERATOR,
+    Box,
+)
 from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
 from leaf import births
+from leaf.format.meta import Index
 
 PROBE_COLUMN: Final = "c0"
 TEXT_CHARACTERS_MAX: Final = 1_024
@@ -33,6 +43,9 @@ _COMPARED: Final = frozenset({"VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "TIMESTA
 """Types of columns whose comparisons aggregators turn into terms."""
 _LISTS: Final = frozenset({"VARCHAR[]", "BIGINT[]", "BOOLEAN[]"})
 """Types of columns whose elements are indexed."""
+_POINTS: Final = frozenset({"DOUBLE[]", "BIGINT[]"})
+"""Types of columns that may hold points."""
+_BOX_DEGREES: Final = (0.0, 0.001, 1.0, 60.0)
 _MIXED: Final = frozenset({"VARIANT", "JSON"})
 """Types of columns that no term is about."""
 _PREFIX_CHARACTERS: Final = (1, 3, 9)
@@ -63,12 +76,12 @@ def probes(
     streams: Sequence[PartitionKey],
     values_max: int,
     seed: int,
-    searched: bool = False,
+    indexes: Container[Index] = (),
 ) -> list[Probe]:
     """Predicates over at most ``values_max`` values, and the ends of as many pages.
 
-    ``columns`` are the stored columns behind the binding, one chunk per page; ``searched`` if one
-    has an index of words. Of types that no index narrows there is only presence, or nothing.
+    ``columns`` are the stored columns behind the binding, one chunk per page, and ``indexes`` the
+    kinds that one of them has. Of types that no index narrows there is only presence, or nothing.
     """
     made: list[Probe] = []
     if binding.sql_type in _COMPARED:
@@ -82,7 +95,7 @@ def probes(
         texts = [value for value in equal if isinstance(value, str)]
         if binding.types and binding.sql_type == "VARCHAR":
             made += _prefixes(binding, texts)
-        if searched:
+        if Index.TEXT in indexes:
             made += _searches(binding, texts)
     elif binding.sql_type in _LISTS:
         elements: list[Scalar] = []
@@ -91,6 +104,10 @@ def probes(
                 flat = pc.list_flatten(values).drop_null()
                 elements += _values(name, _spread(flat, values_max, seed), streams)
         made += _equalities(binding, list(dict.fromkeys(elements)), "has", "has any")
+    if Index.GEO in indexes and binding.sql_type in _POINTS:
+        for values in columns.values():
+            if pa.types.is_list(values.type):
+                made += _boxes(binding, _spread(values.drop_null(), values_max, seed))
     if binding.types and binding.sql_type not in _MIXED:
         made += [_probe(binding, operator, []) for operator in ("null", "not null")]
     return made
@@ -166,6 +183,37 @@ def _searches(binding: leaf_pb2.ColumnBinding, texts: Sequence[str]) -> list[Pro
         )
         for row, prefix in wanted
     ]
+
+
+def _boxes(binding: leaf_pb2.ColumnBinding, values: pa.ChunkedArray) -> list[Probe]:
+    """Around points, boxes that begin there and end some degrees on."""
+    made = []
+    for point, degrees in zip(values.to_pylist(), cycle(_BOX_DEGREES), strict=False):
+        lon, lat = (*point, None, None)[:2]
+        if lon is None or lat is None:
+            continue
+        east = lon + degrees if lon + degrees <= LONGITUDE_MAX else lon + degrees - 360
+        box = Box(lat, lon, min(lat + degrees, LATITUDE_MAX), east)
+        if box.is_on_earth:
+            made.append(_box_probe(binding, box))
+    return made
+
+
+def _box_probe(binding: leaf_pb2.ColumnBinding, box: Box) -> Probe:
+    corners = [float(one) for one in (box.south, box.west, box.north, box.east)]
+    south, west, north, east = (f"{one!r}::DOUBLE" for one in corners)
+    lon, lat = (f"{binding.name}[{place}]" for place in (LONGITUDE_PLACE, LATITUDE_PLACE))
+    joiner = "AND" if box.west <= box.east else "OR"
+    return Probe(
+        leaf_pb2.Term(
+            path=binding.path,
+            operator=OPERATOR,
+            values_json=[orjson.dumps(one).decode() for one in corners],
+        ),
+        f"({lat} BETWEEN {south} AND {north} AND ({lon} >= {west} {joiner} {lon} <= {east}))",
+        _told(f"{OPERATOR} {corners}"),
+        exact=False,
+    )
 
 
 def ids_of(rows: NDArray[np.int64], streams: Sequence[PartitionKey]) -> list[str]:

@@ -38,6 +38,7 @@ class Index(StrEnum):
     HASHES = "hashes"
     SORTED = "sorted"
     TEXT = "text"
+    GEO = "geo"
 
 
 @dataclass(frozen=True, slots=True)

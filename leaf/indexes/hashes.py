@@ -32,7 +32,6 @@ from leaf.indexes.kind import (
 from leaf.indexes.rowset import RowSet, no_rows, of_numbers, union
 
 PATH: Final = "hash pages"
-HASHED_TAGS: Final = frozenset({"string", "int", "list<string>", "list<int>", BIRTH})
 _BITS: Final = "bits"
 
 
@@ -40,10 +39,11 @@ class Hashes:
     """Implements PartwiseKind."""
 
     index: Final = Index.HASHES
+    tags: Final = frozenset({"string", "int", "list<string>", "list<int>", BIRTH})
 
     def build(self, column: Column, options: Mapping[str, str]) -> Built | None:
         """None for values of other types."""
-        if column.tag not in HASHED_TAGS:
+        if column.tag not in self.tags:
             return None
         pairs = column.hashes
         if pairs is None:

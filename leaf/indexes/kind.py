@@ -171,6 +171,11 @@ class IndexKind(Protocol):
 class PartwiseKind(IndexKind, Protocol):
     """A kind that can be built from runs of rows, for columns too large to be decoded at once."""
 
+    @property
+    def tags(self) -> frozenset[str]:
+        """The types of columns that it can index."""
+        ...
+
     def part(self, values: pa.Array, first_row: int) -> Part:
         """What is to be known of a run of rows; it travels between processes."""
         ...

@@ -1,7 +1,8 @@
 """All kinds of index, and which ones a column gets.
 
 A column gets the first kind of those for its type that can index its values, or the one kind that
-the collection's settings name for its path; words are indexed beside the values themselves.
+the collection's settings name for its path; words and points are indexed beside the values
+themselves.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,8 @@ from typing import Final
 from alder.indexing import AUTO, NONE
 from leaf.format.meta import Block, Index, IndexMeta
 from leaf.indexes.elements import ElementIndex
-from leaf.indexes.hashes import HASHED_TAGS, Hashes
+from leaf.indexes.geo import Geo
+from leaf.indexes.hashes import Hashes
 from leaf.indexes.kind import (
     ALWAYS,
     BIRTH,
@@ -26,10 +28,10 @@ from leaf.indexes.terms import Terms
 from leaf.indexes.text import Text
 
 _HASHES: Final = Hashes()
-_TEXT: Final = Text()
-KINDS: Final[Mapping[Index, IndexKind]] = {
-    kind.index: kind for kind in (Terms(), _HASHES, Sorted(), _TEXT)
-}
+_BESIDE: Final[Mapping[str, PartwiseKind]] = {kind.index: kind for kind in (Text(), Geo())}
+"""Kinds that a column has beside its default."""
+_ALL: Final[tuple[IndexKind, ...]] = (Terms(), _HASHES, Sorted(), *_BESIDE.values())
+KINDS: Final[Mapping[Index, IndexKind]] = {kind.index: kind for kind in _ALL}
 _FOR_STRINGS: Final = (Index.TERMS, Index.HASHES)
 _BY_TAG: Final[Mapping[str, tuple[Index, ...]]] = {
     "bool": (Index.TERMS,),
@@ -45,9 +47,10 @@ Indexed = tuple[tuple[IndexMeta, ...], tuple[Block, ...]]
 
 def indexed(column: Column, wanted: str = AUTO) -> Indexed:
     """The indexes of a column of which all values are at hand; ``wanted`` as in its setting."""
-    if wanted == Index.TEXT:
+    beside = _BESIDE.get(wanted)
+    if beside is not None:
         metas, blocks = indexed(column)
-        built = _TEXT.build(column, NO_OPTIONS)
+        built = beside.build(column, NO_OPTIONS)
         return (
             (metas, blocks) if built is None else ((*metas, built.meta), (*blocks, *built.blocks))
         )
@@ -66,10 +69,11 @@ def has_index(tag: str) -> bool:
 
 def partwise(tag: str, wanted: str = AUTO) -> PartwiseKind | None:
     """The kind that indexes a column of this type in runs of rows, if there is one."""
-    if wanted == Index.TEXT and tag == "string":
-        return _TEXT
-    can = tag in HASHED_TAGS and (tag != "int" or wanted != AUTO)
-    return _HASHES if can and wanted in {AUTO, Index.HASHES, Index.TERMS, Index.TEXT} else None
+    beside = _BESIDE.get(wanted)
+    if beside is not None and tag in beside.tags:
+        return beside
+    can = tag in _HASHES.tags and (tag != "int" or wanted != AUTO)
+    return _HASHES if can and wanted in {AUTO, Index.HASHES, Index.TERMS, *_BESIDE} else None
 
 
 def _candidates(tag: str, wanted: str) -> tuple[Index, ...]:
@@ -81,4 +85,5 @@ def _candidates(tag: str, wanted: str) -> tuple[Index, ...]:
 def opened(index: IndexMeta, blocks: ColumnBlocks) -> ColumnIndex:
     """A stored index, for readers. Reads nothing yet."""
     found = KINDS[index.kind].open(blocks, index.details)
-    return ElementIndex(found) if blocks.name.startswith("list<") else found
+    of_lists = blocks.name.startswith("list<") and index.kind is not Index.GEO
+    return ElementIndex(found) if of_lists else found

@@ -40,7 +40,8 @@ PAGES_PER_VALUE_MAX: Final = 2.0
 """Pages within whose bounds a value lies, on average, up to which zone maps do."""
 SAMPLE_ROWS: Final = 4096
 _TAGS: Final = frozenset({"int", "float", "timestamp", "timestamp_ns", "date", "time"})
-_PAGES: Final = "pages"
+PAGES: Final = "pages"
+"""The detail that says in how many pages pairs are."""
 _HEADER: Final = struct.Struct("<IqB")
 _WIDTHS: Final = (1, 2, 4, 8)
 _KEY_MAX: Final = (1 << 63) - 1
@@ -70,7 +71,7 @@ class Sorted:
 
     def open(self, blocks: ColumnBlocks, details: Mapping[str, int]) -> ColumnIndex:
         """See IndexKind."""
-        return _SortedIndex(blocks, details[_PAGES])
+        return _SortedIndex(blocks, details[PAGES])
 
 
 class SortedPairs:
@@ -98,7 +99,8 @@ class SortedPairs:
     def all(self) -> Pairs | None:
         """All pairs; None where what is stored contradicts itself."""
         firsts = self._firsts()
-        pages = [self._page(page) for page in range(self._pages)]
+        none = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint32)
+        pages = [none, *(self._page(page) for page in range(self._pages))]
         keys, rows = (np.concatenate([page[part] for page in pages]) for part in (0, 1))
         if (keys[1:] < keys[:-1]).any() or (keys[::PAIRS_PER_PAGE] != firsts).any():
             return None
@@ -230,12 +232,12 @@ def built(number: int, index: Index, keys: Keys, rows: NDArray[np.uint32]) -> Bu
     ]
     firsts = framed(keys[::PAIRS_PER_PAGE].astype("<i8").tobytes())
     blocks.append(Block(layout.POSTINGS, suffix(number, SORTED_TOP), firsts))
-    return Built(IndexMeta(index, {_PAGES: len(begins)}), tuple(blocks))
+    return Built(IndexMeta(index, {PAGES: len(begins)}), tuple(blocks))
 
 
 def blocks_needed(number: int, details: Mapping[str, int]) -> set[bytes]:
     """The suffixes of the blocks of stored pairs."""
-    pages = {suffix(number, SORTED_PAGE, page) for page in range(details[_PAGES])}
+    pages = {suffix(number, SORTED_PAGE, page) for page in range(details[PAGES])}
     return {suffix(number, SORTED_TOP), *pages}
 
 

@@ -54,10 +54,11 @@ class Text:
     """Implements PartwiseKind."""
 
     index: Final = Index.TEXT
+    tags: Final = frozenset({"string"})
 
     def build(self, column: Column, options: Mapping[str, str]) -> Built | None:
         """None for values that are no strings."""
-        if column.tag != "string":
+        if column.tag not in self.tags:
             return None
         return self.joined(column.number, [self.part(column.values, 0)])
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from alder.v1 import leaf_pb2
 from leaf.engine import Engine
-from leaf.format.meta import Index
 from leaf.kernels.columns import Columns, Holder, Reading
 from leaf.kernels.dictionaries import GlobalDictionary
 from leaf.kernels.distinct import Seen
@@ -262,7 +261,7 @@ class Aggregation:
         rows = 0
         for work in works:
             self._reading.cancellation.check()
-            self._leave_words_to_their_index(work.holder)
+            self._leave_searches_to_their_index(work.holder)
             selection = matching(
                 work.holder,
                 None if work.piece.rows is None else work.piece.rows.astype(np.intp),
@@ -285,12 +284,12 @@ class Aggregation:
             partials.append(self._grouped(chosen, seen))
         return partials
 
-    def _leave_words_to_their_index(self, holder: Holder) -> None:
-        """Raises Unsupported where an index tells at once which rows hold certain words."""
+    def _leave_searches_to_their_index(self, holder: Holder) -> None:
+        """Raises Unsupported where an index tells at once which rows a search finds."""
         segment = holder.rows
         if isinstance(segment, Segment) and any(
-            segment.has(column) and segment.has_index(column, Index.TEXT)
-            for column in self._plan.searched
+            segment.has(column) and segment.has_index(column, kind)
+            for column, kind in self._plan.searched
         ):
             raise Unsupported
 

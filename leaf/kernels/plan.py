@@ -1,17 +1,26 @@
 """A fragment's aggregation made ready for the kernels: values, states and the result's schema."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import pyarrow as pa
 
-from alder import words
+from alder import points, words
 from alder.fieldtypes import column_name
 from alder.v1 import leaf_pb2
+from leaf.format.meta import Index
 from leaf.kernels.columns import RowValue
 from leaf.kernels.filters import RowCondition
 from leaf.kernels.grouping import Reducer
 from leaf.kernels.states import State, state_of
 from leaf.kernels.unsupported import Unsupported
+
+_SEARCHED: Final[Mapping[str, tuple[tuple[str, Index], ...]]] = {
+    words.OPERATOR: (("string", Index.TEXT),),
+    points.OPERATOR: (("list<float>", Index.GEO), ("list<int>", Index.GEO)),
+}
+"""By operator of a term: the types of columns, and the kinds of index, that it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +37,8 @@ class KernelPlan:
     """What to group by, what to aggregate, what to filter by.
 
     ``distinct`` is the value whose distinct ones are counted, grouped by like one more key.
-    ``calls`` has None in the place of each aggregate that counts them. ``searched`` are the stored
-    columns of which all rows hold certain words.
+    ``calls`` has None in the place of each aggregate that counts them. ``searched`` are stored
+    columns and the kinds of index that tell which rows meet a condition on them.
     """
 
     keys: tuple[RowValue, ...]
@@ -38,7 +47,7 @@ class KernelPlan:
     conditions: tuple[RowCondition, ...]
     schema: pa.Schema
     top: leaf_pb2.TopGroups | None
-    searched: tuple[str, ...] = ()
+    searched: tuple[tuple[str, Index], ...] = ()
 
     @property
     def grouped_by(self) -> tuple[RowValue, ...]:
@@ -100,8 +109,8 @@ def kernel_plan(fragment: leaf_pb2.Fragment, schema: pa.Schema) -> KernelPlan:
         schema=schema,
         top=wanted.top if wanted.HasField("top") else None,
         searched=tuple(
-            column_name("string", term.path)
+            (column_name(tag, term.path), index)
             for term in fragment.terms
-            if term.operator == words.OPERATOR
+            for tag, index in _SEARCHED.get(term.operator, ())
         ),
     )

@@ -6,6 +6,7 @@ each kind that they can take alone, by the engine and by direct lookups; by kern
 partials in memory.
 """
 
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ INDEXES = (
     "select=text",
     "tags=terms",
     "numbers=hashes",
+    "spot=geo",
 )
 LISTS = ("tags", "numbers")
 KIND_OF_PATH = {
@@ -39,8 +41,11 @@ KIND_OF_PATH = {
     "text index": "text",
     "zone map": "zones",
     "absence": "zones",
+    "geo cells": "geo",
 }
 """By access path of a field that is no list: the kind of index that it belongs to."""
+PLACES = [{"id": f"p{n}", "spot": [n * 1.7 - 179.5, n * 0.8 - 80.25]} for n in range(200)]
+"""Documents with points, from the south-west to the north-east."""
 ENGINE = "memoise_partials = false; SET code_kernels = false; SET direct_lookup = false"
 LOOKUPS = "memoise_partials = false; SET code_kernels = false"
 KERNELS = "memoise_partials = false; SET direct_lookup = false"
@@ -63,14 +68,14 @@ class Statement:
 
 @pytest.fixture(scope="module")
 def documents() -> list[str]:
-    return generated(1_200) + github_events()
+    return generated(1_200) + github_events() + [json.dumps(place) for place in PLACES]
 
 
 @pytest.fixture(scope="module")
 def connection(
     tmp_path_factory: pytest.TempPathFactory, documents: list[str]
 ) -> Iterator[Connection]:
-    deployment = standalone(tmp_path_factory.mktemp("paths"), {"seal_rows": 1_000})
+    deployment = standalone(tmp_path_factory.mktemp("paths"), {"seal_rows": 1})
     deployment.start()
     try:
         with deployment.connect() as connection:
@@ -87,8 +92,8 @@ def connection(
 
 def _await_sealed(connection: Connection) -> None:
     deadline = time.monotonic() + WAIT_S_MAX
-    while not all(shard.segments for shard in connection.status().shards("paths")):
-        assert time.monotonic() < deadline, "the rows were never sealed"
+    while any(shard.tail_rows for shard in connection.status().shards("paths")):
+        assert time.monotonic() < deadline, "some rows were never sealed"
         time.sleep(0.05)
 
 
@@ -111,7 +116,7 @@ def statements(
         template = f"SELECT {{id}} FROM docs WHERE regexp_matches({{select}}, '{pattern}')"
         sql = f"SELECT id FROM paths WHERE match(\"select\", '{search}')"
         found.append(Statement(sql, truth.rows(template), False))
-    return found + _by_birth(connection)
+    return found + _by_place() + _by_birth(connection)
 
 
 def _narrowing() -> list[str]:
@@ -136,6 +141,21 @@ def _narrowing() -> list[str]:
         "list_has_any({tags}, ['b', 'c'])",
         "list_has_all({numbers}, [1, 2, 3])",
         "list_contains({numbers}, 9)",
+    ]
+
+
+def _by_place() -> list[Statement]:
+    """Each shape holds the places of some numbers in a row."""
+    square = "POLYGON((-179.7 -80.4, -10 -80.4, -10 -40.5, -179.7 -40.5))"
+    return [
+        Statement(f"SELECT id FROM paths WHERE {condition}", [(f"p{n}",) for n in numbers], False)
+        for condition, numbers in (
+            ("geo_within_box(spot, -60, -179, 60, -172)", []),
+            ("geo_within_box(spot, -90, 158, 90, -179)", [0, 199]),
+            ("geo_within_box(spot, 0, -180, 20, 180)", range(101, 126)),
+            ("geo_within_radius(spot, -0.25, -9.5, 100000)", [100]),
+            (f"geo_within_polygon(spot, '{square}')", range(50)),
+        )
     ]
 
 
