@@ -5,7 +5,7 @@ A value becomes one node, so nothing that it holds can be read as SQL.
 
 import datetime
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aggregator import tree
@@ -17,10 +17,12 @@ _EPOCH: Final = datetime.datetime(1970, 1, 1)
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\Z")
 
 
-def literals(
-    statement: Statement, parameters: Sequence[query_pb2.Parameter]
-) -> dict[str, tree.Node]:
-    """The value of each parameter of a statement as a literal, by its name.
+Value = tree.Node | tuple[str, str]
+"""An expression, or a literal by its kind and text, as :func:`aggregator.tree.literal` gives it."""
+
+
+def literals(statement: Statement, parameters: Sequence[query_pb2.Parameter]) -> dict[str, Value]:
+    """The value of each parameter of a statement, by its name.
 
     Raises AlderError(INVALID_ARGUMENT) where values and parameters don't match.
     """
@@ -42,6 +44,11 @@ def literals(
     return {name: _literal(parameter) for name, parameter in values.items()}
 
 
+def as_node(value: Value) -> tree.Node:
+    """A value as an expression."""
+    return tree.constant(*value) if isinstance(value, tuple) else value
+
+
 def bound(node: tree.Node, nodes: Mapping[str, tree.Node]) -> tree.Node:
     """A tree with its parameters replaced by these literals."""
     if not nodes:
@@ -55,11 +62,13 @@ def bound(node: tree.Node, nodes: Mapping[str, tree.Node]) -> tree.Node:
     return replace(node)
 
 
-def _by_name(parameters: Iterable[query_pb2.Parameter]) -> dict[str, query_pb2.Parameter]:
+def _by_name(parameters: Sequence[query_pb2.Parameter]) -> dict[str, query_pb2.Parameter]:
+    names = [parameter.name for parameter in parameters]
+    if not any(names):
+        return dict(zip(map(str, range(1, len(names) + 1)), parameters, strict=True))
     values: dict[str, query_pb2.Parameter] = {}
     position = 0
-    for parameter in parameters:
-        name = parameter.name
+    for name, parameter in zip(names, parameters, strict=True):
         if not name:
             position += 1
             name = str(position)
@@ -77,18 +86,18 @@ def _count(number: int) -> str:
     return {0: "no parameters", 1: "one parameter"}.get(number, f"{number} parameters")
 
 
-def _literal(parameter: query_pb2.Parameter) -> tree.Node:
+def _literal(parameter: query_pb2.Parameter) -> Value:
     match parameter.WhichOneof("value"):
-        case "null_value":
-            return tree.constant("NULL_LITERAL", "")
-        case "bool_value":
-            return tree.constant("BOOLEAN", "true" if parameter.bool_value else "false")
+        case "string_value":
+            return "STRING", parameter.string_value
         case "int_value":
-            return tree.constant("INTEGER", str(parameter.int_value))
+            return "INTEGER", str(parameter.int_value)
+        case "null_value":
+            return "NULL_LITERAL", ""
+        case "bool_value":
+            return "BOOLEAN", "true" if parameter.bool_value else "false"
         case "float_value":
             return tree.cast(tree.constant("STRING", repr(parameter.float_value)), "DOUBLE")
-        case "string_value":
-            return tree.constant("STRING", parameter.string_value)
         case "bytes_value":
             hexes = "".join(f"\\x{byte:02X}" for byte in parameter.bytes_value)
             return tree.cast(tree.constant("STRING", hexes), "BLOB")
@@ -124,8 +133,8 @@ def _moment(moment_us: int, type_name: str = "TIMESTAMP") -> tree.Node:
     return tree.cast(tree.constant("STRING", texts[type_name]), type_name)
 
 
-def _decimal(text: str) -> tree.Node:
+def _decimal(text: str) -> Value:
     if not _NUMBER.match(text):
         raise AlderError(Reason.INVALID_ARGUMENT, f"the parameter {text!r} is not a number")
     integer = text.lstrip("+-").isdecimal()
-    return tree.constant("INTEGER" if integer else "NUMERIC", text.removeprefix("+"))
+    return "INTEGER" if integer else "NUMERIC", text.removeprefix("+")

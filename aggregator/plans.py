@@ -128,12 +128,12 @@ class Plans:
 
         Statistics of texts instead where ``texts`` lacks them, and there is no plan without.
         """
-        nodes = parameters.literals(known.statement, request.parameters)
+        given = parameters.literals(known.statement, request.parameters)
         values: list[tree.Node | shapes.Literal] = [
-            (tree.literal(nodes[value]) or nodes[value]) if isinstance(value, str) else value
-            for value in known.shape.values
+            given[value] if isinstance(value, str) else value for value in known.shape.values
         ]
-        others = {name: nodes[name] for name in sorted(known.shape.parameters)}
+        left_in = sorted(known.shape.parameters)
+        others = {name: parameters.as_node(given[name]) for name in left_in}
         versions = tuple(
             (name, one.collection_id, states[one.collection_id].schema.version)
             for name, one in collections.items()

@@ -140,6 +140,11 @@ class _Text:
             end = match.end()
         self._parts.append(text[end:])
 
+    @property
+    def slot(self) -> int | None:
+        """The slot of a mark that is all of the text."""
+        return self._slots[0] if self._parts == ["", "", ""] else None
+
     def filled(self, values: Sequence[str]) -> str:
         parts = list(self._parts)
         parts[1::2] = [values[slot] for slot in self._slots]
@@ -151,17 +156,21 @@ class _Terms:
 
     def __init__(self, terms: Sequence[leaf_pb2.Term]) -> None:
         self._texts = [[_Text(value) for value in term.values_json] for term in terms]
+        self._slots = [[text.slot for text in texts] for texts in self._texts]
 
     def fill(self, terms: Sequence[leaf_pb2.Term], values: Sequence[str]) -> None:
-        for term, texts in zip(terms, self._texts, strict=True):
-            term.values_json[:] = [text.filled(values) for text in texts]
+        for term, texts, slots in zip(terms, self._texts, self._slots, strict=True):
+            term.values_json.extend(
+                text.filled(values) if slot is None else values[slot]
+                for text, slot in zip(texts, slots, strict=True)
+            )
 
 
 class _Fragment:
     """A fragment with marks in its SQL, terms and conditions."""
 
     def __init__(self, fragment: leaf_pb2.Fragment) -> None:
-        self._fragment = fragment
+        self._bare = _without_texts(fragment)
         self._sql = _Text(fragment.sql)
         self._terms = _Terms(fragment.terms)
         self._conditions = [
@@ -171,7 +180,7 @@ class _Fragment:
 
     def filled(self, quoted: Sequence[str], in_json: Sequence[str]) -> leaf_pb2.Fragment:
         fragment = leaf_pb2.Fragment()
-        fragment.CopyFrom(self._fragment)
+        fragment.CopyFrom(self._bare)
         fragment.sql = self._sql.filled(quoted)
         self._terms.fill(fragment.terms, in_json)
         if self._conditions:
@@ -180,6 +189,18 @@ class _Fragment:
                 condition.value.sql = sql.filled(quoted)
                 terms.fill(condition.terms, in_json)
         return fragment
+
+
+def _without_texts(fragment: leaf_pb2.Fragment) -> leaf_pb2.Fragment:
+    """A fragment without what is filled in."""
+    bare = leaf_pb2.Fragment()
+    bare.CopyFrom(fragment)
+    bare.ClearField("sql")
+    conditions = bare.aggregation.conditions if bare.HasField("aggregation") else []
+    for terms in (bare.terms, *(condition.terms for condition in conditions)):
+        for term in terms:
+            term.ClearField("values_json")
+    return bare
 
 
 def _without_values(node: tree.Node, values: list[Literal | str]) -> tree.Node:

@@ -1,5 +1,6 @@
 """The stored blocks of one segment: read when they are needed, kept decoded in the leaf's cache."""
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar, cast
 
@@ -14,6 +15,7 @@ from leaf.format.meta import TERMS, ColumnMeta, suffix
 from leaf.tally import note_cached, note_read
 
 T = TypeVar("T")
+_SCOPE: Final = struct.Struct(">Q")
 
 
 class SegmentBlocks:
@@ -27,6 +29,8 @@ class SegmentBlocks:
         self._store = store
         self._name = name
         self._cache = cache
+        # Names are bytes, not tuples, which the collector of garbage would have to look through.
+        self._names = _SCOPE.pack(self.scope)
 
     def reopened(self, cache: PageCache) -> "SegmentBlocks":
         """The same blocks with another cache."""
@@ -64,21 +68,21 @@ class SegmentBlocks:
 
     def at_hand(self, key: bytes) -> object | None:
         """What was kept under this name, if it is still there."""
-        found = self._cache.find((self.scope, key))
+        found = self._cache.find(self._names + key)
         if found is not None:
             note_cached(self.scope)
         return found
 
     def all_at_hand(self, keys: Sequence[bytes]) -> list[object | None]:
         """As :meth:`at_hand` for each of several names."""
-        scope = self.scope
-        found = self._cache.find_all([(scope, key) for key in keys])
-        note_cached(scope, len(found) - found.count(None))
+        names = self._names
+        found = self._cache.find_all([names + key for key in keys])
+        note_cached(self.scope, len(found) - found.count(None))
         return found
 
     def keep(self, key: bytes, value: object, size_bytes: int) -> None:
         """Has :meth:`at_hand` find it, as long as there is room."""
-        self._cache.put((self.scope, key), value, size_bytes)
+        self._cache.put(self._names + key, value, size_bytes)
 
     def cached(self, key: bytes, load: Callable[[], T], size_bytes: Callable[[T], int]) -> T:
         """What ``load`` makes of the block ``key``, which need not be a stored one."""

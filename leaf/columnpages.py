@@ -222,7 +222,12 @@ def _values(pages: _Pages) -> list[Value]:
     """Raises what PagePick does."""
     found: list[Value] = []
     for pick, places in pages:
-        found.extend(pick.values(places) if pick else [None] * len(places))
+        if pick is None:
+            found += [None] * len(places)
+        elif len(places) == 1:
+            found.append(pick.value(places[0]))
+        else:
+            found += pick.values(places)
     return found
 
 

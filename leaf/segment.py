@@ -5,6 +5,7 @@ Blocks are read from the store when they are needed, checked, and kept decoded i
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,8 @@ from leaf.rows import column_type
 
 _BIRTHS_KEY = b"births"
 _TIMES_KEY = b"times"
+_ZONES_FEW: Final = 16
+"""For births in more zones than so many, all births are read."""
 Rows = NDArray[np.int64]
 
 
@@ -91,17 +94,20 @@ class Segment:
         meta = self._meta.columns["_birth"]
         if meta.has(Index.HASHES):
             return self._born_unordered(births)
-        lows = np.asarray([zone.low for zone in meta.zones], dtype=np.int64)
-        zones = np.searchsorted(lows, births, "right") - 1
+        zones = np.searchsorted(self._birth_lows, births, "right") - 1
+        wanted = np.unique(zones[zones >= 0]).tolist()
+        if len(wanted) > _ZONES_FEW:
+            return of_numbers(_places_in(self.births(), births).astype(np.uint32))
         found = [np.empty(0, dtype=np.int64)]
-        for zone in np.unique(zones[zones >= 0]).tolist():
+        for zone in wanted:
             values = np.asarray(self._pages.zone("_birth", zone))
-            wanted = births[zones == zone]
-            places = np.searchsorted(values, wanted)
-            there = places < len(values)
-            there[there] = values[places[there]] == wanted[there]
-            found.append(places[there] + zone * meta.zone_rows)
+            found.append(_places_in(values, births[zones == zone]) + zone * meta.zone_rows)
         return of_numbers(np.concatenate(found).astype(np.uint32))
+
+    @cached_property
+    def _birth_lows(self) -> Rows:
+        zones = self._meta.columns["_birth"].zones
+        return np.asarray([zone.low for zone in zones], dtype=np.int64)
 
     def _born_unordered(self, births: Rows) -> RowSet:
         """As :meth:`born`, by the index of births that a clustered segment has."""
@@ -186,3 +192,11 @@ class Segment:
         else:
             chunks = self._pages.rows([name], rows)
         return pa.chunked_array(chunks, column_type(name))
+
+
+def _places_in(values: Rows, wanted: Rows) -> Rows:
+    """Where those of the wanted ones are that are among the values; both ascend."""
+    places = np.searchsorted(values, wanted)
+    there = places < len(values)
+    there[there] = values[places[there]] == wanted[there]
+    return places[there]

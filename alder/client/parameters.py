@@ -64,6 +64,8 @@ def _named(name: str, value: Value) -> query_pb2.Parameter:
 
 
 def _parameter(value: object) -> query_pb2.Parameter:
+    if isinstance(value, str):
+        return _text(value)
     if isinstance(value, np.generic):
         value = _from_numpy(value)
     match value:
@@ -78,7 +80,7 @@ def _parameter(value: object) -> query_pb2.Parameter:
         case float():
             return query_pb2.Parameter(float_value=value)
         case str():
-            return query_pb2.Parameter(string_value=_text(value))
+            return _text(value)
         case uuid.UUID():
             return query_pb2.Parameter(string_value=str(value))
         case bytes() | bytearray() | memoryview():
@@ -120,11 +122,10 @@ def _decimal_text(value: int | Decimal) -> str:
     return format(number, "f")
 
 
-def _text(value: str) -> str:
+def _text(value: str) -> query_pb2.Parameter:
     try:
-        value.encode()
+        return query_pb2.Parameter(string_value=value)
     except UnicodeEncodeError as error:
         raise DataError(
             Reason.INVALID_ARGUMENT, "a text parameter holds a lone surrogate; remove it"
         ) from error
-    return value

@@ -25,6 +25,11 @@ def texts_at(values: pa.Array, places: Sequence[int]) -> list[bytes]:
     if min(places) < 0 or max(places) >= len(values):
         raise IndexError("no string of this number")
     _, offsets_data, data = values.buffers()
+    distinct = set(places)
+    if 2 * len(distinct) < len(places):
+        few = list(distinct)
+        by_place = dict(zip(few, texts_at(values, few), strict=True))
+        return [by_place[place] for place in places]
     offsets, texts = memoryview(offsets_data).cast("i")[values.offset :], memoryview(data or b"")
     return [texts[offsets[place] : offsets[place + 1]].tobytes() for place in places]
 

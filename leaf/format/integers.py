@@ -13,8 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 _HEADER: Final = struct.Struct(">?qqB")
-_SURE: Final = 1 << 62
-"""From so far from zero on, a distance of two bytes may wrap."""
 Integers = NDArray[np.int64]
 
 
@@ -74,6 +72,7 @@ class IntegerPick:
         """From ``begin`` on, ``count`` integers are stored. Raises ValueError."""
         self._stepped, self._base, self._first, width = _header(memoryview(body)[begin:], count)
         begin += _HEADER.size
+        self._wraps = not -(1 << 63) <= self._base <= (1 << 63) - (1 << 8 * width)
         stored = count - 1 if self._stepped else count
         planes, plane_width = (1, width) if width in {1, 2} else (width, 1)
         self._planes = [
@@ -85,12 +84,16 @@ class IntegerPick:
         """The integers of these ascending numbers below ``count``."""
         if self._stepped:
             return list(map(_signed, self._summed(numbers)))
-        base, planes = self._base, self._planes
-        if len(planes) == 1 and abs(base) < _SURE:
-            return [base + planes[0].item(n) for n in numbers]
-        return [
-            _signed(sum((int(p[n]) << 8 * k for k, p in enumerate(planes)), base)) for n in numbers
-        ]
+        found = [self._base] * len(numbers)
+        for place, plane in enumerate(self._planes):
+            shift = 8 * place
+            found = [f + (plane.item(n) << shift) for f, n in zip(found, numbers, strict=True)]
+        return list(map(_signed, found)) if self._wraps else found
+
+    def one(self, number: int) -> int:
+        """The integer of this number below ``count``."""
+        (found,) = self.at((number,))
+        return found
 
     def _summed(self, numbers: Sequence[int]) -> Iterator[int]:
         value, before = self._first, 0

@@ -33,9 +33,11 @@ booleans as such; lists and all else as Arrow gives them; None where there is no
 
 
 class _Pick(Protocol):
-    """Gives some of the values that a page holds, by their ascending numbers."""
+    """Gives some of the values that a page holds, by their ascending numbers, or one of them."""
 
     def at(self, numbers: Sequence[int]) -> Sequence[Value]: ...
+
+    def one(self, number: int) -> Value: ...
 
 
 class PagePick:
@@ -78,15 +80,29 @@ class PagePick:
         bitmap = self._bitmap
         if bitmap is None:
             return values.at(rows)
-        if len(rows) == 1:
-            (row,) = rows
-            return values.at(_ranks(bitmap, rows)) if bitmap[row >> 3] >> (row & 7) & 1 else [None]
         there = [row for row in rows if bitmap[row >> 3] >> (row & 7) & 1]
         found = values.at(_ranks(bitmap, there))
         if len(there) == len(rows):
             return found
         by_row = dict(zip(there, found, strict=True))
         return [by_row.get(row) for row in rows]
+
+    def value(self, row: int) -> Value:
+        """As :meth:`values` of a single row."""
+        values = self._values
+        if values is None:
+            values = self._opened()
+        if row >= self._rows:
+            raise ValueError(f"{self._rows} rows")
+        bitmap = self._bitmap
+        if bitmap is None:
+            return values.one(row)
+        place = row >> 3
+        last = bitmap[place]
+        if not last >> (row & 7) & 1:
+            return None
+        rank = int.from_bytes(bitmap[:place], "little").bit_count()
+        return values.one(rank + (last & (1 << (row & 7)) - 1).bit_count())
 
     def _opened(self) -> _Pick:
         """Raises what :func:`decode_values` does."""
@@ -122,6 +138,9 @@ class _Nothing:
     def at(self, numbers: Sequence[int]) -> Sequence[Value]:
         return [None] * len(numbers)
 
+    def one(self, number: int) -> Value:
+        return None
+
 
 class _Decoded:
     """Types that are decoded as a whole."""
@@ -133,6 +152,9 @@ class _Decoded:
         found: list[Value] = self._values.take(pa.array(numbers)).to_pylist()
         return found
 
+    def one(self, number: int) -> Value:
+        return self._values[number].as_py()
+
 
 class _Floats:
     """Floats, whose first bytes come first, then their second ones."""
@@ -143,8 +165,10 @@ class _Floats:
         self._body, self._begin, self._count = body, begin, count
 
     def at(self, numbers: Sequence[int]) -> Sequence[Value]:
-        body, begin, step = self._body, self._begin, self._count
-        return [_FLOAT.unpack(body[begin + number :: step])[0] for number in numbers]
+        return [self.one(number) for number in numbers]
+
+    def one(self, number: int) -> Value:
+        return _FLOAT.unpack(self._body[self._begin + number :: self._count])[0]
 
 
 class _Bits:
@@ -154,8 +178,10 @@ class _Bits:
         self._body, self._begin = body, begin
 
     def at(self, numbers: Sequence[int]) -> Sequence[Value]:
-        body, begin = self._body, self._begin
-        return [bool(body[begin + (number >> 3)] >> (number & 7) & 1) for number in numbers]
+        return [self.one(number) for number in numbers]
+
+    def one(self, number: int) -> Value:
+        return bool(self._body[self._begin + (number >> 3)] >> (number & 7) & 1)
 
 
 def _is_plain(kind: pa.DataType) -> bool:

@@ -64,6 +64,7 @@ class StringPick:
         begin += _HEADER.size
         self._body = body
         self._pieces: list[bytes | slice] | None = None
+        self._head = b""
         if width == _FIXED:
             self._pieces = self._parse_fixed(begin, count, length)
         elif width not in _WIDTHS or len(body) < begin + count * width:
@@ -79,21 +80,24 @@ class StringPick:
 
     def at(self, numbers: Sequence[int]) -> list[bytes]:
         """The strings of these ascending numbers below ``count``."""
-        pieces, body, begin = self._pieces, self._body, self._begin
-        if pieces is None:
-            ends = self._ends
-            return [body[begin + ends.item(n) : begin + ends.item(n + 1)] for n in numbers]
-        step = self._step
-        if pieces == [slice(0, step)]:
-            return [body[begin + n * step : begin + (n + 1) * step] for n in numbers]
-        rows = (body[begin + n * step : begin + (n + 1) * step] for n in numbers)
-        return [
-            b"".join([one if isinstance(one, bytes) else row[one] for one in pieces])
-            for row in rows
-        ]
+        return [self.one(number) for number in numbers]
+
+    def one(self, number: int) -> bytes:
+        """The string of this number below ``count``."""
+        if self._pieces is None:
+            begin, ends = self._begin, self._ends
+            return self._body[begin + ends.item(number) : begin + ends.item(number + 1)]
+        begin = self._begin + number * self._step
+        own = self._head + self._body[begin : begin + self._step]
+        if not self._pieces:
+            return own
+        return b"".join([one if isinstance(one, bytes) else own[one] for one in self._pieces])
 
     def _parse_fixed(self, begin: int, count: int, length: int) -> list[bytes | slice]:
-        """What each string consists of: bytes that all have, and places in its own ones."""
+        """What each string consists of: bytes that all have, and places in its own ones.
+
+        Nothing where that is bytes that all begin with and then its own ones.
+        """
         constant = begin + (length + 7) // 8
         mask = int.from_bytes(self._body[begin:constant], "big")
         varies = f"{mask:0{(length + 7) // 8 * 8}b}"[:length]
@@ -110,6 +114,12 @@ class StringPick:
             else:
                 pieces.append(self._body[constant : constant + len(run)])
                 constant += len(run)
+        own = slice(0, self._step)
+        if pieces == [own]:
+            return []
+        if len(pieces) == 2 and isinstance(pieces[0], bytes):
+            self._head = pieces[0]
+            return []
         return pieces
 
 

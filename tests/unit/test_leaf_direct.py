@@ -179,6 +179,27 @@ def test_a_limit_without_an_order_takes_any_of_the_rows(tmp_path: Path, layout: 
     with_rows(tmp_path, batches, body, seal_rows=LAYOUTS[layout][0])
 
 
+@pytest.mark.parametrize("zones_few", [0, 16])
+def test_rows_are_found_by_their_births(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zones_few: int
+) -> None:
+    monkeypatch.setattr("leaf.segment._ZONES_FEW", zones_few)
+
+    async def body(leaf: Leaf, _: object) -> None:
+        await sealed(leaf, 1)
+        asker = Asker(leaf, 1)
+        for wanted in ([0], [299, 0, 150, 150], [*range(0, 400, 7)], [300], [1 << 42]):
+            ids = ", ".join(f"'log/0/{offset}'" for offset in wanted)
+            plan = asker.plan(f"select _offset from c where _id in ({ids}) order by _offset")
+            assert [term.path for term in plan.reads[0].fragment.terms] == ["_id"]
+            found, directly = await asker.ask(plan, True)
+            assert directly
+            there = sorted({offset for offset in wanted if offset < 300})
+            assert found.column(0).to_pylist() == there
+
+    with_rows(tmp_path, [documents(300)], body, seal_rows=150)
+
+
 def test_dead_rows_are_not_found(tmp_path: Path) -> None:
     rows = documents(300)
 

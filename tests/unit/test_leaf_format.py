@@ -75,6 +75,7 @@ def check_picked(pick: PagePick, array: pa.Array, rows: Sequence[int]) -> None:
     wanted = array.take(pa.array(rows))
     assert pick.array(rows).equals(wanted)
     assert pa.array(pick.values(rows), array.type).equals(wanted)
+    assert pa.array([pick.value(row) for row in rows], array.type).equals(wanted)
 
 
 @fast
@@ -173,7 +174,9 @@ def filled(payload: bytes, rows: int) -> None:
 
 def picked(payload: bytes, kind: pa.DataType) -> Sequence[Value]:
     with decoding("the page"):
-        return PagePick(payload, kind).values([0, 3])
+        pick = PagePick(payload, kind)
+        assert [pick.value(0)] == list(pick.values([0]))
+        return pick.values([0, 3])
 
 
 def outcome(read: Callable[[], object]) -> tuple[AlderError | None, object]:
