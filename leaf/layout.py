@@ -225,14 +225,18 @@ def encode_quarantined(reason: str, value: bytes, size_bytes: int) -> bytes:
 def decode_quarantined(
     record: StreamRecord, key: bytes, data: bytes
 ) -> common_pb2.QuarantinedRecord:
-    """A quarantined record of that stream as it travels."""
-    size_bytes, length = _QUARANTINED.unpack_from(data)
-    value_begin = _QUARANTINED.size + length
+    """A quarantined record of that stream as it travels. Raises AlderError(CORRUPT)."""
+    try:
+        size_bytes, length = _QUARANTINED.unpack_from(data)
+        value_begin = _QUARANTINED.size + length
+        reason = data[_QUARANTINED.size : value_begin].decode()
+    except (struct.error, UnicodeDecodeError) as error:
+        raise AlderError(Reason.CORRUPT, f"a quarantined record can't be read: {error}") from error
     return common_pb2.QuarantinedRecord(
         source=record.source,
         partition=record.partition,
         offset=_U64.unpack_from(key, _U32.size)[0],
-        reason=data[_QUARANTINED.size : value_begin].decode(),
+        reason=reason,
         value=data[value_begin:],
         size_bytes=size_bytes,
     )

@@ -238,3 +238,13 @@ def checked_and_broken(shard: Shard, means: Means) -> None:
         found = {one.path: one for one in check_shard(0, shard.view, False, means)}
     assert found[PATH].verdict == leaf_pb2.INDEX_VERDICT_DIFFERENT
     assert found[PATH].detail.startswith("p in segment ")
+
+
+def test_two_numbers_are_narrowed_by_their_own_indexes(planned: Planned) -> None:
+    fields = {"a.lat": frozenset({"float", "int"}), "a.lon": frozenset({"float"})}
+    sql = "SELECT a.lat FROM c WHERE geo_within_radius(a.lat, a.lon, 47, 8, 1000)"
+    node = planned.parser.parse(sql).node
+    bound = bind(node, sql, {"c": Names(Schema(1, fields))}, planned.parser)
+    (read,) = planned.planner.plan(bound, "b").reads
+    ranges = [(term.path, term.operator) for term in read.fragment.terms if term.values_json]
+    assert ranges == [("a.lat", ">="), ("a.lat", "<="), ("a.lon", ">="), ("a.lon", "<=")]

@@ -14,6 +14,7 @@ from alder.v1 import leaf_pb2
 from leaf.engine import Cancellation, Engine
 from leaf.kernels.columns import _used, counts_of
 from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
+from leaf.kernels.distinct import Seen
 from leaf.kernels.filters import Lookup, _term_mask
 from leaf.kernels.grouping import (
     CodePartial,
@@ -365,3 +366,30 @@ def test_terms_that_no_row_has_are_left_out(numbers: list[int]) -> None:
     assert found.to_pylist() == [terms[n - 1].as_py() for n in sorted(set(numbers) - {0})]
     again = [None if n == 0 else found[n - 1].as_py() for n in own.tolist()]
     assert again == [None if n == 0 else terms[n - 1].as_py() for n in numbers]
+
+
+@given(ROWS, st.lists(st.booleans(), min_size=60, max_size=60), st.integers(0, 60))
+def test_distinct_values_are_flagged_once(rows: list[Row], kept: list[bool], cut: int) -> None:
+    """In two pieces, with rows left out, and 0 for NULL as a value."""
+    seen = Seen(SIZES)
+    for begin, end in ((0, cut), (cut, len(rows))):
+        part, mask = (
+            rows[begin:end],
+            np.asarray(kept[begin:end], dtype=bool)[: len(rows[begin:end])],
+        )
+        keys = [np.asarray([row[0] for row in part], dtype=np.uint8),
+                np.asarray([row[1] for row in part], dtype=np.int32)]  # fmt: skip
+        if part:
+            seen.add(keys, len(part), mask)
+    counted = [row for row, one in zip(rows, kept, strict=False) if one]
+    groups = grouped(
+        [np.asarray([row[0] for row in counted], dtype=np.uint8)],
+        SIZES[:1],
+        [Slot(Reducer.SUM, None)],
+        len(counted),
+    )
+    found = dict(zip(groups.keys[0].tolist(), seen.counts(groups).tolist(), strict=True))
+    assert found == {
+        key: len({second for first, second, _ in counted if first == key and second})
+        for key in {row[0] for row in counted}
+    }
