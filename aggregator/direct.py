@@ -25,13 +25,25 @@ _ROWS_MAX: Final = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
+class Constant:
+    """A literal: its type in SQL, and its value."""
+
+    sql_type: str
+    value: pa.Scalar
+
+
+@dataclass(frozen=True, slots=True)
 class Direct:
-    """Columns of the groups by their names in the result, order, and rows to skip and to give."""
+    """Columns of the groups by their names in the result, order, and rows to skip and to give.
+
+    ``constants`` are columns that the groups don't have, the same in every row.
+    """
 
     columns: tuple[tuple[str, str], ...]
     orders: tuple[tuple[str, bool], ...]
     offset: int
     limit: int | None
+    constants: Mapping[str, Constant]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +128,17 @@ def direct(
             return ordering
         return None if node is None else _group_column(node, end.groups)
 
-    columns = []
+    columns: list[tuple[str, str]] = []
+    constants: dict[str, Constant] = {}
     for item, name in zip(end.items, names, strict=True):
-        column = column_of(unaliased(item, list(end.items)))
+        node = unaliased(item, list(end.items))
+        constant = None if node is None else _constant(node)
+        if constant is not None:
+            place = f"constant {len(columns)}"
+            constants[place] = constant
+            columns.append((place, name))
+            continue
+        column = column_of(node)
         if column is None or results.get(column, "avg") not in STATE_IS_RESULT | {""}:
             return None
         columns.append((column, name))
@@ -132,13 +152,11 @@ def direct(
         if entry["null_order"] not in _NULLS_LAST:
             return None
         orders.append((column, entry["type"] == "DESCENDING"))
-    return Direct(tuple(columns), tuple(orders), end.offset, end.limit)
+    return Direct(tuple(columns), tuple(orders), end.offset, end.limit, constants)
 
 
 def selected(columns: Sequence[str], modifiers: Sequence[tree.Node]) -> leaf_pb2.Selection | None:
     """What a SELECT of columns of `rows` says in its modifiers; None where it isn't simple."""
-    if not columns:
-        return None
     selection = leaf_pb2.Selection(columns=columns)
     for entry in modifiers:
         if entry["type"] == "LIMIT_MODIFIER":
@@ -162,7 +180,8 @@ def finished(plan: Direct, types: Sequence[str], groups: pa.Table) -> pa.Table |
     None where a column was not computed, or where the engine would sort otherwise: it puts NaN
     above every number.
     """
-    if not all(name in groups.column_names for name, _ in (*plan.columns, *plan.orders)):
+    there = {*groups.column_names, *plan.constants}
+    if not all(name in there for name, _ in (*plan.columns, *plan.orders)):
         return None
     if plan.orders:
         for name, _ in plan.orders:
@@ -174,6 +193,8 @@ def finished(plan: Direct, types: Sequence[str], groups: pa.Table) -> pa.Table |
         keys = [(name, "descending" if down else "ascending") for name, down in plan.orders]
         groups = groups.take(pc.sort_indices(groups, sort_keys=keys))
     groups = groups.slice(plan.offset, plan.limit)
+    for name, constant in plan.constants.items():
+        groups = groups.append_column(name, pa.repeat(constant.value, groups.num_rows))
     fields = [
         pa.field(name, groups.schema.field(column).type, metadata={SQL_TYPE_KEY: sql_type.encode()})
         for (column, name), sql_type in zip(plan.columns, types, strict=True)
@@ -186,6 +207,18 @@ def _group_column(node: tree.Node, groups: str) -> str | None:
     if node.get("type") != "COLUMN_REF" or len(node["column_names"]) != 2:
         return None
     return str(node["column_names"][1]) if node["column_names"][0] == groups else None
+
+
+def _constant(node: tree.Node) -> Constant | None:
+    """A literal of a type that is sure; None for any other expression."""
+    match tree.literal(node):
+        case "BOOLEAN", text:
+            return Constant("BOOLEAN", pa.scalar(text == "true"))
+        case "STRING", text:
+            return Constant("VARCHAR", pa.scalar(text))
+        case "INTEGER", text if abs(int(text)) < 1 << 31:
+            return Constant("INTEGER", pa.scalar(int(text), pa.int32()))
+    return None
 
 
 def _rows(node: tree.Node | None) -> int | None:

@@ -20,11 +20,11 @@ from aggregator.scope import Reference
 from aggregator.syntax import Parser
 from aggregator.terms import exact, terms
 from alder.errors import AlderError, Reason
+from alder.fieldtypes import ROW_COLUMN
 from alder.v1 import leaf_pb2
 
 CLASSES: Final = frozenset({"a", "b", "e"})
 Pushed = Mapping[str, list[tree.Node]]
-_ROW: Final = "__row"
 _FIXED: Final = frozenset({"CONSTANT", "COMPARISON", "CONJUNCTION", "OPERATOR"})
 
 
@@ -158,8 +158,8 @@ class Planner:
             names = [name for name, _ in columns]
             items = [tree.column(name) for name in names]
             if not items:
-                items = [tree.named(tree.constant("BOOLEAN", "true"), _ROW)]
-                columns = [(_ROW, "BOOLEAN")]
+                items = [tree.named(tree.constant("BOOLEAN", "true"), ROW_COLUMN)]
+                columns = [(ROW_COLUMN, "BOOLEAN")]
             query = tree.select(
                 items,
                 tree.table(pushdown.ROWS),
@@ -209,6 +209,7 @@ def _finished_rows(bound: Bound, reference: Reference) -> tuple[Direct, tuple[st
     found = direct(end, bound.columns, dict.fromkeys(types, ""))
     if found is None or "VARIANT" in types.values():
         return None
+    types |= {name: one.sql_type for name, one in found.constants.items()}
     return found, tuple(types[name] for name, _ in found.columns)
 
 

@@ -33,6 +33,8 @@ _SCALARS: Final[dict[str, tuple[pa.DataType, str]]] = {
 _DECIMAL = re.compile(r"decimal\((\d{1,2}),(\d{1,2})\)\Z")
 _LIST = re.compile(r"list<(.+)>\Z")
 EMPTY_LIST: Final = "list<null>"
+ROW_COLUMN: Final = "__row"
+"""Stands for rows of which no column is wanted, and is true."""
 
 
 def column_name(tag: str, path: str) -> str:

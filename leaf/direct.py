@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from alder.fieldtypes import ROW_COLUMN
 from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
 from leaf.access import Condition, Narrowed, Scope, conditions, narrowed
@@ -260,6 +261,10 @@ class _Lookup:
     def _selected(self, found: Sequence[_Found]) -> pa.Table:
         """The columns of the rows found, or of the first of them in their order."""
         names = list(self._fragment.selection.columns)
+        if not names:
+            return pa.table(
+                {ROW_COLUMN: pa.repeat(True, sum(one.piece.rows_count for one in found))}
+            )
         schema = pa.schema(list(zip(names, (one.kind for one in self._columns), strict=True)))
         chosen = self._first(found) if self._orders and found else None
         if chosen is not None:

@@ -171,6 +171,11 @@ def test_a_limit_without_an_order_takes_any_of_the_rows(tmp_path: Path, layout: 
                     told = rows_of(found)
                     assert len(told) == len(set(told)) == min(limit, len(possible))
                     assert set(told) <= set(possible)
+                plan = asker.plan(f"select 1 from c{where} limit {limit}")
+                for lookup in (True, False):
+                    found, directly = await asker.ask(plan, lookup)
+                    assert directly is lookup
+                    assert found.to_pydict() == {"__row": [True] * min(limit, len(possible))}
                 if not where:
                     (scan,) = await asker.scans(plan, False)
                     assert scan.rows_scanned == min(limit, len(rows))
@@ -261,7 +266,15 @@ def test_rows_are_finished_as_the_engine_would(tmp_path: Path) -> None:
     async def body(leaf: Leaf, _: object) -> None:
         asker = Asker(leaf, 1)
         engine = Engine(EngineSettings(threads=1))
-        for sql in statements(8):
+        constants = [
+            "select 1 from c limit 3",
+            "select 7 as n, 'x''y' as t, true, false, -5 from c where kind = 'a'",
+            "select 1, n, 1 from c where few = 1 order by n, _id limit 4 offset 2",
+            "select 2147483647, 1 as a, a from c where kind = 'nowhere'",
+        ]
+        assert all(asker.plan(sql).direct is not None for sql in constants)
+        assert asker.plan("select 3000000000 from c limit 1").direct is None
+        for sql in [*statements(8), *constants]:
             plan = asker.plan(sql)
             if plan.plan_class != "b" or plan.direct is None:
                 continue
