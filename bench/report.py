@@ -130,7 +130,8 @@ def show(rows: Sequence[Row], missing: Mapping[str, str], console: Console) -> N
     for row in rows:
         table.add_row(row.name, f"[bold]{escape(row.work)}", "", "", "", "", "")
         for line in row.lines:
-            table.add_row("", *_cells(line))
+            *texts, verdicts = cells(line)
+            table.add_row("", *texts, _coloured(verdicts))
     console.print(table)
     for name, why in missing.items():
         console.print(f"[bold yellow]{name} did not take part:[/] {escape(why)}")
@@ -141,14 +142,19 @@ def show(rows: Sequence[Row], missing: Mapping[str, str], console: Console) -> N
             console.print(f"[dim]{row.name}: {escape(note)}")
 
 
-def _cells(line: Line) -> list[str]:
-    ours = "" if line.ours is None else f"{_figure(line.ours)} {line.unit}"
+def cells(line: Line) -> list[str]:
+    """A line as texts: measure, ours, peers, targets, ratios, verdicts; a line for each of them."""
+    ours = "" if line.ours is None else f"{_figure(line.ours)} {line.unit}".strip()
     peers = "\n".join(f"{name} {_figure(value)}" for name, value in line.peers.items())
     targets = "\n".join(verdict.target for verdict in line.verdicts)
     values = "\n".join(f"{verdict.value:.3g}" for verdict in line.verdicts)
-    words = {True: "[green]met", False: "[red]missed", None: "reported"}
+    words = {True: "met", False: "missed", None: "reported"}
     return [line.what, ours, peers, targets, values,
             "\n".join(words[verdict.met] for verdict in line.verdicts)]  # fmt: skip
+
+
+def _coloured(verdicts: str) -> str:
+    return verdicts.replace("met", "[green]met[/]").replace("missed", "[red]missed[/]")
 
 
 def _figure(value: float) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 
 from rich.console import Console
 
-from bench import options, report
+from bench import options, page, report
 from bench.report import Row
 from bench.rows import analytics, freshness, ingest, lookup, mixed, search, ssb
 from bench.world import World
@@ -52,6 +52,8 @@ def main() -> None:
             rows = [run(world, row, about, given.results) for row in ORDER if row in given.rows]
         finally:
             world.release_all()
+    if given.results is not None:
+        page.write(given.results)
     rows.sort(key=lambda row: options.ROWS.index(row.name))
     console.print(about)
     report.show(rows, world.missing, console)

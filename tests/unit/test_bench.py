@@ -10,7 +10,7 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from bench import options, pace, questions, report, statistics
+from bench import options, pace, page, questions, report, statistics
 from bench.generators import files, jsonbench, rockbench, ssb, strings
 
 EVENTS = 40_000
@@ -221,3 +221,24 @@ def test_what_a_send_raises_ends_the_pace() -> None:
 
     with pytest.raises(OSError, match="full"):
         pace.paced(refuse, lambda first, count: [], rate=100, seconds=0.02)
+
+
+def test_a_saved_row_comes_back_and_is_a_table_of_the_page(tmp_path: Path) -> None:
+    row = report.Row("B3", "five questions", notes=["hot"], errors=["a peer | was late"])
+    verdicts = [report.at_most("<= 0.5 x chdb", 20.0, 50.0, 0.5)]
+    row.compare("mean", "ms", 20.0, {"chdb": 50.0, "duckdb": 1234.5}, verdicts)
+    row.compare("load", "", None)
+    about = {"alder": "c0ffee", "processor": "a", "cores": 2, "memory_gib": 8}
+    report.save(tmp_path, row, about, 12.3)
+    page.write(tmp_path)
+    (found,) = page.saved(tmp_path)
+    assert (found.row, found.seconds, found.machine) == (row, 12, about)
+    text = (tmp_path / page.NAME).read_text()
+    assert "## B3: five questions" in text
+    assert "| mean | 20 ms | chdb 50<br>duckdb 1,234 | <= 0.5 x chdb | 0.4 | met |" in text
+    assert "- Error: a peer | was late" in text
+    assert "commit c0ffee, 12 s" in text
+
+
+def test_the_page_of_results_is_that_of_their_files() -> None:
+    assert (options.RESULTS / page.NAME).read_text() == page.page(page.saved(options.RESULTS))
