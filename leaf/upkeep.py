@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
+from typing import Final
 
+from alder.allocator import give_back_memory
 from alder.errors import AlderError, Reason
 from leaf.ownership import ShardKey, Shards
 from leaf.settings import LeafSettings
@@ -19,6 +21,8 @@ from leaf.shard import Shard
 from leaf.workers import SealWorkers
 
 logger = logging.getLogger(__name__)
+GIVE_BACK_S: Final = 2.0
+"""Time between two returns of free memory while rows are sealed."""
 
 
 class Upkeep:
@@ -53,9 +57,12 @@ class Upkeep:
         self._merge: asyncio.Task[None] | None = None
         self._merge_from_s: dict[ShardKey, float] = {}
         self._reopened_s = clock()
+        self._sealed = False
+        self._gave_back_s = clock()
 
     async def run_forever(self) -> None:
         """Looks after every shard, again and again, until cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
             await self.look_at_disk()
             await asyncio.sleep(self._settings.sync_interval_s)
@@ -65,6 +72,9 @@ class Upkeep:
                 with self._shards.using([key]) as shards:
                     for shard in shards.values():
                         await self._tend(key, shard)
+            if self._sealed and self._clock() - self._gave_back_s >= GIVE_BACK_S:
+                self._sealed, self._gave_back_s = False, self._clock()
+                await loop.run_in_executor(self._threads, give_back_memory)
             if self._clock() - self._reopened_s >= self._settings.retry_s:
                 self._reopened_s = self._clock()
                 await self._reopen()
@@ -129,6 +139,7 @@ class Upkeep:
 
     def _seal_ended(self, key: ShardKey, task: asyncio.Task[None]) -> None:
         del self._seals[key]
+        self._sealed = True
         _log_defect(f"sealing shard {key}", task)
         self._changed()
 

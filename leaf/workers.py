@@ -24,6 +24,7 @@ from typing import Final, ParamSpec, TypeVar
 
 import pyarrow as pa
 
+from alder.allocator import share_memory
 from alder.errors import AlderError, Reason
 from alder.imports import leave_out_pandas
 from alder.indexing import IndexSetting
@@ -180,6 +181,7 @@ def _begin_merge_worker() -> None:
 def _begin_worker() -> None:
     """An interrupt from the terminal goes to the leaf alone, which ends its workers in order."""
     leave_out_pandas()
+    share_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

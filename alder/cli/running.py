@@ -12,6 +12,8 @@ from typing import Final
 
 import uvloop
 
+from alder.allocator import share_memory
+
 Build = Callable[[AsyncExitStack], Awaitable[str]]
 """Starts everything, registers how to end it on the stack, and returns what the ready line says."""
 
@@ -30,6 +32,7 @@ def run_until_signal(build: Build) -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     _allow_open_files()
+    share_memory()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(build))
