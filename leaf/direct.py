@@ -196,7 +196,10 @@ class _Lookup:
                 cancellation.check()
                 if left is not None and left <= 0:
                     break
-                piece = self._met(work, shard, self._narrowed(work, shard), left)
+                narrow = self._narrowed(work, shard)
+                if narrow is not None and not narrow.count:
+                    continue
+                piece = self._met(work, shard, narrow, left)
                 found.append(_Found(piece, shard.scope.streams))
                 left = None if left is None else left - piece.rows_count
         return self._selected([one for one in found if one.piece.rows_count])

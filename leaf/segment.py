@@ -21,7 +21,7 @@ from leaf.format.meta import META_SUFFIX, TEMPLATES, Index, decode_meta
 from leaf.format.zonemap import Zone
 from leaf.indexes import kinds
 from leaf.indexes.kind import ColumnIndex
-from leaf.indexes.rowset import RowSet, of_numbers
+from leaf.indexes.rowset import RowSet, no_rows, of_numbers
 from leaf.indexes.terms import term_offsets
 from leaf.indexes.zones import ZoneMap
 from leaf.rows import column_type
@@ -55,7 +55,7 @@ class Segment:
         """Number of rows, dead ones included."""
         return self._meta.rows
 
-    @property
+    @cached_property
     def last_births(self) -> Rows:
         """The largest birth of each stream in it."""
         return np.asarray(self._meta.last_births, dtype=np.int64)
@@ -92,6 +92,8 @@ class Segment:
     def born(self, births: Rows) -> RowSet:
         """The rows of births, which ascend; reads only zones that may hold one. Raises CORRUPT."""
         meta = self._meta.columns["_birth"]
+        if not len(births) or births[-1] < self._birth_low or births[0] > self._birth_high:
+            return no_rows()
         if meta.has(Index.HASHES):
             return self._born_unordered(births)
         zones = np.searchsorted(self._birth_lows, births, "right") - 1
@@ -103,6 +105,14 @@ class Segment:
             values = np.asarray(self._pages.zone("_birth", zone))
             found.append(_places_in(values, births[zones == zone]) + zone * meta.zone_rows)
         return of_numbers(np.concatenate(found).astype(np.uint32))
+
+    @cached_property
+    def _birth_low(self) -> int:
+        return int(self._birth_lows.min())
+
+    @cached_property
+    def _birth_high(self) -> int:
+        return int(self.last_births.max())
 
     @cached_property
     def _birth_lows(self) -> Rows:
