@@ -76,6 +76,8 @@ class Shapes:
                 texts.quote_counts[fit.rows] = -1
                 fits.append(fit)
             self._hits[shape] = self._hits[shape] / 2 + count
+        # Those that fit nothing any more would be compared with every batch for ever.
+        self._hits = {shape: hits for shape, hits in self._hits.items() if hits >= 1}
         fits = [fit for fit in fits if len(fit.rows)]
         return _Columns(texts, fits, self._engine).part() if fits else NOTHING
 
