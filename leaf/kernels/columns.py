@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from alder.errors import AlderError, Reason
@@ -23,7 +24,9 @@ from alder.v1 import leaf_pb2
 from leaf.bindings import TABLE, engine_names, projection
 from leaf.cache import CacheUsage, PageCache
 from leaf.engine import Cancellation, Engine
+from leaf.format.buffers import validity
 from leaf.format.dictionary import encode
+from leaf.format.pages import integers_of, is_integral
 from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
 from leaf.kernels.grouping import Codes
 from leaf.kernels.states import Values, values_of
@@ -219,15 +222,24 @@ class Columns:
         return cache.get(key, load, lambda counts: counts.nbytes)
 
     def truth(
-        self, value: RowValue, dictionary: GlobalDictionary, reading: Reading
+        self,
+        value: RowValue,
+        dictionary: GlobalDictionary,
+        reading: Reading,
+        equal_to: pa.Array | None = None,
     ) -> NDArray[np.bool_]:
-        """For each code of the value's column, whether the condition is true of it."""
+        """For each code of the value's column, whether the condition is true of it.
+
+        ``equal_to``: the strings of which the condition is true, where that is all it says.
+        """
         size = dictionary.size
         key = ("truth", value.key, dictionary.scope, size)
 
         def load() -> NDArray[np.bool_]:
             values = dictionary.values().slice(0, size - 1)
             column = pa.concat_arrays([pa.nulls(1, dictionary.kind), values])
+            if equal_to is not None:
+                return np.asarray(pc.is_in(column, equal_to))
             return _true(self._evaluated(value, column, reading))
 
         return self._cache.get(key, load, lambda truth: truth.nbytes)
@@ -375,11 +387,32 @@ def _dictionary_of(column: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
         or pa.types.is_date32(kind)
     ):
         raise Unsupported
+    near = _numbers_near(column) if is_integral(kind) and kind.bit_width >= 32 else None
+    if near is not None:
+        return near
     encoded = column.dictionary_encode()
     if len(column) < _ORDERED_MIN or len(encoded.dictionary) > _TERMS_FEW:
         return encoded.dictionary, _from_one(encoded.indices)
     ordered = encode(encoded)
     return ordered.terms, _from_one(ordered.codes)
+
+
+def _numbers_near(column: pa.Array) -> tuple[pa.Array, NDArray[np.int32]] | None:
+    """As :func:`_dictionary_of` for integers close together, which need no hashing."""
+    plain = pa.int32() if column.type.bit_width == 32 else pa.int64()
+    low, high = (bound.as_py() for bound in pc.min_max(column.view(plain)).values())
+    if low is None or high - low >= _TERMS_FEW:
+        return None
+    null = high - low + 1
+    places = (integers_of(column) - low).astype(np.uint16)
+    if column.null_count:
+        places[~validity(column)] = null
+    used = np.zeros(null + 1, dtype=bool)
+    used[places] = True
+    used[null] = False
+    numbers = np.cumsum(used, dtype=np.int32) * used
+    terms = pa.array(np.flatnonzero(used) + low, plain)
+    return terms.view(column.type), numbers[places]
 
 
 def _numbered(

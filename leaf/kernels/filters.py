@@ -93,7 +93,7 @@ def matching(
         if not _by_code(holder, condition):
             later.append(condition)
             continue
-        lookup = _lookup(holder, condition.value, columns, reading)
+        lookup = _lookup(holder, condition, columns, reading)
         if lookup.share == 0:
             return Selection(0, rows=np.empty(0, dtype=np.intp))
         if lookup.share < 1:
@@ -125,7 +125,7 @@ def marked(
     """Which of the rows (None: all) meet a condition. Raises as :func:`matching`."""
     value = condition.value
     if _by_code(holder, condition):
-        return _lookup(holder, value, columns, reading).marked(rows)
+        return _lookup(holder, condition, columns, reading).marked(rows)
     if _compares_numbers(condition):
         numbers = columns.numbers(holder, value.column, reading)
         numbers = numbers if rows is None else numbers.taken(rows)
@@ -191,16 +191,28 @@ def _looked_up(truth: Mask, codes: Codes) -> Mask:
     return np.asarray(found).view(np.bool_)
 
 
-def _lookup(holder: Holder, value: RowValue, columns: Columns, reading: Reading) -> Lookup:
+def _lookup(holder: Holder, condition: RowCondition, columns: Columns, reading: Reading) -> Lookup:
+    value = condition.value
     stored = value.stored
     if stored is None:
         raise Unsupported
     column = value.column
     dictionary = columns.dictionary(column, column_type(stored))
     counts = columns.counts(holder, column, dictionary, reading)
-    truth = columns.truth(value, dictionary, reading)
+    truth = columns.truth(value, dictionary, reading, _strings(condition))
     share = float(counts[truth[: len(counts)]].sum()) / max(1, holder.rows.rows)
     return Lookup(lambda: columns.all_codes(holder, column, dictionary, reading), truth, share)
+
+
+def _strings(condition: RowCondition) -> pa.Array | None:
+    """The strings of which alone the condition is true; None where it says something else."""
+    if len(condition.terms) != 1 or condition.terms[0].operator not in {"=", "in"}:
+        return None
+    constants = [orjson.loads(value) for value in condition.terms[0].values_json]
+    plain = condition.value.bindings[0].sql_type == "VARCHAR"
+    if not plain or not all(isinstance(constant, str) for constant in constants):
+        return None
+    return pa.array(constants, pa.string())
 
 
 def _term_mask(values: Values, term: leaf_pb2.Term) -> Mask:

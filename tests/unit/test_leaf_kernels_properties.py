@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from alder.v1 import leaf_pb2
 from leaf.engine import Cancellation, Engine
-from leaf.kernels.columns import _used, counts_of
+from leaf.kernels.columns import _dictionary_of, _used, counts_of
 from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
 from leaf.kernels.distinct import Seen
 from leaf.kernels.filters import Lookup, _term_mask
@@ -393,3 +393,21 @@ def test_distinct_values_are_flagged_once(rows: list[Row], kept: list[bool], cut
         key: len({second for first, second, _ in counted if first == key and second})
         for key in {row[0] for row in counted}
     }
+
+
+@given(
+    st.lists(st.none() | st.integers(-5, 90) | st.integers(10**9, 10**9 + 5), max_size=40),
+    st.sampled_from([pa.int64(), pa.int32(), pa.timestamp("us"), pa.date32()]),
+    st.integers(-(10**8), 10**8),
+)
+def test_distinct_numbers_are_in_order(
+    values: list[int | None], kind: pa.DataType, shift: int
+) -> None:
+    shifted = [None if value is None else value + shift for value in values]
+    plain = pa.int32() if kind.bit_width == 32 else pa.int64()
+    terms, numbers = _dictionary_of(pa.array(shifted, plain).view(kind))
+    assert terms.type == kind
+    expected = sorted({value for value in shifted if value is not None})
+    assert terms.view(plain).to_pylist() == expected
+    found = [None if number == 0 else expected[number - 1] for number in numbers.tolist()]
+    assert found == shifted
