@@ -17,8 +17,8 @@ from leaf.format.frame import framed, unframed
 from leaf.format.pages import decode_values, encode_values
 
 TERMS_MAX: Final = 1 << 18
-REPEATS_MIN: Final = 2
-"""Values per distinct value from which on a dictionary pays."""
+REPEATS_MIN: Final = 1.5
+"""Values per distinct string from which on codes and their dictionary are smaller than strings."""
 SAMPLE_ROWS: Final = 4096
 _KINDS: Final = {b"s": pa.string(), b"i": pa.int64()}
 
@@ -36,22 +36,17 @@ def encode(values: pa.Array) -> Encoded:
     return _sorted(values.dictionary_encode())
 
 
-def encode_if_it_pays(values: pa.Array, always: bool = False) -> Encoded | None:
-    """As :func:`encode`; None where codes are not worth their dictionary.
-
-    With ``always``, None only where the dictionary would be too large.
-    """
+def encode_if_it_pays(values: pa.Array, repeats_min: float = REPEATS_MIN) -> Encoded | None:
+    """As :func:`encode`; None where codes are not worth their dictionary."""
     encoded = values.dictionary_encode()
-    terms_count = len(encoded.dictionary)
-    values_count = REPEATS_MIN * terms_count if always else len(values) - values.null_count
-    if not pays(values_count, terms_count):
+    if not pays(len(values) - values.null_count, len(encoded.dictionary), repeats_min):
         return None
     return _sorted(encoded)
 
 
-def pays(values_count: int, terms_count: int) -> bool:
+def pays(values_count: int, terms_count: int, repeats_min: float = REPEATS_MIN) -> bool:
     """True if codes are worth their dictionary."""
-    return terms_count <= TERMS_MAX and values_count >= REPEATS_MIN * terms_count
+    return terms_count <= TERMS_MAX and values_count >= repeats_min * terms_count
 
 
 def repeats_little(values: pa.Array) -> bool:

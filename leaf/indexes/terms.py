@@ -33,6 +33,8 @@ from leaf.indexes.kind import (
 from leaf.indexes.rowset import RowSet, no_rows, of_numbers
 
 PATH: Final = "postings"
+_REPEATS_MIN: Final = 2
+"""Entries per distinct one from which on postings pay where they need a dictionary of their own."""
 _PAGES: Final = "pages"
 _TAGS: Final = frozenset({"string", "int", "bool", "list<string>", "list<int>", "list<bool>"})
 
@@ -53,7 +55,8 @@ class Terms:
         if column.tag == "string" and ALWAYS not in options:
             return None
         entries = column.entries
-        encoded = dictionary.encode_if_it_pays(entries.values, ALWAYS in options)
+        repeats_min = 0 if ALWAYS in options else _REPEATS_MIN
+        encoded = dictionary.encode_if_it_pays(entries.values, repeats_min)
         if encoded is None:
             return None
         found = postings.term_postings(encoded.codes, len(encoded.terms))
