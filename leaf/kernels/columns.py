@@ -387,11 +387,13 @@ def _dictionary_of(column: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
         or pa.types.is_date32(kind)
     ):
         raise Unsupported
-    near = _numbers_near(column) if is_integral(kind) and kind.bit_width >= 32 else None
-    if near is not None:
-        return near
+    many = len(column) >= _ORDERED_MIN
+    if many and is_integral(kind) and kind.bit_width >= 32:
+        near = _numbers_near(column)
+        if near is not None:
+            return near
     encoded = column.dictionary_encode()
-    if len(column) < _ORDERED_MIN or len(encoded.dictionary) > _TERMS_FEW:
+    if not many or len(encoded.dictionary) > _TERMS_FEW:
         return encoded.dictionary, _from_one(encoded.indices)
     ordered = encode(encoded)
     return ordered.terms, _from_one(ordered.codes)
