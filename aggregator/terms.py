@@ -15,12 +15,16 @@ from alder.v1 import leaf_pb2
 
 _OPERATORS: Final[Mapping[str, str]] = {
     "COMPARE_EQUAL": "=",
+    "COMPARE_NOTEQUAL": "<>",
     "COMPARE_LESSTHAN": "<",
     "COMPARE_LESSTHANOREQUALTO": "<=",
     "COMPARE_GREATERTHAN": ">",
     "COMPARE_GREATERTHANOREQUALTO": ">=",
 }
-_MIRRORED: Final[Mapping[str, str]] = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_MIRRORED: Final[Mapping[str, str]] = {
+    **{"=": "=", "<>": "<>"},
+    **{"<": ">", "<=": ">=", ">": "<", ">=": "<="},
+}
 _TERMS_PER_CONDITION: Final = {"COMPARE_BETWEEN": 2}
 _ELEMENTS: Final[Mapping[str, str]] = {
     **dict.fromkeys(

@@ -36,7 +36,9 @@ EXACT_INT_MAX: Final = 1 << 53
 _SEVERAL: Final = frozenset({"in", "has any", words.OPERATOR, points.OPERATOR})
 _WITHOUT_VALUE: Final = frozenset({"null", "not null"})
 _ELEMENTS: Final = frozenset({"has", "has any"})
-_OPERATORS: Final = frozenset({"=", "<", "<=", ">", ">=", "prefix"}) | _ELEMENTS | _SEVERAL
+_EQUALITY: Final = frozenset({"=", "in", "<>"})
+"""Operators that need no order of values."""
+_OPERATORS: Final = _EQUALITY | {"<", "<=", ">", ">=", "prefix"} | _ELEMENTS | _SEVERAL
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d(\.\d{1,6})?)?\Z")
 
@@ -301,7 +303,7 @@ def _stored_values(
         return _box(condition.values, tag)
     if not all(_comparable(value, tag, mixed) for value in condition.values):
         return None
-    if tag == "bool" and condition.operator not in {"=", "in"}:
+    if tag == "bool" and condition.operator not in _EQUALITY:
         return None
     if tag == "bool":
         return tuple(int(value) for value in condition.values)

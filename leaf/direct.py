@@ -34,6 +34,7 @@ ROWS_MAX: Final = 1 << 15
 """Rows of sealed segments that are read; for more, an engine costs little beside reading them."""
 _COMPARE: Final = {
     "=": pc.equal,
+    "<>": pc.not_equal,
     "<": pc.less,
     "<=": pc.less_equal,
     ">": pc.greater,
@@ -102,7 +103,7 @@ class _Comparison:
         """Raises Unsupported where comparing isn't surely what SQL says."""
         kind, constants = values.kind, condition.values
         if kind == pa.bool_():
-            fits = condition.operator in {"=", "in"}
+            fits = condition.operator in {"=", "in", "<>"}
             fits = fits and all(isinstance(one, bool) for one in constants)
         elif kind == pa.string():
             fits = all(isinstance(one, str) for one in constants)

@@ -38,7 +38,7 @@ from leaf.format.meta import Index
 PROBE_COLUMN: Final = "c0"
 TEXT_CHARACTERS_MAX: Final = 1_024
 TOLD_CHARACTERS_MAX: Final = 80
-_RANGES: Final = ("<", "<=", ">", ">=")
+_RANGES: Final = ("<", "<=", ">", ">=", "<>")
 _COMPARED: Final = frozenset({"VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "TIMESTAMP"})
 """Types of columns whose comparisons aggregators turn into terms."""
 _LISTS: Final = frozenset({"VARCHAR[]", "BIGINT[]", "BOOLEAN[]"})

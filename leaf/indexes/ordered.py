@@ -1,11 +1,11 @@
 """Sorted: for numbers and times that are not clustered, all values in order with their rows.
 
-Answers ``=``, ``in`` and ranges, exactly. Built only where zone maps would not narrow: where a
-value lies within the bounds of more than a few pages. Stored as (key, row) pairs sorted by key in
-pages of some thousands, and the first key of each page beside them, so that a lookup reads one page
-and a range the pages at its ends, whose places also count what lies between. Keys are integers in
-the order of the values; floats become such by their bits (as in Herf, Radix Tricks, 2001), NaN
-above everything, as SQL has it. A B+-tree of two levels, which never changes.
+Answers ``=``, ``<>``, ``in`` and ranges, exactly. Built only where zone maps would not narrow:
+where a value lies within the bounds of more than a few pages. Stored as (key, row) pairs sorted by
+key in pages of some thousands, and the first key of each page beside them, so that a lookup reads
+one page and a range the pages at its ends, whose places also count what lies between. Keys are
+integers in the order of the values; floats become such by their bits (as in Herf, Radix Tricks,
+2001), NaN above everything, as SQL has it. A B+-tree of two levels, which never changes.
 """
 
 import struct
@@ -143,15 +143,17 @@ class _SortedIndex:
         """See ColumnIndex."""
         if not values:
             return None
-        wanted = "=" if operator == "in" else operator
+        wanted = "=" if operator in {"in", "<>"} else operator
         ranges = []
         for value in set(values):
             bounds = self._bounds(wanted, value)
             if bounds is None:
                 return None
             begin, end = self._pairs.between(*bounds)
-            if begin < end:
-                ranges.append((begin, end))
+            places = [(begin, end)]
+            if operator == "<>":
+                places = [(0, begin), (end, self._pairs.between(_KEY_MIN, _KEY_MAX)[1])]
+            ranges += [(first, last) for first, last in places if first < last]
         count = sum(end - begin for begin, end in ranges)
         return Candidates(PATH, count, True, count, lambda: self._rows(ranges))
 

@@ -1,8 +1,9 @@
 """Terms: for values that repeat, or elements of lists that do, the rows of each distinct one.
 
-Answers ``=``, ``in``, ranges and ``prefix``, exactly. Stored as the sorted dictionary of the values
-(the one that codes of the column refer to, where it is kept as codes) and postings: how many rows
-each term has, and pages of all rows in the order of (term, row) (`leaf/format/postings.py`).
+Answers ``=``, ``<>``, ``in``, ranges and ``prefix``, exactly. Stored as the sorted dictionary of
+the values (the one that codes of the column refer to, where it is kept as codes) and postings: how
+many rows each term has, and pages of all rows in the order of (term, row)
+(`leaf/format/postings.py`).
 Because the dictionary is sorted, a range of values is a range of terms, and its rows are next to
 each other. An inverted index as any search engine has, laid out as one stable sort of the codes.
 """
@@ -93,6 +94,10 @@ class _TermIndex:
         if operator in {"=", "in"}:
             numbers = [number for value in set(values) if (number := _number(terms, value)) >= 0]
             ranges = [(number, number + 1) for number in numbers]
+        elif operator == "<>":
+            other = _number(terms, values[0])
+            around = [(0, other), (other + 1, len(terms))]
+            ranges = [(begin, end) for begin, end in around if begin < end]
         else:
             bounds = _bounds(terms, operator, values[0])
             if bounds is None:

@@ -224,6 +224,8 @@ def _term_mask(values: Values, term: leaf_pb2.Term) -> Mask:
     match term.operator:
         case "=" | "in":
             mask: Mask = np.isin(numbers, np.asarray(constants))
+        case "<>":
+            mask = numbers != constants[0]
         case "<":
             mask = numbers < constants[0]
         case "<=":

@@ -103,7 +103,7 @@ def test_narrowing_keeps_every_match(sealed: ShardView, engine: duckdb.DuckDBPyC
     narrowed = 0
     for _ in range(250):
         path = chance.choice(list(PATHS))
-        operator = chance.choice(["=", "<", "<=", ">", ">=", "in"])
+        operator = chance.choice(["=", "<>", "<", "<=", ">", ">=", "in"])
         fitting = [value for value in LITERALS if type(value) in kind_of(path)]
         values = chance.choices(fitting, k=chance.randrange(1, 4) if operator == "in" else 1)
         wanted = conditions(fragment(path, operator, values))

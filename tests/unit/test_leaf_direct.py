@@ -28,6 +28,13 @@ kind = 'a'
 kind = 'nowhere'
 kind in ('cc', '', 'é')
 kind >= 'b'
+kind <> 'cc'
+word <> 'w7'
+n <> 17
+f <> 3
+flag <> true
+mixed <> 1
+_id <> 'log/0/17'
 word = 'w7'
 word in ('w1', 'w2', 'w3', 'w4', 'x')
 word < 'w2'

@@ -326,6 +326,7 @@ def test_numbers_that_compare_otherwise_are_refused(value: float) -> None:
 
 PYTHON: dict[str, Callable[[int, list[int]], bool]] = {
     "=": lambda number, wanted: number == wanted[0],
+    "<>": lambda number, wanted: number != wanted[0],
     "in": lambda number, wanted: number in wanted,
     "<": lambda number, wanted: number < wanted[0],
     "<=": lambda number, wanted: number <= wanted[0],
