@@ -202,11 +202,11 @@ def _turned(lon: float) -> float:
 
 
 def _down(degrees: float) -> float:
-    return max(-LONGITUDE_MAX * 2, math.floor(degrees * 1e7) / 1e7)
+    return math.floor(degrees * 1e7) / 1e7
 
 
 def _up(degrees: float) -> float:
-    return min(LONGITUDE_MAX * 2, math.ceil(degrees * 1e7) / 1e7)
+    return math.ceil(degrees * 1e7) / 1e7
 
 
 def _in_polygon(rings: Sequence[wkt.Ring]) -> str:

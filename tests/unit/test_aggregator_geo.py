@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from aggregator import wkt
 from aggregator.geo import RADIUS_M, box_around
 from alder.errors import AlderError, Reason
+from alder.v1 import query_pb2
 
 _RNG = random.Random(3)
 PLACES: list[Point] = [
@@ -76,6 +77,19 @@ def test_a_row_without_a_point_is_outside(cluster: Cluster) -> None:
     assert rows == [(False, len(PLACES) + len(ODD))]
     sql = f"SELECT geo_distance(spot.lat, spot.lon, 0, 0) FROM ev WHERE n >= {len(PLACES)}"
     assert cluster.rows(sql) == [(None,)] * len(ODD)
+
+
+def test_a_shape_may_be_given_by_parameters(cluster: Cluster) -> None:
+    numbers = [
+        query_pb2.Parameter(float_value=47.0),
+        query_pb2.Parameter(int_value=8),
+        query_pb2.Parameter(float_value=1e-5),
+    ]
+    sql = "SELECT n FROM ev WHERE geo_within_radius(p, ?, ?, ?)"
+    assert cluster.rows(sql, parameters=numbers) == [(0,)]
+    shape = query_pb2.Parameter(string_value="POLYGON((7.9 46.9, 8.1 46.9, 8 47.0001))")
+    sql = "SELECT n FROM ev WHERE geo_within_polygon(spot.lat, spot.lon, ?) AND n < 10"
+    assert cluster.rows(sql, parameters=[shape]) == [(0,)]
 
 
 def test_the_nearest_come_first(cluster: Cluster) -> None:
