@@ -35,8 +35,10 @@ _READ_PAGES_MAX: Final = 256
 Rows = NDArray[np.int64]
 
 
-_Run = tuple[int, list[int]]
-"""A page, and the places of rows in it, counted from its first row."""
+_Runs = tuple[list[int], list[list[int]]]
+"""Pages, and for each the places of rows in it, counted from its first row."""
+_Wanted = tuple[str, _Runs, list[bytes | None]]
+"""A column, its pages, and the keys of those that are stored."""
 _Pages = list[tuple[PagePick | None, Sequence[int]]]
 """Pages, None for those that are not stored, with the places of the rows that are wanted."""
 
@@ -47,6 +49,7 @@ class ColumnPages:
     def __init__(self, blocks: SegmentBlocks, columns: Mapping[str, ColumnMeta]) -> None:
         self._blocks = blocks
         self._columns = columns
+        self._gaps: dict[str, bool] = {}
 
     def zone(self, name: str, zone: int) -> pa.Array:
         """The values of a zone."""
@@ -135,50 +138,61 @@ class ColumnPages:
 
         A column is wanted once. Rows that are the same array are taken apart once.
         """
-        runs: dict[tuple[int, int], list[_Run]] = {}
-        keys: list[bytes] = []
-        named: list[tuple[str, list[_Run], list[bool]]] = []
+        taken: dict[tuple[int, int], _Runs] = {}
+        keys: list[bytes | None] = []
+        named: list[_Wanted] = []
         for name, rows in wanted:
             meta = self._columns[name]
             shared = id(rows), meta.page_rows
-            if shared not in runs:
-                runs[shared] = _runs(rows, meta.page_rows)
-            own = runs[shared]
-            stored = [not meta.zone_of_page(page).empty for page, _ in own]
-            named.append((name, own, stored))
-            number = meta.number
-            keys += [
-                suffix(number, PAGE, page)
-                for (page, _), there in zip(own, stored, strict=True)
-                if there
-            ]
+            if shared not in taken:
+                taken[shared] = _runs(rows, meta.page_rows)
+            runs = taken[shared]
+            own: list[bytes | None] = [suffix(meta.number, PAGE, page) for page in runs[0]]
+            if self._has_gaps(name):
+                for place, page in enumerate(runs[0]):
+                    if meta.zone_of_page(page).empty:
+                        own[place] = None
+            named.append((name, runs, own))
+            keys += own
         picks = iter(self._picks(named, keys))
-        return [
-            [
-                (next(picks) if there else None, places)
-                for (_, places), there in zip(own, stored, strict=True)
-            ]
-            for _, own, stored in named
-        ]
+        return [list(zip(islice(picks, len(own)), runs[1], strict=True)) for _, runs, own in named]
 
     def _picks(
-        self, named: Sequence[tuple[str, list[_Run], list[bool]]], keys: Sequence[bytes]
-    ) -> list[PagePick]:
-        """The stored pages of columns, which have these keys in their order."""
-        held = self._blocks.all_at_hand(keys)
+        self, named: Sequence[_Wanted], keys: Sequence[bytes | None]
+    ) -> list[PagePick] | list[PagePick | None]:
+        """The pages of columns, which have these keys in their order; None where there is none."""
+        stored = [key for key in keys if key is not None]
+        held = self._blocks.all_at_hand(stored)
         picks = [one for one in held if isinstance(one, PagePick)]
-        if len(picks) == len(keys):
+        if len(picks) < len(stored):
+            picks = self._read_picks(named, stored, held)
+        if len(stored) == len(keys):
             return picks
-        missing = [key for key, one in zip(keys, held, strict=True) if one is None]
-        blocks = iter(self._blocks.columns(missing))
-        of_pages = (
+        found = iter(picks)
+        return [None if key is None else next(found) for key in keys]
+
+    def _has_gaps(self, name: str) -> bool:
+        """True if some pages of a column are not stored."""
+        found = self._gaps.get(name)
+        if found is None:
+            found = self._gaps[name] = any(zone.empty for zone in self._columns[name].zones)
+        return found
+
+    def _read_picks(
+        self, named: Sequence[_Wanted], keys: Sequence[bytes], held: Sequence[object | None]
+    ) -> list[PagePick]:
+        """Pages of which those not held are read; all are stored."""
+        blocks = iter(
+            self._blocks.columns([key for key, one in zip(keys, held, strict=True) if one is None])
+        )
+        pages = (
             (name, page)
-            for name, own, stored in named
-            for (page, _), there in zip(own, stored, strict=True)
-            if there
+            for name, runs, own in named
+            for page, key in zip(runs[0], own, strict=True)
+            if key is not None
         )
         picks = []
-        for key, one, (name, page) in zip(keys, held, of_pages, strict=True):
+        for key, one, (name, page) in zip(keys, held, pages, strict=True):
             if not isinstance(one, PagePick):
                 kind = _stored_type(name, self._columns[name])
                 one = PagePick(unframed(next(blocks), self._what(name, page)), kind)
@@ -237,21 +251,23 @@ def _texts(terms: pa.Array, codes: Sequence[Value]) -> list[Value]:
     return [None if code is None else next(texts) for code in codes]
 
 
-def _runs(rows: Rows, page_rows: int) -> list[_Run]:
-    """The rows of each page that has some."""
+def _runs(rows: Rows, page_rows: int) -> _Runs:
+    """The pages that rows are in, each once."""
     if len(rows) == 1:
         page, place = divmod(int(rows[0]), page_rows)
-        return [(page, [place])]
-    pages, places = np.divmod(rows, page_rows)
-    runs: list[_Run] = []
+        return [page], [[place]]
+    numbers, within = np.divmod(rows, page_rows)
+    pages: list[int] = []
+    places: list[list[int]] = []
     last = -1
-    for page, place in zip(pages.tolist(), places.tolist(), strict=True):
+    for page, place in zip(numbers.tolist(), within.tolist(), strict=True):
         if page == last:
-            runs[-1][1].append(place)
+            places[-1].append(place)
         else:
-            runs.append((page, [place]))
+            pages.append(page)
+            places.append([place])
             last = page
-    return runs
+    return pages, places
 
 
 def _code_type(terms_count: int) -> type[np.integer]:
