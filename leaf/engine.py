@@ -9,6 +9,7 @@ a way that may have broken it is thrown away.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import duckdb
@@ -17,8 +18,7 @@ import pyarrow as pa
 from alder.errors import AlderError, Reason
 from leaf.bindings import TABLE
 
-_HELD_BYTES_MAX: Final = 64 << 10
-"""A table up to this size stays known until the next one comes, which spares a small query time."""
+_NOTHING: Final = pa.table({"nothing": pa.array([], pa.bool_())})
 
 
 class Cancellation:
@@ -54,13 +54,32 @@ class Cancellation:
                 self._running = None
 
 
+class _Registered:
+    """Stands for the table of whichever query runs: to register each costs a small one a third."""
+
+    def __init__(self) -> None:
+        self.table = _NOTHING
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """A stream over the table, which the engine asks for at each scan (Arrow's PyCapsule)."""
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+@dataclass(frozen=True, slots=True)
+class _Connection:
+    """A connection, and what is registered with it as :data:`leaf.bindings.TABLE`."""
+
+    duckdb: duckdb.DuckDBPyConnection
+    rows: _Registered
+
+
 class Engine:
     """A pool of connections. Thread-safe; calls block."""
 
     def __init__(self, memory_bytes: int) -> None:
         self._memory_bytes = memory_bytes
         self._lock = threading.Lock()
-        self._idle: list[duckdb.DuckDBPyConnection] = []
+        self._idle: list[_Connection] = []
 
     def run(
         self, physical: pa.Table, projection_sql: str, sql: str, cancellation: Cancellation
@@ -74,11 +93,9 @@ class Engine:
             connection = self._idle.pop() if self._idle else self._connect()
         healthy = False
         try:
-            connection.register(TABLE, physical)
-            with cancellation.running(connection):
-                result = _result(connection, projection_sql, sql)
-            if physical.get_total_buffer_size() > _HELD_BYTES_MAX:
-                connection.unregister(TABLE)
+            connection.rows.table = physical
+            with cancellation.running(connection.duckdb):
+                result = _result(connection.duckdb, projection_sql, sql)
             healthy = True
         except duckdb.Error as error:
             raise query_error(error) from error
@@ -87,21 +104,22 @@ class Engine:
                 Reason.LIMIT, f"the result of the query can't be held in one table: {error}"
             ) from error
         finally:
+            connection.rows.table = _NOTHING
             if healthy:
                 with self._lock:
                     self._idle.append(connection)
             else:
-                connection.close()
+                connection.duckdb.close()
         return result
 
     def close(self) -> None:
         """Closes the idle connections."""
         with self._lock:
             for connection in self._idle:
-                connection.close()
+                connection.duckdb.close()
             self._idle.clear()
 
-    def _connect(self) -> duckdb.DuckDBPyConnection:
+    def _connect(self) -> _Connection:
         connection = duckdb.connect(
             ":memory:",
             config={
@@ -114,7 +132,9 @@ class Engine:
             },
         )
         connection.execute("SET lock_configuration = true")
-        return connection
+        rows = _Registered()
+        connection.register(TABLE, rows)
+        return _Connection(connection, rows)
 
 
 def _result(connection: duckdb.DuckDBPyConnection, projection_sql: str, sql: str) -> pa.Table:
