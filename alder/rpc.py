@@ -15,12 +15,14 @@ from google.protobuf.message import Message
 
 MESSAGE_BYTES_MAX: Final = 64 << 20
 KEEPALIVE_MS: Final = 60_000
+CONNECT_MS_MAX: Final = 5_000
+"""How long one attempt to connect may take; a refused one is tried again much sooner."""
 CHANNEL_OPTIONS: Final[Sequence[tuple[str, int | str]]] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", CONNECT_MS_MAX),
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")

@@ -153,8 +153,8 @@ def _compare(row: Row, latencies: dict[str, list[float]], rates: dict[str, float
         ]
         row.compare(f"p{share * 100:g}", "ms", ours, taken, verdicts)
     ours = rates.pop("alder")
-    best_rate = max(rates.values(), default=None)
-    reported = [] if best_rate is None else [Verdict("reported", ours / best_rate, None)]
+    best_rate = max(rates.values(), default=0.0)
+    reported = [Verdict("reported", ours / best_rate, None)] if best_rate else []
     row.compare("highest rate with p99 < 1 s", "documents/s", ours, rates, reported)
     row.notes += [
         f"a batch each {TICK_S * 1e3:g} ms; latency from when it was due until it is visible",
