@@ -14,7 +14,7 @@ import zstandard
 
 from alder.errors import AlderError, Reason
 
-VERSION: Final = 3
+VERSION: Final = 4
 _HEADER: Final = struct.Struct(">BII")
 _LEVEL: Final = 1
 """Higher levels of zstd take several times as long for columns that get no smaller."""

@@ -26,6 +26,7 @@ SORTED_PAGE: Final = 5
 TEXT_TOP: Final = 6
 TEXT_PAGE: Final = 7
 TERM_PAGE: Final = 8
+TERM_BITS: Final = 9
 
 TEMPLATES: Final = "_template"
 """The name of the column that says by which template a row's document is made of its columns."""

@@ -29,10 +29,16 @@ ROWS_MAX: Final = 1 << 26
 """Of a segment; a limit for what a damaged block may ask of memory."""
 LOW_BITS: Final = 8
 """Bits of a hash that are kept beyond those that would name each row."""
+DENSE_SHARE: Final = 32
+"""A term that one row in so many has is dense: a bit per row takes no more than its numbers."""
+DENSE_MIN: Final = 1024
+"""Rows that a dense term has at least."""
 _COUNTS_HEADER: Final = struct.Struct(">IB")
 _HASH_HEADER: Final = struct.Struct(">IBB")
 _ROW_BITS: Final = np.uint64(32)
 RowNumbers = NDArray[np.int64]
+Bits = NDArray[np.uint8]
+"""A bit per row of a segment, the first one the lowest; none is set past the end."""
 HashedRows = NDArray[np.uint64]
 """A hash in the upper half, its row in the lower."""
 
@@ -65,6 +71,39 @@ class TermPostings:
             width, rows = planes_of(steps[begin : begin + ROWS_PER_PAGE].astype(np.uint64))
             pages.append(framed(bytes([width]) + rows))
         return top, pages
+
+
+def is_dense(count: int, rows_count: int) -> bool:
+    """True for a term that so many rows of a segment have, which is kept as bits, too."""
+    return count >= max(DENSE_MIN, rows_count / DENSE_SHARE)
+
+
+def are_dense(offsets: NDArray[np.uint32], rows_count: int) -> NDArray[np.bool_]:
+    """For each term whether it is."""
+    counts = offsets[1:].astype(np.int64) - offsets[:-1]
+    dense: NDArray[np.bool_] = counts >= max(DENSE_MIN, rows_count / DENSE_SHARE)
+    return dense
+
+
+def bits_of(rows: RowNumbers, rows_count: int) -> Bits:
+    """The bits of these rows."""
+    flags = np.zeros(rows_count, dtype=bool)
+    flags[rows] = True
+    return np.packbits(flags, bitorder="little")
+
+
+def encode_bits(bits: Bits) -> bytes:
+    """Bits as stored."""
+    return framed(bits.tobytes())
+
+
+def decode_bits(data: bytes, rows_count: int, what: str) -> Bits:
+    """The inverse of :func:`encode_bits`. Raises AlderError(CORRUPT)."""
+    bits = np.frombuffer(unframed(data, what), np.uint8)
+    with decoding(what):
+        if len(bits) != -(-rows_count // 8) or (rows_count % 8 and bits[-1] >> rows_count % 8):
+            raise ValueError("bits of another number of rows")
+    return bits
 
 
 def term_offsets(data: bytes, what: str) -> NDArray[np.uint32]:

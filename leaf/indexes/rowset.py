@@ -1,8 +1,9 @@
 """Sets of rows of one segment, as small as what they were made of.
 
-A set is either numbers, ascending and distinct, or ranges, ascending and disjoint: what postings
-and what zones say. Nothing here is as long as the segment unless its rows are. Numbers intersect by
-binary search of the shorter in the longer list (galloping would visit the same rows, one by one).
+A set is either numbers, ascending and distinct, or a bit per row, or ranges, ascending and
+disjoint: what postings of rare and of dense terms, and what zones say. Nothing here is as long as
+the segment unless its rows are. Numbers intersect by binary search of the shorter in the longer
+list (galloping would visit the same rows, one by one).
 """
 
 from collections.abc import Sequence
@@ -15,27 +16,36 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.uint32]
 Bounds = NDArray[np.int64]
+Bits = NDArray[np.uint8]
 _NONE: Final = np.empty(0, dtype=np.uint32)
 _BOUNDS: Final = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class RowSet:
-    """Rows by their ``numbers``, or, where those are None, in the ranges ``[begins, ends)``."""
+    """Rows by their ``numbers``; else by ``bits``, the first one the lowest of the first byte.
+
+    Where both are None, those in the ranges ``[begins, ends)``.
+    """
 
     numbers: Numbers | None
     begins: Bounds
     ends: Bounds
+    bits: Bits | None = None
 
     @property
     def count(self) -> int:
         """How many rows there are."""
+        if self.bits is not None:
+            return int(np.bitwise_count(self.bits).sum())
         return int((self.ends - self.begins).sum()) if self.numbers is None else len(self.numbers)
 
     def rows(self) -> NDArray[np.int64]:
         """The numbers of all rows, ascending."""
         if self.numbers is not None:
             return self.numbers.astype(np.int64)
+        if self.bits is not None:
+            return np.flatnonzero(np.unpackbits(self.bits, bitorder="little"))
         lengths = self.ends - self.begins
         firsts = np.cumsum(lengths) - lengths
         found: NDArray[np.int64] = np.arange(int(lengths.sum()))
@@ -44,6 +54,10 @@ class RowSet:
 
     def holds(self, rows: Numbers) -> NDArray[np.bool_]:
         """For each of these rows, in any order, whether it is in the set."""
+        if self.bits is not None:
+            places = np.minimum(rows >> 3, max(len(self.bits) - 1, 0))
+            held: NDArray[np.bool_] = (self.bits[places] >> (rows & 7).astype(np.uint8) & 1) == 1
+            return held & (rows < 8 * len(self.bits))
         if self.numbers is None:
             places = np.searchsorted(self.begins, rows, "right") - 1
             inside: NDArray[np.bool_] = places >= 0
@@ -64,17 +78,25 @@ class RowSet:
             return of_numbers(self.numbers[other.holds(self.numbers)])
         if other.numbers is not None:
             return of_numbers(other.numbers[self.holds(other.numbers)])
+        if self.bits is not None and other.bits is not None:
+            return of_bits(self.bits & other.bits)
+        if self.bits is not None or other.bits is not None:
+            return of_numbers(self.rows().astype(np.uint32)).intersected(other)
         return _by_steps(self, other, np.logical_and)
 
     def united(self, other: "RowSet") -> "RowSet":
         """The rows of either."""
-        if self.numbers is None and other.numbers is None:
+        if self._ranged and other._ranged:
             return _by_steps(self, other, np.logical_or)
         if not other.count:
             return self
         if not self.count:
             return other
         return of_numbers(np.union1d(self.rows(), other.rows()).astype(np.uint32))
+
+    @property
+    def _ranged(self) -> bool:
+        return self.numbers is None and self.bits is None
 
     def without(self, other: "RowSet") -> "RowSet":
         """The rows of this set that are not in the other."""
@@ -85,6 +107,11 @@ class RowSet:
 def of_numbers(numbers: Numbers) -> RowSet:
     """The set of these rows, which ascend."""
     return RowSet(numbers, _BOUNDS, _BOUNDS)
+
+
+def of_bits(bits: Bits) -> RowSet:
+    """The set of the rows whose bit is set."""
+    return RowSet(None, _BOUNDS, _BOUNDS, bits)
 
 
 def of_ranges(begins: Bounds, ends: Bounds) -> RowSet:

@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from alder.errors import AlderError, Reason
 from leaf import layout
 from leaf.format import dictionary, postings
-from leaf.format.meta import TERM_PAGE, TERM_POSTINGS, TERMS, Block, Index, IndexMeta, suffix
+from leaf.format.meta import (
+    TERM_BITS,
+    TERM_PAGE,
+    TERM_POSTINGS,
+    TERMS,
+    Block,
+    Index,
+    IndexMeta,
+    suffix,
+)
 from leaf.format.postings import ROWS_PER_PAGE
 from leaf.indexes.entries import CONTRADICTING, Checked, Entries, compared, entries_of
 from leaf.indexes.kind import (
@@ -31,12 +40,15 @@ from leaf.indexes.kind import (
     ColumnIndex,
     Scalar,
 )
-from leaf.indexes.rowset import RowSet, no_rows, of_numbers
+from leaf.indexes.rowset import RowSet, no_rows, of_bits, of_numbers
 
 PATH: Final = "postings"
 _REPEATS_MIN: Final = 2
 """Entries per distinct one from which on postings pay where they need a dictionary of their own."""
+_BITS_PER_ROW: Final = 32
+"""Bits cost as little as one row in so many would."""
 _PAGES: Final = "pages"
+_DENSE: Final = "dense"
 _TAGS: Final = frozenset({"string", "int", "bool", "list<string>", "list<int>", "list<bool>"})
 
 
@@ -52,7 +64,7 @@ class Terms:
         encoded = column.encoded
         if encoded is not None:
             found = postings.term_postings(encoded.codes, len(encoded.terms))
-            return _built(column.number, found, ())
+            return _built(column.number, found, len(encoded.codes), ())
         if column.tag == "string" and ALWAYS not in options:
             return None
         entries = column.entries
@@ -64,12 +76,13 @@ class Terms:
         found = postings.TermPostings(found.offsets, entries.rows[found.rows])
         terms = dictionary.encode_terms(encoded.terms)
         block = Block(layout.COLUMNS, suffix(column.number, TERMS), terms)
-        return _built(column.number, found, (block,))
+        return _built(column.number, found, len(column.values), (block,))
 
     def needed(self, number: int, details: Mapping[str, int]) -> set[bytes]:
         """See IndexKind."""
         pages = {suffix(number, TERM_PAGE, page) for page in range(details[_PAGES])}
-        return {suffix(number, TERMS), suffix(number, TERM_POSTINGS), *pages}
+        bits = {suffix(number, TERM_BITS, place) for place in range(details[_DENSE])}
+        return {suffix(number, TERMS), suffix(number, TERM_POSTINGS), *pages, *bits}
 
     def open(self, blocks: ColumnBlocks, details: Mapping[str, int]) -> ColumnIndex:
         """See IndexKind."""
@@ -109,6 +122,10 @@ class _TermIndex:
         places = [(int(offsets[begin]), int(offsets[end])) for begin, end in ranges]
         count = sum(end - begin for begin, end in places)
         one = len(ranges) == 1 and ranges[0][1] - ranges[0][0] == 1
+        if one and postings.is_dense(count, self._blocks.rows):
+            place = int(np.searchsorted(self._dense(offsets), ranges[0][0]))
+            unread = self._blocks.rows // _BITS_PER_ROW
+            return Candidates(PATH, count, True, unread, lambda: of_bits(self._bits(place)))
         return Candidates(PATH, count, True, count, lambda: _rows(self._slices(places), one))
 
     def check(self, column: pa.Array) -> Checked:
@@ -120,7 +137,24 @@ class _TermIndex:
             return CONTRADICTING
         (rows,) = self._slices([(0, int(offsets[-1]))])
         numbers = np.repeat(np.arange(len(counts)), counts)
-        return compared(Entries(terms.take(pa.array(numbers)), rows), entries_of(column))
+        checked = compared(Entries(terms.take(pa.array(numbers)), rows), entries_of(column))
+        for place, term in enumerate(self._dense(offsets).tolist()):
+            own = rows[offsets[term] : offsets[term + 1]]
+            if not checked.fault and not np.array_equal(of_bits(self._bits(place)).rows(), own):
+                return CONTRADICTING
+        return checked
+
+    def _dense(self, offsets: NDArray[np.uint32]) -> NDArray[np.intp]:
+        """The terms that are kept as bits, too, in the order of their blocks."""
+        return np.flatnonzero(postings.are_dense(offsets, self._blocks.rows))
+
+    def _bits(self, place: int) -> postings.Bits:
+        return self._blocks.decoded(
+            TERM_BITS,
+            place,
+            lambda data, what: postings.decode_bits(data, self._blocks.rows, what),
+            lambda bits: bits.nbytes,
+        )
 
     def _slices(self, places: Sequence[tuple[int, int]]) -> list[NDArray[np.uint32]]:
         """The rows at these places in the order of (term, row)."""
@@ -149,14 +183,27 @@ def term_offsets(blocks: ColumnBlocks) -> NDArray[np.uint32]:
     return blocks.decoded(TERM_POSTINGS, 0, postings.term_offsets, lambda offsets: offsets.nbytes)
 
 
-def _built(number: int, found: postings.TermPostings, blocks: tuple[Block, ...]) -> Built:
+def _built(
+    number: int, found: postings.TermPostings, rows_count: int, blocks: tuple[Block, ...]
+) -> Built:
+    """The index of a column of so many rows; ``blocks`` are those it needs beside its own."""
     top, pages = found.encode()
+    dense = np.flatnonzero(postings.are_dense(found.offsets, rows_count)).tolist()
+    bits = [
+        Block(
+            layout.POSTINGS,
+            suffix(number, TERM_BITS, place),
+            postings.encode_bits(postings.bits_of(found.rows_of(term), rows_count)),
+        )
+        for place, term in enumerate(dense)
+    ]
     stored = [
         Block(layout.POSTINGS, suffix(number, TERM_PAGE, page), data)
         for page, data in enumerate(pages)
     ]
     counts = Block(layout.POSTINGS, suffix(number, TERM_POSTINGS), top)
-    return Built(IndexMeta(Index.TERMS, {_PAGES: len(pages)}), (*blocks, counts, *stored))
+    details = {_PAGES: len(pages), _DENSE: len(dense)}
+    return Built(IndexMeta(Index.TERMS, details), (*blocks, counts, *stored, *bits))
 
 
 def _rows(slices: Sequence[NDArray[np.uint32]], one: bool) -> RowSet:

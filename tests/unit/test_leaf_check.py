@@ -182,8 +182,7 @@ def replace_postings(shard: Shard, column: str, change: Change) -> None:
         return data
 
     offsets = term_offsets(stored(TERM_POSTINGS, 0), "it")
-    (pages_count,) = meta.indexes[0].details.values()
-    pages = [stored(TERM_PAGE, page) for page in range(pages_count)]
+    pages = [stored(TERM_PAGE, page) for page in range(meta.indexes[0].details["pages"])]
     rows = [term_rows(data, offsets, page, "it") for page, data in enumerate(pages)]
     top, pages = change(TermPostings(offsets, np.concatenate(rows))).encode()
     batch = store.batch()

@@ -253,6 +253,17 @@ def test_term_postings_name_exactly_the_rows(values: list[int | None], page_rows
 
 
 @fast
+@given(st.sets(st.integers(0, 29)), st.binary(max_size=6), st.integers(1, 40))
+def test_bits_of_a_dense_term_are_its_rows(rows: set[int], other: bytes, count: int) -> None:
+    bits = postings.bits_of(np.asarray(sorted(rows), dtype=np.int64), 30)
+    stored = postings.decode_bits(postings.encode_bits(bits), 30, "it")
+    assert set(np.flatnonzero(np.unpackbits(stored, bitorder="little")).tolist()) == rows
+    told, _ = outcome(lambda: postings.decode_bits(framed(other), count, "it"))
+    past = [bit for bit in range(8 * len(other)) if other[bit // 8] >> bit % 8 & 1 and bit >= count]
+    assert (told is None) == (len(other) == -(-count // 8) and not past)
+
+
+@fast
 @given(st.lists(TEXT, min_size=1, max_size=300))
 def test_hash_postings_find_every_row(values: list[str]) -> None:
     hashes = hash_strings(pa.array(values, pa.string()))

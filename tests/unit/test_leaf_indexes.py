@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alder.errors import AlderError, Reason
-from leaf.format import dictionary
+from leaf.format import dictionary, postings
 from leaf.format.frame import framed
-from leaf.format.meta import TERMS, ColumnMeta, suffix
+from leaf.format.meta import TERM_BITS, TERMS, Block, ColumnMeta, suffix
 from leaf.format.zonemap import zone_of
 from leaf.indexes import kinds, ordered
 from leaf.indexes.entries import Entries, compared, entries_of
 from leaf.indexes.hashes import Hashes
-from leaf.indexes.kind import Built, Column, ColumnIndex
+from leaf.indexes.kind import ALWAYS, Built, Column, ColumnIndex
 from leaf.indexes.ordered import decode_pairs, encode_pairs, is_clustered, keys_of
 from leaf.indexes.zones import ZoneMap
 
@@ -118,6 +118,35 @@ def test_sorted_values_find_exactly_the_rows(data: st.DataObject) -> None:
         assert found_rows(index, "in", wanted) == expected
         assert index.find("has", wanted) is None
         assert index.find("null", []) is None
+
+
+@fast
+@given(st.lists(st.none() | st.sampled_from("abcd"), min_size=1, max_size=40), st.integers(1, 9))
+def test_dense_terms_find_exactly_the_rows(values: list[str | None], dense_min: int) -> None:
+    column = pa.array(values, pa.string())
+    if column.null_count == len(values):
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postings, "DENSE_MIN", dense_min)
+        patch.setattr(postings, "DENSE_SHARE", 5)
+        built = kinds.KINDS[kinds.Index.TERMS].build(Column(0, "string", column), {ALWAYS: ""})
+        assert built is not None
+        index = opened(built, "string", len(values))
+        assert index.check(column).fault == ""
+        dense = [one for one in "abcd" if values.count(one) >= max(dense_min, len(values) / 5)]
+        assert built.meta.details["dense"] == len(dense)
+        for wanted in "abcde":
+            expected = {row for row, value in enumerate(values) if value == wanted}
+            assert found_rows(index, "=", [wanted]) == expected
+        if dense:
+            moved = suffix(0, TERM_BITS, 0)
+            other = postings.encode_bits(postings.bits_of(np.arange(0), len(values)))
+            blocks = [
+                Block(block.family, block.suffix, other if block.suffix == moved else block.value)
+                for block in built.blocks
+            ]
+            wrong = opened(Built(built.meta, tuple(blocks)), "string", len(values))
+            assert wrong.check(column).fault
 
 
 def test_nan_is_above_everything_as_in_sql() -> None:
