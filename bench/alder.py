@@ -16,7 +16,9 @@ from bench.server import Server
 
 CATCH_UP_S_MAX: Final = 1800
 SETTLE_STEP_S: Final = 0.5
-SETTLED_STEPS: Final = 5
+SETTLED_S: Final = 2.5
+MERGED_S: Final = 15.0
+"""Longer than a leaf rests before it merges what else it would keep apart."""
 VISIBLE_STEP_S: Final = 0.05
 SEAL_ROWS: Final = 65_536
 SEAL_ROWS_MIN: Final = 1024
@@ -85,8 +87,10 @@ class Alder:
             sealed_s = visible_s + self.await_settled(collection, SEAL_ROWS)
         return Load(visible_s, sealed_s, peak.rss_bytes)
 
-    def await_settled(self, collection: str, tail_rows_max: int) -> float:
-        """Waits until the live tail is below ``tail_rows_max`` and nothing seals or merges.
+    def await_settled(
+        self, collection: str, tail_rows_max: int, settled_s: float = SETTLED_S
+    ) -> float:
+        """Waits until the live tail is below ``tail_rows_max`` and no change is seen any more.
 
         Returns the seconds until the last change that it saw.
         """
@@ -100,7 +104,8 @@ class Alder:
                 seen = []
                 changed_s = time.perf_counter() - begun
             seen.append(state)
-            if len(seen) > SETTLED_STEPS and all(tail < tail_rows_max for _, tail, _ in state):
+            stable = len(seen) > settled_s / SETTLE_STEP_S
+            if stable and all(tail < tail_rows_max for _, tail, _ in state):
                 return changed_s
             time.sleep(SETTLE_STEP_S)
         raise RuntimeError(f"{collection} does not come to rest: {seen[-1]}")
