@@ -117,18 +117,15 @@ class Round:
             todo = todo[len(now) :]
             tries += 1
         part = interleave(parts)
-        if len(values) >= self._fast_rows_min:
-            self._shapes.learn(rest, part.rows)
+        self._shapes.learn(rest, part.rows)
         reasons.update((int(others[row]), reason) for row, reason in refused.items())
         part = interleave([shaped, Part(others[part.rows], part.columns)])
         return RoundResult(part, reasons, strict_count)
 
     def _shaped(self, values: pa.Array, readable: RowIndices) -> Part:
         """Columns for those of the readable rows that have a known shape."""
-        if not self._shapes.wanted(len(readable)):
-            return NOTHING
         whole = len(readable) == len(values)
-        part = self._shapes.decode(*text_buffer(values if whole else values.take(readable)))
+        part = self._shapes.decode(values if whole else values.take(pa.array(readable)))
         return Part(readable[part.rows], part.columns)
 
     def _prepare(self, values: pa.Array) -> tuple[_Texts, dict[int, str]]:

@@ -2,8 +2,9 @@
 
 Between its values a document of a shape has the same bytes as all others of it (``shape``), so the
 columns of a whole batch are cut out of it at once: where quotes are, comparisons of literals, and
-one pass per column. Every byte of such a document is compared or belongs to a value that is
-checked, so what fits is decoded exactly as a parser would, and all else is left for one.
+one pass per column; few documents are matched one by one (``fewrows``). Every byte of such a
+document is compared or belongs to a value that is checked, so what fits is decoded exactly as a
+parser would, and all else is left for one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,8 @@ import pyarrow.compute as pc
 
 from alder.fieldtypes import arrow_type, column_name
 from tailer.decode.engine import Engine
+from tailer.decode.extract import text_buffer
+from tailer.decode.fewrows import FewRows, Matcher
 from tailer.decode.model import Mask, RowIndices
 from tailer.decode.parts import NOTHING, Part
 from tailer.decode.scan import PADDING, Bytes, Positions
@@ -25,6 +28,9 @@ from tailer.decode.values import scatter, type_cells
 
 SHAPES_MAX: Final = 32
 _SAMPLE_ROWS: Final = 16
+_SAMPLE_FEW_ROWS: Final = 2
+_REMEMBERED: Final = 0.999
+"""What a hit counts for one row later, where rows are few."""
 _FIT_ROWS_MIN: Final = 32
 """Fewer rows are parsed in less time than it takes to compare them with a shape."""
 _BLOCK_BYTES: Final = 1 << 16
@@ -36,48 +42,79 @@ _INTEGER: Final = r"\A(?:0|-?[1-9][0-9]{0,17})\z"
 _NUMBER: Final = r"\A-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?\z"
 
 
+@dataclass(slots=True)
+class _Known:
+    """A shape, how much it was met lately, and its matcher once few rows were compared with it."""
+
+    shape: Shape
+    hits: float
+    matcher: Matcher | None = None
+
+    def takes(self, rows: FewRows, row: int) -> bool:
+        """True if the row has the shape."""
+        self.matcher = self.matcher or Matcher.of(self.shape)
+        return rows.add(row, self.matcher)
+
+
 class Shapes:
     """The shapes that one decoder knows, and what it does with them."""
 
     def __init__(self, structure: Structure, engine: Engine, rows_min: int) -> None:
-        """Fewer than ``rows_min`` rows that may have a shape are not looked at."""
+        """Fewer than ``rows_min`` rows are few."""
         self._structure = structure
         self._engine = engine
         self._rows_min = rows_min
-        self._hits: dict[Shape, float] = {}
-
-    def wanted(self, row_count: int) -> bool:
-        """Whether so many rows are worth a look."""
-        return bool(self._hits) and row_count >= self._rows_min
+        self._known: dict[Shape, _Known] = {}
 
     def learn(self, documents: pa.Array, rows: RowIndices) -> None:
         """Learns from rows of a binary column that were decoded in another way."""
-        step = max(1, len(rows) // _SAMPLE_ROWS)
+        few = len(documents) < self._rows_min
+        step = max(1, len(rows) // (_SAMPLE_FEW_ROWS if few else _SAMPLE_ROWS))
         for document in documents.take(pa.array(rows[::step])).to_pylist():
             shape = shape_of(document, self._structure.root)
-            if shape is not None and shape not in self._hits:
-                if len(self._hits) == SHAPES_MAX:
-                    del self._hits[min(self._hits, key=self._hits.__getitem__)]
-                self._hits[shape] = step
+            if shape in self._known:
+                self._known[shape].hits += 1
+            elif shape is not None:
+                if len(self._known) == SHAPES_MAX:
+                    del self._known[min(self._known, key=lambda one: self._known[one].hits)]
+                self._known[shape] = _Known(shape, 1 if few else step)
 
-    def decode(self, data: Bytes, offsets: Positions) -> Part:
-        """Columns for the rows ``data[offsets[i]:offsets[i + 1]]`` that have a known shape.
+    def decode(self, documents: pa.Array) -> Part:
+        """Columns for the rows of a binary column, all UTF-8, that have a known shape."""
+        if not self._known or not len(documents):
+            return NOTHING
+        if len(documents) < self._rows_min:
+            return self._few(documents.to_pylist())
+        return self._many(*text_buffer(documents))
 
-        The rows are UTF-8; ``data`` has ``PADDING`` zero bytes at its end.
-        """
+    def _few(self, documents: Sequence[bytes]) -> Part:
+        """Shapes that were met once are no use yet: a pattern takes time to make."""
+        rows = FewRows(documents)
+        known = sorted(self._known.values(), key=lambda one: one.hits, reverse=True)
+        known = [one for one in known if one.hits > 1]
+        for row in range(len(documents)):
+            taken = next((one for one in known if one.takes(rows, row)), None)
+            if taken is not None:
+                taken.hits += 1
+        for one in self._known.values():
+            one.hits *= _REMEMBERED ** len(documents)
+        return rows.part(self._engine)
+
+    def _many(self, data: Bytes, offsets: Positions) -> Part:
+        """The rows are ``data[offsets[i]:offsets[i + 1]]``."""
         texts = _Texts(data, offsets)
         fits: list[_Fit] = []
-        for shape in sorted(self._hits, key=self._hits.__getitem__, reverse=True):
-            rows = np.flatnonzero(texts.quote_counts == shape.quotes)
+        for known in sorted(self._known.values(), key=lambda one: one.hits, reverse=True):
+            rows = np.flatnonzero(texts.quote_counts == known.shape.quotes)
             count = 0
             if len(rows) >= min(self._rows_min, _FIT_ROWS_MIN):
-                fit = _fit(shape, texts, rows)
+                fit = _fit(known.shape, texts, rows)
                 count = len(fit.rows)
                 texts.quote_counts[fit.rows] = -1
                 fits.append(fit)
-            self._hits[shape] = self._hits[shape] / 2 + count
+            known.hits = known.hits / 2 + count
         # Those that fit nothing any more would be compared with every batch for ever.
-        self._hits = {shape: hits for shape, hits in self._hits.items() if hits >= 1}
+        self._known = {shape: known for shape, known in self._known.items() if known.hits >= 1}
         fits = [fit for fit in fits if len(fit.rows)]
         return _Columns(texts, fits, self._engine).part() if fits else NOTHING
 

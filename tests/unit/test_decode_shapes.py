@@ -12,7 +12,6 @@ from test_decode_properties import NUMBERS, check
 
 from tailer.decode import Decoded, JsonDecoder
 from tailer.decode.engine import Engine
-from tailer.decode.extract import text_buffer
 from tailer.decode.model import rejected_rows
 from tailer.decode.shape import shape_of
 from tailer.decode.shapes import SHAPES_MAX, Shapes
@@ -72,12 +71,16 @@ def binary(batch: list[bytes]) -> pa.Array:
     return pa.array(batch, pa.binary())
 
 
-@settings(max_examples=60, deadline=None)
-@given(batches(), batches())
+MANY, FEW = 1, 1000
+"""Rows from which on a batch is compared as a whole; fewer are matched one by one."""
+
+
+@settings(max_examples=80, deadline=None)
+@given(batches(), batches(), st.sampled_from([MANY, FEW]))
 def test_documents_of_known_shapes_agree_with_the_model(
-    first: list[bytes], second: list[bytes]
+    first: list[bytes], second: list[bytes], fast_rows_min: int
 ) -> None:
-    decoder = JsonDecoder(fast_rows_min=1)
+    decoder = JsonDecoder(fast_rows_min=fast_rows_min)
     for batch in (first, first + second, second, second[::-1] + first):
         check(decoder.decode(binary(batch)), batch)
 
@@ -85,32 +88,35 @@ def test_documents_of_known_shapes_agree_with_the_model(
 LEARNED = b'{"a":"x","b":{"c":1},"t":["u","v"],"o":[{"k":"w","n":[true,7,null]}],"e":true,"z":null}'
 
 
-def known(*documents: bytes) -> Shapes:
-    """What is learned of documents that were decoded before."""
+def known(document: bytes, rows_min: int) -> Shapes:
+    """What is learned of a document that was decoded twice."""
     structure = Structure(100, ["a", "b.c", "t", "o", "e", "z"])
-    shapes = Shapes(structure, Engine(), 1)
-    shapes.learn(binary(list(documents)), np.arange(len(documents)))
+    shapes = Shapes(structure, Engine(), rows_min)
+    for _ in range(2):
+        shapes.learn(binary([document]), np.arange(1))
     return shapes
 
 
 def fitting(shapes: Shapes, batch: list[bytes]) -> list[int]:
     """The rows that were decoded by their shapes; what they gave is right."""
-    part = shapes.decode(*text_buffer(binary(batch)))
+    part = shapes.decode(binary(batch))
     found = decoded_rows(Decoded(pa.table(part.columns), part.rows, rejected_rows({}), False))
     assert found == {row: decode_model(batch[row]) for row in part.rows.tolist()}
     return part.rows.tolist()
 
 
-def test_documents_that_differ_in_values_only_have_one_shape() -> None:
+@pytest.mark.parametrize("rows_min", [MANY, FEW])
+def test_documents_that_differ_in_values_only_have_one_shape(rows_min: int) -> None:
     others = [
         LEARNED.replace(b'"x"', '"é, {longer}: [text]"'.encode()).replace(b'"w"', b'""'),
         LEARNED.replace(b":1}", b":-123456789012345678}").replace(b",7,", b",-70,"),
         LEARNED.replace(b":1}", b":0.125}").replace(b'"v"', b'""'),
     ]
     batch = [b'{"a":1}', *others, b"{}", LEARNED, b'{"a":"x"}']
-    assert fitting(known(LEARNED), batch) == [1, 2, 3, 5]
+    assert fitting(known(LEARNED, rows_min), batch) == [1, 2, 3, 5]
 
 
+@pytest.mark.parametrize("rows_min", [MANY, FEW])
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -138,10 +144,12 @@ def test_documents_that_differ_in_values_only_have_one_shape() -> None:
         (b'{"a"', b' {"a"'),
     ],
 )
-def test_what_differs_in_more_is_left_to_a_parser(before: bytes, after: bytes) -> None:
+def test_what_differs_in_more_is_left_to_a_parser(
+    before: bytes, after: bytes, rows_min: int
+) -> None:
     assert LEARNED.count(before) == 1
     other = LEARNED.replace(before, after)
-    assert fitting(known(LEARNED), [LEARNED, other, LEARNED]) == [0, 2]
+    assert fitting(known(LEARNED, rows_min), [LEARNED, other, LEARNED]) == [0, 2]
 
 
 @pytest.mark.parametrize(
@@ -169,10 +177,24 @@ def test_what_a_shape_cannot_hold_has_none(document: bytes) -> None:
 
 
 def test_the_shapes_that_fit_least_are_forgotten() -> None:
-    shapes = known(LEARNED)
+    shapes = known(LEARNED, MANY)
     batch = [LEARNED] * 100
     assert fitting(shapes, batch) == list(range(100))
     for count in range(1, 2 * SHAPES_MAX):
         document = b'{"t":[' + b",".join([b'"x"'] * count) + b"]}"
         shapes.learn(binary([document]), np.arange(1))
         assert fitting(shapes, [*batch, document]) == list(range(101))
+
+
+def test_shapes_that_few_rows_had_once_make_room_for_others() -> None:
+    shapes = known(LEARNED, FEW)
+    often = [b'{"t":[' + b",".join([b'"x"'] * count) + b"]}" for count in range(1, SHAPES_MAX)]
+    for document in often * 2:
+        shapes.learn(binary([document]), np.arange(1))
+    assert fitting(shapes, [LEARNED, *often] * 10) == list(range(10 * SHAPES_MAX))
+    for _ in range(4):
+        assert fitting(shapes, [b"{}"] * (FEW - 1)) == []
+    others = [b'{"e":true,"a":"x"}', b'{"e":false,"a":"x"}']
+    for document in others * 2:
+        shapes.learn(binary([document]), np.arange(1))
+    assert fitting(shapes, others) == [0, 1]
