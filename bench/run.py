@@ -45,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="alder-bench-") as name:
         scratch = Path(name)
         scratch.chmod(0o755)
-        files = given.scratch or scratch / "files"
+        files = (given.scratch or scratch / "files").resolve()
         files.mkdir(parents=True, exist_ok=True)
         world = World(given.options, scratch, files, console, given.peers)
         try:
