@@ -24,11 +24,9 @@ from alder.v1 import leaf_pb2
 from leaf.bindings import TABLE, engine_names, projection
 from leaf.cache import CacheUsage, PageCache
 from leaf.engine import Cancellation, Engine
-from leaf.format.buffers import validity
-from leaf.format.dictionary import encode
-from leaf.format.pages import integers_of, is_integral
 from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
 from leaf.kernels.grouping import Codes
+from leaf.kernels.numbering import TERMS_FEW, counts_of, numbered_values, used_terms
 from leaf.kernels.states import Values, values_of
 from leaf.kernels.unsupported import Unsupported
 from leaf.partials import Recent
@@ -40,10 +38,8 @@ from leaf.tail import TailChunk
 _PLAIN_TAGS: Final = frozenset({"string", "int", "bool", "float", "timestamp", "date"})
 _RESULT: Final = "result"
 _SHARE_OF_ROWS: Final = 4
-_TERMS_FEW: Final = 1 << 14
-_ORDERED_MIN: Final = 1 << 10
 _ASKED_MAX: Final = 4096
-_COUNTED_ROWS: Final = 1 << 16
+_FLAG_BYTES: Final = 32
 Rows = NDArray[np.intp]
 
 
@@ -221,6 +217,19 @@ class Columns:
 
         return cache.get(key, load, lambda counts: counts.nbytes)
 
+    def ascends(
+        self, holder: Holder, value: RowValue, dictionary: GlobalDictionary, reading: Reading
+    ) -> bool:
+        """True if no row has a lower code than the row before it."""
+        cache, scope = self._kept_of(holder)
+        key = (*scope, value.key, dictionary.scope, "ascends", reading.keyed)
+
+        def load() -> bool:
+            codes = self.all_codes(holder, value, dictionary, reading)
+            return bool((codes[1:] >= codes[:-1]).all())
+
+        return cache.get(key, load, lambda _: _FLAG_BYTES)
+
     def truth(
         self,
         value: RowValue,
@@ -251,7 +260,7 @@ class Columns:
         if value.sql or stored is None or not isinstance(segment, Segment):
             return None
         told = segment.counted(stored) if segment.has(stored) else None
-        if told is None or len(told[0]) > _TERMS_FEW or told[0].type != dictionary.kind:
+        if told is None or len(told[0]) > TERMS_FEW or told[0].type != dictionary.kind:
             return None
         terms, rows = told
         codes = dictionary.codes_of(terms)
@@ -266,18 +275,18 @@ class Columns:
     ) -> "_Local":
         """What of a holder is to be numbered."""
         few = rows is not None and len(rows) * _SHARE_OF_ROWS <= holder.rows.rows
-        if rows is None or not few or holder.rows.rows <= _TERMS_FEW or self._asked.get(key):
+        if rows is None or not few or holder.rows.rows <= TERMS_FEW or self._asked.get(key):
             return _Local(key, *self._encoded(holder, value, reading), whole=True)
         coded = self._stored_codes(holder, value)
         if coded is None:
             column = self._column(holder, value, reading, rows)
             self._asked.put(key, True)
-            return _Local(key, *_dictionary_of(column), whole=False)
-        if value.sql or len(coded[0]) <= _TERMS_FEW:
+            return _Local(key, *numbered_values(column), whole=False)
+        if value.sql or len(coded[0]) <= TERMS_FEW:
             return _Local(key, *self._of_terms(*coded, value, reading), whole=True)
         self._asked.put(key, True)
         terms, numbers = coded
-        return _Local(key, *_used(terms, numbers[rows]), whole=False)
+        return _Local(key, *used_terms(terms, numbers[rows]), whole=False)
 
     def _kept_of(self, holder: Holder) -> tuple[PageCache, tuple[str, int]]:
         """Where what is computed of a holder is kept, and what its keys there begin with.
@@ -299,7 +308,7 @@ class Columns:
         """Distinct values, and for each row the number of its value from 1 on, 0 for NULL."""
         coded = self._stored_codes(holder, value)
         if coded is None:
-            return _dictionary_of(self._column(holder, value, reading))
+            return numbered_values(self._column(holder, value, reading))
         return self._of_terms(*coded, value, reading)
 
     def _stored_codes(
@@ -317,7 +326,7 @@ class Columns:
         if not value.sql:
             return terms, numbers
         column = pa.concat_arrays([pa.nulls(1, terms.type), terms])
-        results, of_term = _dictionary_of(self._evaluated(value, column, reading))
+        results, of_term = numbered_values(self._evaluated(value, column, reading))
         return results, of_term[numbers]
 
     def _column(
@@ -373,50 +382,6 @@ def _stored_column(binding: leaf_pb2.ColumnBinding) -> str | None:
     return column_name(tags[0], binding.path) if plain else None
 
 
-def _dictionary_of(column: pa.Array) -> tuple[pa.Array, NDArray[np.int32]]:
-    """Few values are in order, so that a range of values is one of codes wherever codes grow.
-
-    Those of a handful of rows are not: they cost more than they save, and most are known already.
-    """
-    kind = column.type
-    if not (
-        pa.types.is_string(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_signed_integer(kind)
-        or pa.types.is_timestamp(kind)
-        or pa.types.is_date32(kind)
-    ):
-        raise Unsupported
-    many = len(column) >= _ORDERED_MIN
-    if many and is_integral(kind) and kind.bit_width >= 32:
-        near = _numbers_near(column)
-        if near is not None:
-            return near
-    encoded = column.dictionary_encode()
-    if not many or len(encoded.dictionary) > _TERMS_FEW:
-        return encoded.dictionary, _from_one(encoded.indices)
-    ordered = encode(encoded)
-    return ordered.terms, _from_one(ordered.codes)
-
-
-def _numbers_near(column: pa.Array) -> tuple[pa.Array, NDArray[np.int32]] | None:
-    """As :func:`_dictionary_of` for integers close together, which need no hashing."""
-    plain = pa.int32() if column.type.bit_width == 32 else pa.int64()
-    low, high = (bound.as_py() for bound in pc.min_max(column.view(plain)).values())
-    if low is None or high - low >= _TERMS_FEW:
-        return None
-    null = high - low + 1
-    places = (integers_of(column) - low).astype(np.uint16)
-    if column.null_count:
-        places[~validity(column)] = null
-    used = np.zeros(null + 1, dtype=bool)
-    used[places] = True
-    used[null] = False
-    numbers = np.cumsum(used, dtype=np.int32) * used
-    terms = pa.array(np.flatnonzero(used) + low, plain)
-    return terms.view(column.type), numbers[places]
-
-
 def _numbered(
     parts: Sequence[_Local], dictionary: GlobalDictionary
 ) -> Iterator[tuple[_Local, Codes]]:
@@ -441,39 +406,10 @@ def _numbered(
             yield part, known.astype(kind, copy=False)[part.numbers]
 
 
-def counts_of(codes: Codes) -> NDArray[np.intp]:
-    """How many rows have each code.
-
-    Narrow codes are counted in runs, since counting begins with a copy in the width of an address.
-    """
-    if codes.dtype.itemsize > 2:
-        return np.bincount(codes)
-    counts = np.zeros(int(codes.max(initial=0)) + 1, dtype=np.intp)
-    for begin in range(0, len(codes), _COUNTED_ROWS):
-        counts += np.bincount(codes[begin : begin + _COUNTED_ROWS], minlength=len(counts))
-    return counts
-
-
 def _true(column: pa.Array) -> NDArray[np.bool_]:
     if not pa.types.is_boolean(column.type):
         raise Unsupported
     return np.asarray(column.fill_null(False))
-
-
-def _used(terms: pa.Array, numbers: NDArray[np.integer]) -> tuple[pa.Array, NDArray[np.int32]]:
-    """The terms that the numbers (from 1 on) name, and the numbers among those."""
-    used = np.zeros(len(terms) + 1, dtype=bool)
-    used[numbers] = True
-    used[0] = False
-    places = np.cumsum(used, dtype=np.int32)
-    places[0] = 0
-    return terms.take(pa.array(np.flatnonzero(used) - 1)), places[numbers]
-
-
-def _from_one(codes: pa.Array) -> NDArray[np.int32]:
-    filled = codes.fill_null(-1) if codes.null_count else codes
-    shifted: NDArray[np.int32] = np.asarray(filled).astype(np.int32) + np.int32(1)
-    return shifted
 
 
 def _single(column: pa.ChunkedArray) -> pa.Array:

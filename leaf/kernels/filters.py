@@ -7,7 +7,7 @@ Conditions that fewer rows meet come first, and later ones look at those rows on
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +32,8 @@ Mask = NDArray[np.bool_]
 _SHARE_PICKED_MAX: Final = 0.02
 """Share of rows up to which the first condition picks rows for the next ones to look at."""
 _SHARE_MASKED_MIN: Final = 0.4
+_SHARE_RANGED_MAX: Final = 0.5
+_RANGED_ROWS_MIN: Final = 1 << 14
 _EDGES_MAX: Final = 12
 """Changes between true and false in the order of codes up to which runs of codes are compared."""
 _NUMBERS: Final = frozenset({"BIGINT", "DOUBLE", "TIMESTAMP", "DATE"})
@@ -56,16 +58,20 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A condition by code, and the share of rows that meet it; codes are read when needed."""
+    """Conditions on a column by code, and the share of rows that meet them.
+
+    Codes are read when needed. ``ascends`` tells whether rows are in the order of their codes.
+    """
 
     read: Callable[[], Codes]
+    ascends: Callable[[], bool]
     truth: Mask
     share: float
 
-    def marked(self, rows: Rows | None) -> Mask:
-        """Which of the rows (None: all) meet the condition."""
+    def marked(self, rows: Rows | slice | None) -> Mask:
+        """Which of the rows (None: all) meet the conditions."""
         codes = self.read() if rows is None else self.read()[rows]
-        truth = self.truth[: int(np.iinfo(codes.dtype).max) + 1]
+        truth = self._truth_within(codes)
         edges = np.flatnonzero(truth[1:] != truth[:-1]) + 1
         if len(edges) > _EDGES_MAX:
             return _looked_up(truth, codes)
@@ -74,6 +80,21 @@ class Lookup:
         for begin, end in runs[1::2]:
             mask |= _in_run(codes, begin, end, len(truth))
         return ~mask if truth[0] else mask
+
+    def range(self) -> slice | None:
+        """The rows that meet the conditions, if these are known to be neighbours."""
+        if self.share > _SHARE_RANGED_MAX or not self.ascends():
+            return None
+        codes = self.read()
+        edges = np.flatnonzero(np.diff(self._truth_within(codes), prepend=False, append=False))
+        if len(edges) != 2:
+            return None
+        first, last = np.asarray([edges[0], edges[1] - 1], dtype=codes.dtype)
+        begin, end = np.searchsorted(codes, first), np.searchsorted(codes, last, side="right")
+        return slice(int(begin), int(end))
+
+    def _truth_within(self, codes: Codes) -> Mask:
+        return self.truth[: int(np.iinfo(codes.dtype).max) + 1]
 
 
 def matching(
@@ -87,19 +108,30 @@ def matching(
 
     Raises Unsupported for a condition that takes an index or the engine to decide.
     """
-    lookups: list[Lookup] = []
+    by_column: dict[Hashable, list[RowCondition]] = {}
     later: list[RowCondition] = []
     for condition in wanted:
-        if not _by_code(holder, condition):
+        if _by_code(holder, condition):
+            by_column.setdefault(condition.value.column.key, []).append(condition)
+        else:
             later.append(condition)
-            continue
-        lookup = _lookup(holder, condition, columns, reading)
+    lookups: list[Lookup] = []
+    for conditions in by_column.values():
+        lookup = _lookup(holder, conditions, columns, reading)
         if lookup.share == 0:
             return Selection(0, rows=np.empty(0, dtype=np.intp))
         if lookup.share < 1:
             lookups.append(lookup)
+    lookups.sort(key=lambda entry: entry.share)
+    if rows is None and holder.rows.rows >= _RANGED_ROWS_MIN:
+        for lookup in lookups:
+            neighbours = lookup.range()
+            if neighbours is not None:
+                others = [one for one in lookups if one is not lookup]
+                rows, lookups = _within(neighbours, others), []
+                break
     mask: Mask | None = None
-    for lookup in sorted(lookups, key=lambda entry: entry.share):
+    for lookup in lookups:
         found = lookup.marked(rows)
         if rows is not None:
             rows = rows[found]
@@ -125,7 +157,7 @@ def marked(
     """Which of the rows (None: all) meet a condition. Raises as :func:`matching`."""
     value = condition.value
     if _by_code(holder, condition):
-        return _lookup(holder, condition, columns, reading).marked(rows)
+        return _lookup(holder, [condition], columns, reading).marked(rows)
     if _compares_numbers(condition):
         numbers = columns.numbers(holder, value.column, reading)
         numbers = numbers if rows is None else numbers.taken(rows)
@@ -191,17 +223,35 @@ def _looked_up(truth: Mask, codes: Codes) -> Mask:
     return np.asarray(found).view(np.bool_)
 
 
-def _lookup(holder: Holder, condition: RowCondition, columns: Columns, reading: Reading) -> Lookup:
-    value = condition.value
-    stored = value.stored
+def _within(neighbours: slice, lookups: Sequence[Lookup]) -> Rows:
+    """The rows of a range that meet all conditions."""
+    masks = [lookup.marked(neighbours) for lookup in lookups]
+    if not masks:
+        return np.arange(neighbours.start, neighbours.stop, dtype=np.intp)
+    rows: Rows = np.flatnonzero(functools.reduce(np.logical_and, masks))
+    rows += neighbours.start
+    return rows
+
+
+def _lookup(
+    holder: Holder, conditions: Sequence[RowCondition], columns: Columns, reading: Reading
+) -> Lookup:
+    """The lookup of conditions on one column."""
+    column, stored = conditions[0].value.column, conditions[0].value.stored
     if stored is None:
         raise Unsupported
-    column = value.column
     dictionary = columns.dictionary(column, column_type(stored))
     counts = columns.counts(holder, column, dictionary, reading)
-    truth = columns.truth(value, dictionary, reading, _strings(condition))
+    truths = [columns.truth(one.value, dictionary, reading, _strings(one)) for one in conditions]
+    size = min(map(len, truths))
+    truth = functools.reduce(np.logical_and, [one[:size] for one in truths])
     share = float(counts[truth[: len(counts)]].sum()) / max(1, holder.rows.rows)
-    return Lookup(lambda: columns.all_codes(holder, column, dictionary, reading), truth, share)
+    return Lookup(
+        lambda: columns.all_codes(holder, column, dictionary, reading),
+        lambda: columns.ascends(holder, column, dictionary, reading),
+        truth,
+        share,
+    )
 
 
 def _strings(condition: RowCondition) -> pa.Array | None:

@@ -9,7 +9,7 @@ import pytest
 from kernels_model import Asker, documents, reference, rows_of, sealed, with_rows
 
 from alder.errors import AlderError, Reason
-from leaf.kernels.columns import counts_of
+from leaf.kernels.numbering import counts_of
 from leaf.service import Leaf
 
 BY_KERNELS = """
@@ -113,7 +113,8 @@ def test_kernels_and_engine_give_the_same_rows(
     tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if layout == "both":
-        monkeypatch.setattr("leaf.kernels.columns._TERMS_FEW", 0)
+        monkeypatch.setattr("leaf.kernels.columns.TERMS_FEW", 0)
+        monkeypatch.setattr("leaf.kernels.numbering.TERMS_FEW", 0)
         monkeypatch.setattr("leaf.kernels.aggregation._RANKED_MIN", 0)
     seal_rows, segments, shards = LAYOUTS[layout]
     rows = documents(500)

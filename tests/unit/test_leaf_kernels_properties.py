@@ -1,5 +1,6 @@
 """Grouping, dictionaries and states against plain Python."""
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -10,14 +11,14 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from alder.v1 import leaf_pb2
 from leaf.engine import Cancellation, Engine
-from leaf.kernels import columns
-from leaf.kernels.columns import _dictionary_of, _used, counts_of
+from leaf.kernels import numbering
 from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
 from leaf.kernels.distinct import Seen
-from leaf.kernels.filters import Lookup, _term_mask
+from leaf.kernels.filters import Lookup, _term_mask, _within
 from leaf.kernels.grouping import (
     CodePartial,
     Reducer,
@@ -29,6 +30,7 @@ from leaf.kernels.grouping import (
     some_groups,
     without_last_key,
 )
+from leaf.kernels.numbering import counts_of, numbered_values, used_terms
 from leaf.kernels.ranking import ranking_of
 from leaf.kernels.states import State, state_of, values_of
 from leaf.kernels.top import top_groups
@@ -131,6 +133,12 @@ def test_slots_of_narrow_numbers_under_masks(
             assert told == ([truth] if any(kept) or not keyed else [])
 
 
+def lookup_of(truth: list[bool], codes: NDArray[np.integer]) -> Lookup:
+    return Lookup(
+        lambda: codes, lambda: bool((codes[1:] >= codes[:-1]).all()), np.asarray(truth), 0.5
+    )
+
+
 @given(
     st.lists(st.booleans(), min_size=1, max_size=300),
     st.lists(st.integers(0, 299), max_size=60),
@@ -138,11 +146,36 @@ def test_slots_of_narrow_numbers_under_masks(
 def test_codes_are_marked_as_their_truth_says(truth: list[bool], codes: list[int]) -> None:
     for kind in (np.uint8, np.uint16, np.int32):
         fitting = [code % min(len(truth), 256) for code in codes]
-        of_rows = np.asarray(fitting, dtype=kind)
-        lookup = Lookup(lambda found=of_rows: found, np.asarray(truth), 0.5)
+        lookup = lookup_of(truth, np.asarray(fitting, dtype=kind))
         assert lookup.marked(None).tolist() == [truth[code] for code in fitting]
         rows = np.arange(0, len(codes), 2)
         assert lookup.marked(rows).tolist() == [truth[code] for code in fitting[::2]]
+
+
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=9),
+    st.lists(st.integers(0, 8), max_size=40),
+    st.booleans(),
+    st.lists(st.booleans(), min_size=9, max_size=9),
+    st.sampled_from([np.uint8, np.uint16, np.int32]),
+)
+def test_rows_in_the_order_of_their_codes_are_a_range(
+    truth: list[bool],
+    codes: list[int],
+    ordered: bool,
+    other: list[bool],
+    kind: type[np.integer],
+) -> None:
+    fitting = [code % len(truth) for code in codes]
+    fitting = sorted(fitting) if ordered else fitting
+    neighbours = lookup_of(truth, np.asarray(fitting, dtype=kind)).range()
+    one_run = len([run for run, _ in itertools.groupby(truth) if run]) == 1
+    assert (neighbours is not None) == (one_run and fitting == sorted(fitting))
+    if neighbours is not None:
+        met = [row for row, code in enumerate(fitting) if truth[code]]
+        assert _within(neighbours, []).tolist() == met
+        also = lookup_of(other, np.asarray(codes, dtype=kind))
+        assert _within(neighbours, [also]).tolist() == [row for row in met if other[codes[row]]]
 
 
 @given(ROWS)
@@ -365,7 +398,7 @@ def test_codes_are_counted(kind: type[np.integer], codes: list[int]) -> None:
 @given(st.lists(st.integers(0, 6), max_size=30))
 def test_terms_that_no_row_has_are_left_out(numbers: list[int]) -> None:
     terms = pa.array(list("abcdef"))
-    found, own = _used(terms, np.asarray(numbers, dtype=np.int32))
+    found, own = used_terms(terms, np.asarray(numbers, dtype=np.int32))
     assert found.to_pylist() == [terms[n - 1].as_py() for n in sorted(set(numbers) - {0})]
     again = [None if n == 0 else found[n - 1].as_py() for n in own.tolist()]
     assert again == [None if n == 0 else terms[n - 1].as_py() for n in numbers]
@@ -408,8 +441,8 @@ def test_distinct_numbers_are_in_order(
 ) -> None:
     shifted = [None if value is None else value + shift for value in values]
     plain = pa.int32() if kind.bit_width == 32 else pa.int64()
-    with patch.object(columns, "_ORDERED_MIN", 1):
-        terms, numbers = _dictionary_of(pa.array(shifted, plain).view(kind))
+    with patch.object(numbering, "_ORDERED_MIN", 1):
+        terms, numbers = numbered_values(pa.array(shifted, plain).view(kind))
     assert terms.type == kind
     distinct = terms.view(plain).to_pylist()
     assert distinct == sorted({value for value in shifted if value is not None})
