@@ -7,8 +7,7 @@ Both are looked up in the event loop; parser and planner work in a thread of the
 
 import asyncio
 import json
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
@@ -22,10 +21,9 @@ from aggregator.shapes import Shape, Template
 from aggregator.syntax import Parser, Statement, check_no_show, too_deep
 from aggregator.textstats import Statistics, Wanted
 from alder.catalog import Collection
+from alder.recent import Recent
 from alder.v1 import query_pb2
 
-K = TypeVar("K")
-V = TypeVar("V")
 T = TypeVar("T")
 _NO_TEMPLATE: Final = "no template"
 
@@ -59,25 +57,6 @@ class _Asked:
         }
 
 
-class Recent(OrderedDict[K, V]):
-    """The entries used last, up to a number."""
-
-    def __init__(self, entries_max: int) -> None:
-        super().__init__()
-        self._entries_max = entries_max
-
-    def find(self, key: K) -> V | None:
-        found = self.get(key)
-        if found is not None:
-            self.move_to_end(key)
-        return found
-
-    def keep(self, key: K, value: V) -> None:
-        self[key] = value
-        while len(self) > self._entries_max:
-            self.popitem(last=False)
-
-
 class Plans:
     """Parses and plans. Its methods belong to one event loop."""
 
@@ -88,7 +67,7 @@ class Plans:
         self._functions = security.Catalog.of_engine()
         self._planner = Planner(self._parser, self._functions)
         self._statements: Recent[str, Known] = Recent(plans_max)
-        self._plans: Recent[object, Plan | Template | Wanted | str] = Recent(plans_max)
+        self._plans: Recent[Hashable, Plan | Template | Wanted | str] = Recent(plans_max)
 
     async def close(self) -> None:
         """Waits for running work and releases the parser and the planner."""
@@ -110,10 +89,10 @@ class Plans:
 
     async def statement(self, sql: str) -> Known:
         """A statement. Raises AlderError: SYNTAX, UNSUPPORTED, LIMIT, FORBIDDEN."""
-        known = self._statements.find(sql)
+        known = self._statements.get(sql)
         if known is None:
             known = await self._in_thread(lambda: self._parsed(sql))
-            self._statements.keep(sql, known)
+            self._statements.put(sql, known)
         return known
 
     async def plan(
@@ -148,10 +127,10 @@ class Plans:
         kinds = shapes.kinds(free) if len(free) == len(values) else None
         if kinds and not shapes.holds_mark(left):
             key = known.shape.text, kinds, rest
-            found = self._plans.find(key)
+            found = self._plans.get(key)
             if found is None:
                 found = await self._in_thread(lambda: self._template(asked, free))
-                self._plans.keep(key, found)
+                self._plans.put(key, found)
             if isinstance(found, Template):
                 return found.filled(free)
             if isinstance(found, tuple):
@@ -160,12 +139,12 @@ class Plans:
 
     async def _exact(self, asked: _Asked, key: object) -> Plan | Wanted:
         """The plan for exactly these values."""
-        found = self._plans.find(key)
+        found = self._plans.get(key)
         if isinstance(found, (Plan, tuple)):
             return found
         plan, timeless = await self._in_thread(lambda: self._whole(asked))
         if timeless:
-            self._plans.keep(key, plan)
+            self._plans.put(key, plan)
         return plan
 
     def _parsed(self, sql: str) -> Known:

@@ -20,7 +20,7 @@ from aggregator import core, tables
 from aggregator.engine import Engine, EngineSettings, in_user_names
 from aggregator.finish import finish, finished_directly
 from aggregator.plan import Plan
-from aggregator.plans import Known, Plans, Recent
+from aggregator.plans import Known, Plans
 from aggregator.rehearsal import rehearse
 from aggregator.scatter import Budget, Gathered, Scatter, State, gather
 from aggregator.syntax import Parser
@@ -31,6 +31,7 @@ from alder.errors import AlderError
 from alder.interfaces import NodeDirectory
 from alder.membership import CatalogFollower
 from alder.positions import PositionVector
+from alder.recent import Recent
 from alder.v1 import leaf_pb2, query_pb2
 
 logger = logging.getLogger(__name__)
@@ -282,7 +283,7 @@ class Queries:
     async def _finished(self, run: Run, plan: Plan, answers: Sequence[Gathered]) -> pa.Table:
         """The rows of a plan; small ones that are always the same are kept as the plan is."""
         if plan.constant:
-            kept = self._constants.find(plan.sql)
+            kept = self._constants.get(plan.sql)
             if kept is not None:
                 return kept
         direct = not run.request.no_direct_lookup
@@ -291,7 +292,7 @@ class Queries:
             tables = [answer.rows for answer in answers]
             result = await finish(self._engine, self._finishing, plan, tables)
         if plan.constant and result.nbytes <= SMALL_BYTES:
-            self._constants.keep(plan.sql, result)
+            self._constants.put(plan.sql, result)
         return result
 
     async def _state(

@@ -22,9 +22,8 @@ _OPERATORS: Final[Mapping[str, str]] = {
     "COMPARE_GREATERTHANOREQUALTO": ">=",
 }
 _MIRRORED: Final[Mapping[str, str]] = {
-    **{"=": "=", "<>": "<>"},
-    **{"<": ">", "<=": ">=", ">": "<", ">=": "<="},
-}
+    "=": "=", "<>": "<>", "<": ">", "<=": ">=", ">": "<", ">=": "<=",
+}  # fmt: skip
 _TERMS_PER_CONDITION: Final = {"COMPARE_BETWEEN": 2}
 _ELEMENTS: Final[Mapping[str, str]] = {
     **dict.fromkeys(

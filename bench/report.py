@@ -25,6 +25,8 @@ _PACKAGES: Final = (
     "duckdb", "pyarrow", "grpcio", "rocksdict", "numpy", "chdb", "tantivy", "psycopg",
 )  # fmt: skip
 
+_WORDS: Final[Mapping[bool | None, str]] = {True: "met", False: "missed", None: "reported"}
+_COLOURED: Final = {**_WORDS, True: "[green]met", False: "[red]missed"}
 _UNCOMPARED: Final = "targets are missing whose peer did not take part"
 
 
@@ -130,8 +132,7 @@ def show(rows: Sequence[Row], missing: Mapping[str, str], console: Console) -> N
     for row in rows:
         table.add_row(row.name, f"[bold]{escape(row.work)}", "", "", "", "", "")
         for line in row.lines:
-            *texts, verdicts = cells(line)
-            table.add_row("", *texts, _coloured(verdicts))
+            table.add_row("", *cells(line, _COLOURED))
     console.print(table)
     for name, why in missing.items():
         console.print(f"[bold yellow]{name} did not take part:[/] {escape(why)}")
@@ -142,19 +143,17 @@ def show(rows: Sequence[Row], missing: Mapping[str, str], console: Console) -> N
             console.print(f"[dim]{row.name}: {escape(note)}")
 
 
-def cells(line: Line) -> list[str]:
-    """A line as texts: measure, ours, peers, targets, ratios, verdicts; a line for each of them."""
+def cells(line: Line, words: Mapping[bool | None, str] = _WORDS) -> list[str]:
+    """A line as texts: measure, ours, peers, targets, ratios, verdicts; a line for each of them.
+
+    ``words`` say whether a target is met.
+    """
     ours = "" if line.ours is None else f"{_figure(line.ours)} {line.unit}".strip()
     peers = "\n".join(f"{name} {_figure(value)}" for name, value in line.peers.items())
     targets = "\n".join(verdict.target for verdict in line.verdicts)
     values = "\n".join(f"{verdict.value:.3g}" for verdict in line.verdicts)
-    words = {True: "met", False: "missed", None: "reported"}
     return [line.what, ours, peers, targets, values,
             "\n".join(words[verdict.met] for verdict in line.verdicts)]  # fmt: skip
-
-
-def _coloured(verdicts: str) -> str:
-    return verdicts.replace("met", "[green]met[/]").replace("missed", "[red]missed[/]")
 
 
 def _figure(value: float) -> str:

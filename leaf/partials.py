@@ -7,48 +7,21 @@ more goes first.
 """
 
 import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Hashable
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
+from alder.recent import Recent
 from alder.v1 import leaf_pb2
 from leaf.cache import PageCache
 from leaf.pieces import Piece
 from leaf.segment import Segment
 
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
 _DIGEST_BYTES: Final = 16
 _REFUSED_MAX: Final = 512
 _SMALL_ROWS: Final = 64
-
-
-class Recent(Generic[K, V]):
-    """A thread-safe map that forgets the least recently used entries beyond a number."""
-
-    def __init__(self, entries_max: int) -> None:
-        self._entries_max = entries_max
-        self._lock = threading.Lock()
-        self._entries: OrderedDict[K, V] = OrderedDict()
-
-    def get(self, key: K) -> V | None:
-        """The value, if it is still here."""
-        with self._lock:
-            if key in self._entries:
-                self._entries.move_to_end(key)
-            return self._entries.get(key)
-
-    def put(self, key: K, value: V) -> None:
-        """Keeps a value."""
-        with self._lock:
-            self._entries[key] = value
-            self._entries.move_to_end(key)
-            while len(self._entries) > self._entries_max:
-                self._entries.popitem(last=False)
 
 
 class Partials(PageCache):

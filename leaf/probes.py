@@ -3,8 +3,7 @@
 Which values is decided by a seed alone. They are spread evenly over the rows, and the ends of every
 page are among them as far as their number allows, because an index errs at its edges first. Every
 form of condition that narrows is made of them: comparisons, beginnings of strings, elements of
-lists, presence, searches for words, and boxes
-around points.
+lists, presence, searches for words, and boxes around points.
 """
 
 import re
@@ -165,11 +164,8 @@ def _searches(binding: leaf_pb2.ColumnBinding, texts: Sequence[str]) -> list[Pro
     for place, text in enumerate(texts):
         found = _WORD.findall(text.lower())
         if found:
-            row, prefix = (
-                ((found[0],), (found[-1][:2],), tuple(found[:2]))[place % 3],
-                place % 3 == 1,
-            )
-            wanted[row, prefix] = None
+            forms = (((found[0],), False), ((found[-1][:2],), True), (tuple(found[:2]), False))
+            wanted[forms[place % len(forms)]] = None
     return [
         Probe(
             leaf_pb2.Term(

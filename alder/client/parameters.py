@@ -64,11 +64,11 @@ def _named(name: str, value: Value) -> query_pb2.Parameter:
 
 
 def _parameter(value: object) -> query_pb2.Parameter:
-    if isinstance(value, str):
-        return _text(value)
     if isinstance(value, np.generic):
         value = _from_numpy(value)
     match value:
+        case str():
+            return _text(value)
         case None:
             return query_pb2.Parameter(null_value=True)
         case bool():
@@ -79,8 +79,6 @@ def _parameter(value: object) -> query_pb2.Parameter:
             return query_pb2.Parameter(decimal_value=_decimal_text(value))
         case float():
             return query_pb2.Parameter(float_value=value)
-        case str():
-            return _text(value)
         case uuid.UUID():
             return query_pb2.Parameter(string_value=str(value))
         case bytes() | bytearray() | memoryview():

@@ -75,14 +75,19 @@ class TermPostings:
 
 def is_dense(count: int, rows_count: int) -> bool:
     """True for a term that so many rows of a segment have, which is kept as bits, too."""
-    return count >= max(DENSE_MIN, rows_count / DENSE_SHARE)
+    return count >= _dense_min(rows_count)
 
 
 def are_dense(offsets: NDArray[np.uint32], rows_count: int) -> NDArray[np.bool_]:
     """For each term whether it is."""
     counts = offsets[1:].astype(np.int64) - offsets[:-1]
-    dense: NDArray[np.bool_] = counts >= max(DENSE_MIN, rows_count / DENSE_SHARE)
+    dense: NDArray[np.bool_] = counts >= _dense_min(rows_count)
     return dense
+
+
+def _dense_min(rows_count: int) -> float:
+    """The least number of rows of a dense term."""
+    return max(DENSE_MIN, rows_count / DENSE_SHARE)
 
 
 def bits_of(rows: RowNumbers, rows_count: int) -> Bits:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import column_name, quote, single_sql_type
 from alder.positions import PartitionKey
+from alder.recent import Recent
 from alder.v1 import leaf_pb2
 from leaf.bindings import TABLE, engine_names, projection
 from leaf.cache import CacheUsage, PageCache
@@ -29,7 +30,6 @@ from leaf.kernels.grouping import Codes
 from leaf.kernels.numbering import TERMS_FEW, counts_of, numbered_values, used_terms
 from leaf.kernels.states import Values, values_of
 from leaf.kernels.unsupported import Unsupported
-from leaf.partials import Recent
 from leaf.pieces import ColumnNeeds, Piece, piece_table
 from leaf.rows import column_type
 from leaf.segment import Segment

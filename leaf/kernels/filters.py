@@ -33,7 +33,9 @@ _SHARE_PICKED_MAX: Final = 0.02
 """Share of rows up to which the first condition picks rows for the next ones to look at."""
 _SHARE_MASKED_MIN: Final = 0.4
 _SHARE_RANGED_MAX: Final = 0.5
+"""Share of rows up to which rows that are neighbours are looked at alone."""
 _RANGED_ROWS_MIN: Final = 1 << 14
+"""Rows of a holder from which on that saves more than it costs to know."""
 _EDGES_MAX: Final = 12
 """Changes between true and false in the order of codes up to which runs of codes are compared."""
 _NUMBERS: Final = frozenset({"BIGINT", "DOUBLE", "TIMESTAMP", "DATE"})
@@ -81,7 +83,7 @@ class Lookup:
             mask |= _in_run(codes, begin, end, len(truth))
         return ~mask if truth[0] else mask
 
-    def range(self) -> slice | None:
+    def neighbours(self) -> slice | None:
         """The rows that meet the conditions, if these are known to be neighbours."""
         if self.share > _SHARE_RANGED_MAX or not self.ascends():
             return None
@@ -125,7 +127,7 @@ def matching(
     lookups.sort(key=lambda entry: entry.share)
     if rows is None and holder.rows.rows >= _RANGED_ROWS_MIN:
         for lookup in lookups:
-            neighbours = lookup.range()
+            neighbours = lookup.neighbours()
             if neighbours is not None:
                 others = [one for one in lookups if one is not lookup]
                 rows, lookups = _within(neighbours, others), []

@@ -9,6 +9,7 @@ from typing import Final
 
 import pyarrow as pa
 
+from alder.recent import Recent
 from alder.v1 import leaf_pb2
 from leaf.bindings import Projection, engine_names
 from leaf.cache import CacheUsage
@@ -18,7 +19,7 @@ from leaf.kernels.columns import Columns, Reading
 from leaf.kernels.livetail import Work
 from leaf.kernels.plan import KernelPlan, kernel_plan
 from leaf.kernels.unsupported import Unsupported
-from leaf.partials import Partials, Recent
+from leaf.partials import Partials
 
 _PLANS_MAX: Final = 512
 

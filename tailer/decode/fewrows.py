@@ -16,13 +16,10 @@ import pyarrow as pa
 from alder.fieldtypes import arrow_type, column_name, split_column_name
 from tailer.decode.engine import Engine
 from tailer.decode.parts import Part
-from tailer.decode.shape import Shape, Span
+from tailer.decode.shape import INTEGER, NUMBER, STRING, Shape, Span
 from tailer.decode.values import type_cells
 
-_STRING: Final = rb'([^"\\\x00-\x1f\x7f]*)'
-_INTEGER: Final = rb"(0|-?[1-9][0-9]{0,17})"
-_NUMBER: Final = rb"(-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?)"
-_IS_INTEGER: Final = re.compile(_INTEGER)
+_IS_INTEGER: Final = re.compile(INTEGER.encode())
 Cell = bytes | int | float | bool | str | list[bytes]
 
 
@@ -38,8 +35,9 @@ class Matcher:
         """The matcher of a shape."""
         parts = [re.escape(shape.literals[0])]
         for number, (hole, literal) in enumerate(zip(shape.holes, shape.literals[1:], strict=True)):
-            kind = _INTEGER if number in shape.integers_only else _NUMBER
-            parts += [_STRING if hole.is_string else kind, re.escape(literal)]
+            held = INTEGER if number in shape.integers_only else NUMBER
+            held = STRING if hole.is_string else held
+            parts += [f"({held})".encode(), re.escape(literal)]
         return cls(shape, re.compile(b"".join(parts)))
 
 

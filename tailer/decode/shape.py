@@ -19,8 +19,12 @@ from tailer.decode.structure import Node
 
 HOLES_MAX: Final = 512
 TEXT_BYTES_MAX: Final = 64 << 10
-_STRING: Final = re.compile(rb'"([^"\\\x00-\x1f\x7f]*)"')
-_NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?(?=[,}\]])")
+STRING: Final = r'[^"\\\x00-\x1f\x7f]*'
+INTEGER: Final = r"(?:0|-?[1-9][0-9]{0,17})"
+NUMBER: Final = r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?"
+"""What holes hold, and integers in the one spelling that each has, as regular expressions."""
+_STRING: Final = re.compile(f'"({STRING})"'.encode())
+_NUMBER: Final = re.compile(rf"{NUMBER}(?=[,}}\]])".encode())
 _WORD: Final = re.compile(rb"(?:true|false|null)(?=[,}\]])")
 
 

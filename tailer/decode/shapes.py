@@ -22,7 +22,7 @@ from tailer.decode.fewrows import FewRows, Matcher
 from tailer.decode.model import Mask, RowIndices
 from tailer.decode.parts import NOTHING, Part
 from tailer.decode.scan import PADDING, Bytes, Positions
-from tailer.decode.shape import Shape, shape_of
+from tailer.decode.shape import INTEGER, NUMBER, Shape, shape_of
 from tailer.decode.structure import Structure
 from tailer.decode.values import scatter, type_cells
 
@@ -38,8 +38,6 @@ _WINDOW_BYTES: Final = 32
 """Literals are compared by so many bytes at once."""
 _NUMBER_BYTES_MAX: Final = 37
 _QUOTE, _BACKSLASH, _SPACE, _DELETE = 34, 92, 32, 127
-_INTEGER: Final = r"\A(?:0|-?[1-9][0-9]{0,17})\z"
-_NUMBER: Final = r"\A-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?\z"
 
 
 @dataclass(slots=True)
@@ -248,13 +246,13 @@ def _with_numbers(fit: _Fit, hole: int, texts: _Texts) -> _Fit:
         fit.numbers[hole] = integers
         return fit
     fit.numbers[hole] = cells
-    return fit.filter(_matches(cells, _NUMBER))
+    return fit.filter(_matches(cells, NUMBER))
 
 
 def _with_integers(fit: _Fit, hole: int, texts: _Texts) -> _Fit:
     """The rows with an integer in a hole."""
     cells = texts.cut(fit.begins[hole], fit.ends[hole])
-    return fit if _integers(cells) is not None else fit.filter(_matches(cells, _INTEGER))
+    return fit if _integers(cells) is not None else fit.filter(_matches(cells, INTEGER))
 
 
 def _integers(cells: pa.Array) -> pa.Array | None:
@@ -267,7 +265,8 @@ def _integers(cells: pa.Array) -> pa.Array | None:
 
 
 def _matches(cells: pa.Array, pattern: str) -> Mask:
-    found: Mask = pc.match_substring_regex(cells, pattern).to_numpy(zero_copy_only=False)
+    whole = pc.match_substring_regex(cells, rf"\A{pattern}\z")
+    found: Mask = whole.to_numpy(zero_copy_only=False)
     return found
 
 

@@ -168,7 +168,7 @@ def test_rows_in_the_order_of_their_codes_are_a_range(
 ) -> None:
     fitting = [code % len(truth) for code in codes]
     fitting = sorted(fitting) if ordered else fitting
-    neighbours = lookup_of(truth, np.asarray(fitting, dtype=kind)).range()
+    neighbours = lookup_of(truth, np.asarray(fitting, dtype=kind)).neighbours()
     one_run = len([run for run, _ in itertools.groupby(truth) if run]) == 1
     assert (neighbours is not None) == (one_run and fitting == sorted(fitting))
     if neighbours is not None:
