@@ -4,26 +4,19 @@ import asyncio
 import itertools
 import time
 import uuid
-import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
-from typing import Final
+from collections.abc import AsyncIterator, Callable
 
-import pyarrow as pa
-
-from aggregator import explain, listing, status
-from aggregator.commands import CheckIndex, Command, Describe, Explain, ShowCollections, command_of
-from aggregator.queries import AggregatorSettings, Answered, Queries, Run, since_us
+from aggregator import status
+from aggregator.commands.kinds import command_of
+from aggregator.commands.model import Answer, Server
+from aggregator.execution.queries import AggregatorSettings, Queries, Run, since_us
 from alder.arrow import SMALL_BYTES, chunks, to_bytes
 from alder.errors import AlderError, Reason
 from alder.interfaces import LogClient, NodeDirectory
 from alder.membership import CatalogFollower
-from alder.positions import PositionVector
 from alder.v1 import common_pb2, query_pb2
 
 __all__ = ["Aggregator", "AggregatorSettings"]
-
-LOG_ENDS_TIMEOUT_S: Final = 1.0
 
 
 class Aggregator:
@@ -45,6 +38,7 @@ class Aggregator:
         self._settings = settings or AggregatorSettings()
         self._new_query_id = new_query_id or _query_ids()
         self._queries = Queries(follower, directory, self._settings, wall_clock_us)
+        self._server = Server(self._queries, follower, log)
 
     async def start(self) -> None:
         """Warms the engines up, so that the first query is no slower than the others."""
@@ -64,20 +58,19 @@ class Aggregator:
         """
         limit_s = self._limit(timeout_s)
         command = None if self._queries.knows(request.sql) else command_of(request.sql)
-        sql = command.sql if isinstance(command, Explain) else request.sql
-        run = Run(self._new_query_id(), request, sql, time.monotonic() + limit_s)
+        run = Run(self._new_query_id(), request, request.sql, time.monotonic() + limit_s)
         try:
             async with asyncio.timeout(limit_s):
                 if command is None:
-                    result, trailer = await self._answer(run)
+                    answer = await self._answer(run)
                 else:
-                    result, trailer = await self._obey(run, command)
+                    answer = await command.run(run, self._server)
                 begin = time.monotonic()
-                if result.nbytes <= SMALL_BYTES:
-                    data = to_bytes(result)
+                if answer.rows.nbytes <= SMALL_BYTES:
+                    data = to_bytes(answer.rows)
                 else:
-                    data = await asyncio.to_thread(to_bytes, result)
-                trailer.finish_us += since_us(begin)
+                    data = await asyncio.to_thread(to_bytes, answer.rows)
+                run.finish_us += since_us(begin)
         except TimeoutError as error:
             raise AlderError(
                 Reason.DEADLINE,
@@ -86,13 +79,13 @@ class Aggregator:
         *others, last = chunks(data)
         for chunk in others:
             yield query_pb2.ExecuteResponse(arrow=chunk)
-        yield query_pb2.ExecuteResponse(arrow=last, trailer=trailer)
+        yield query_pb2.ExecuteResponse(arrow=last, trailer=_trailer(run, answer))
 
     async def describe_collection(
         self, request: query_pb2.DescribeCollectionRequest, timeout_s: float | None = None
     ) -> query_pb2.DescribeCollectionResponse:
         """The fields of a collection as SQL sees them."""
-        return await self._described(request.name, self._limit(timeout_s))
+        return await status.described(self._queries, request.name, self._limit(timeout_s))
 
     async def list_quarantine(
         self, request: query_pb2.QuarantineRequest, timeout_s: float | None = None
@@ -115,49 +108,9 @@ class Aggregator:
     def _limit(self, timeout_s: float | None) -> float:
         return self._settings.timeout_s_default if timeout_s is None else timeout_s
 
-    async def _answer(self, run: Run) -> tuple[pa.Table, query_pb2.ExecuteTrailer]:
+    async def _answer(self, run: Run) -> Answer:
         answered = await self._queries.answer(run)
-        plan_class = answered.prepared.plan.plan_class
-        return _with_trailer(run, answered.result, plan_class, answered.reads())
-
-    async def _obey(self, run: Run, command: Command) -> tuple[pa.Table, query_pb2.ExecuteTrailer]:
-        match command:
-            case Explain(analyze=False):
-                prepared = await self._queries.prepare(run)
-                lines = await self._queries.with_parser(partial(explain.planned, prepared))
-                return _with_trailer(run, listing.plan(lines), prepared.plan.plan_class)
-            case Explain():
-                answered = await self._queries.answer(run)
-                ends = await self._log_ends(answered)
-                tell = partial(explain.analyzed, run, answered, ends)
-                lines = await self._queries.with_parser(tell)
-                plan_class = answered.prepared.plan.plan_class
-                return _with_trailer(run, listing.plan(lines), plan_class, answered.reads())
-            case Describe():
-                left_s = self._queries.left_s(run)
-                return _with_trailer(
-                    run, listing.described(await self._described(command.name, left_s))
-                )
-            case ShowCollections():
-                known = self._follower.snapshot.collections.values()
-                return _with_trailer(run, listing.collections(known))
-            case CheckIndex():
-                collection = await self._queries.collection(command.name)
-                seed = zlib.crc32(run.query_id.encode())
-                left_s = self._queries.left_s(run)
-                found = await self._queries.scatter.check_index(collection, seed, left_s)
-                return _with_trailer(run, listing.checks(found))
-
-    async def _described(self, name: str, timeout_s: float) -> query_pb2.DescribeCollectionResponse:
-        collection = await self._queries.collection(name)
-        state = await self._queries.scatter.state(collection, PositionVector(), timeout_s)
-        return status.describe(collection, state.schema)
-
-    async def _log_ends(self, answered: Answered) -> explain.Ends:
-        found = {}
-        for key, collection in answered.prepared.by_id().items():
-            found[key] = await status.log_ends(self._log, collection, LOG_ENDS_TIMEOUT_S)
-        return found
+        return Answer(answered.result, answered.prepared.plan.plan_class, answered.reads())
 
 
 def _query_ids() -> Callable[[], str]:
@@ -166,19 +119,13 @@ def _query_ids() -> Callable[[], str]:
     return lambda: f"{begin}{next(numbers):016x}"
 
 
-def _with_trailer(
-    run: Run,
-    result: pa.Table,
-    plan_class: str = "",
-    reads: Sequence[query_pb2.CollectionRead] = (),
-) -> tuple[pa.Table, query_pb2.ExecuteTrailer]:
-    trailer = query_pb2.ExecuteTrailer(
+def _trailer(run: Run, answer: Answer) -> query_pb2.ExecuteTrailer:
+    return query_pb2.ExecuteTrailer(
         query_id=run.query_id,
-        collections=reads,
-        plan_class=plan_class,
-        rows=result.num_rows,
+        collections=answer.reads,
+        plan_class=answer.plan_class,
+        rows=answer.rows.num_rows,
         plan_us=run.plan_us,
         scatter_us=run.scatter_us,
         finish_us=run.finish_us,
     )
-    return result, trailer

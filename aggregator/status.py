@@ -4,27 +4,33 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from aggregator.names import Names
-from aggregator.scatter import gather
+from aggregator.execution.queries import Queries
+from aggregator.execution.scatter import gather
+from aggregator.statement.names import Names
 from alder.catalog import LOG_SOURCE, Collection, Snapshot
 from alder.errors import AlderError
 from alder.interfaces import LogClient, NodeDirectory
 from alder.positions import PartitionKey, PositionVector, cut
-from alder.schema import Schema
 from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, query_pb2, tailer_pb2
 
 T = TypeVar("T")
 
 
-def describe(collection: Collection, schema: Schema) -> query_pb2.DescribeCollectionResponse:
-    """A collection with its columns as SQL sees them."""
+async def described(
+    queries: Queries, name: str, timeout_s: float
+) -> query_pb2.DescribeCollectionResponse:
+    """A collection with its columns as SQL sees them. Raises AlderError(UNKNOWN_COLLECTION)."""
+    collection = await queries.collection(name)
+    state = await queries.scatter.state(collection, PositionVector(), timeout_s)
     return query_pb2.DescribeCollectionResponse(
         collection=collection.to_proto(),
         columns=[
-            query_pb2.Column(path=path, sql_type=entry.sql_type, types=sorted(schema.fields[path]))
-            for path, entry in Names(schema).by_path()
+            query_pb2.Column(
+                path=path, sql_type=entry.sql_type, types=sorted(state.schema.fields[path])
+            )
+            for path, entry in Names(state.schema).by_path()
         ],
-        overflow=schema.overflow,
+        overflow=state.schema.overflow,
     )
 
 

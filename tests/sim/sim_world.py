@@ -7,7 +7,7 @@ from sim_network import Network, Schedule
 from sim_store import Decide, Leaf, Log, Map, Reaches, Record, Violation
 from sim_tailer import Tailer
 
-from aggregator.core import choose_cut
+from aggregator.execution.core import choose_cut
 from alder.positions import PositionVector
 from leaf.core import decide
 

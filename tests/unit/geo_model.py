@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from aggregator.geo import RADIUS_M
+from aggregator.functions.geo import RADIUS_M
 
 Point = tuple[float, float]
 """Latitude and longitude."""

@@ -12,13 +12,13 @@ import duckdb
 import pyarrow as pa
 from leaf_model import NODE, Document, StillCatalog, collection_of, push, rows_bytes, snapshot_of
 
-from aggregator import engine as finishing
-from aggregator import security
-from aggregator.bind import bind
-from aggregator.direct import finished
-from aggregator.names import Names
-from aggregator.plan import Plan, Planner
-from aggregator.syntax import Parser
+from aggregator.execution import engine as finishing
+from aggregator.planning.direct import finished
+from aggregator.planning.plan import Plan, Planner
+from aggregator.statement import security
+from aggregator.statement.bind import bind
+from aggregator.statement.names import Names
+from aggregator.statement.syntax import Parser
 from alder.arrow import join_chunks
 from alder.positions import PositionVector
 from alder.schema import Schema

@@ -7,8 +7,12 @@ import pytest
 import test_aggregator_answers as answers
 from aggregator_model import Cluster
 
-from aggregator.commands import CheckIndex, Describe, Explain, ShowCollections, command_of
-from aggregator.explain import Branch, shard_line
+from aggregator.commands.check_index import CheckIndex
+from aggregator.commands.describe import Describe
+from aggregator.commands.explain import Explain
+from aggregator.commands.kinds import command_of
+from aggregator.commands.report import Branch, shard_line
+from aggregator.commands.show_tables import ShowTables
 from alder.errors import AlderError, Reason
 from alder.v1 import leaf_pb2, query_pb2
 
@@ -247,7 +251,7 @@ def test_check_index_asks_every_leaf_or_fails(cluster: Cluster) -> None:
         ("explain -- a\nanalyse select 1", Explain("            \n        select 1", True)),
         ("describe Ev", Describe("Ev")),
         ('DESC "a ""b"" c" ; ;', Describe('a "b" c')),
-        ("show\ttables", ShowCollections()),
+        ("show\ttables", ShowTables()),
         ("check index ev -- all\n;", CheckIndex("ev")),
     ],
 )

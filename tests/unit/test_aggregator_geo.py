@@ -9,8 +9,8 @@ from geo_model import POINTS, Point, distance_m, in_box, in_rings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator import wkt
-from aggregator.geo import RADIUS_M, box_around
+from aggregator.functions import wkt
+from aggregator.functions.geo import RADIUS_M, box_around
 from alder.errors import AlderError, Reason
 from alder.v1 import query_pb2
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from aggregator_model import Cluster
 
-from aggregator.names import Names
+from aggregator.statement.names import Names
 from alder.errors import AlderError, Reason
 from alder.schema import Schema
 from alder.v1 import query_pb2

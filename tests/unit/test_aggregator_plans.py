@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator import shapes
-from aggregator.plan import Plan
-from aggregator.plans import Plans
-from aggregator.scatter import State
+from aggregator.execution.scatter import State
+from aggregator.planning import shapes
+from aggregator.planning.plan import Plan
+from aggregator.planning.plans import Plans
 from alder.catalog import Collection, Shard
 from alder.errors import AlderError
 from alder.schema import Schema

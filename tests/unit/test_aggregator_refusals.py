@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from aggregator_model import Cluster
 
-from aggregator.engine import EngineSettings
-from aggregator.security import Catalog
+from aggregator.execution.engine import EngineSettings
 from aggregator.service import AggregatorSettings
+from aggregator.statement.security import Catalog
 from alder.errors import AlderError, Reason
 
 DOCUMENTS = [{"n": n, "type": ["push", "fork"][n % 2], "actor": {"login": "a"}} for n in range(20)]

@@ -9,8 +9,8 @@ from aggregator_model import Cluster
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator import core
-from aggregator.aggregate import Aggregate, Split, Types
+from aggregator.execution import core
+from aggregator.planning.aggregate import Aggregate, Split, Types
 from aggregator.service import AggregatorSettings
 from alder.arrow import join_chunks
 from alder.catalog import LOG_SOURCE, Snapshot

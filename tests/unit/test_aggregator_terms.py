@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from aggregator.names import Field
-from aggregator.syntax import Parser
-from aggregator.terms import terms
+from aggregator.planning.terms import terms
+from aggregator.statement.names import Field
+from aggregator.statement.syntax import Parser
 
 FIELDS = {
     "s": Field("s", "VARCHAR", ("string",)),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from test_words import words_of
 from text_model import SEPARATORS, VOCABULARY, matches, places, queries, scores
 
-from aggregator.textquery import Both, Query, Words, wanted, written
+from aggregator.functions.textquery import Both, Query, Words, wanted, written
 from alder import words
 from alder.errors import AlderError, Reason
 from alder.v1 import query_pb2

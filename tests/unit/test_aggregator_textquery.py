@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from text_model import queries
 
-from aggregator.textquery import Both, Either, Not, Query, Words, parse, wanted, written
+from aggregator.functions.textquery import Both, Either, Not, Query, Words, parse, wanted, written
 from alder.errors import AlderError, Reason
 
 A, B, C = Words(("a",)), Words(("b",)), Words(("c",))

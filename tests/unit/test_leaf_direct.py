@@ -9,13 +9,13 @@ import pytest
 from kernels_model import FIELDS, documents, rows_of, sealed, with_rows
 from leaf_model import push, rows_bytes
 
-from aggregator import security
-from aggregator.bind import bind
-from aggregator.direct import finished
-from aggregator.engine import Engine, EngineSettings, Input, run
-from aggregator.names import Names
-from aggregator.plan import Plan, Planner
-from aggregator.syntax import Parser
+from aggregator.execution.engine import Engine, EngineSettings, Input, run
+from aggregator.planning.direct import finished
+from aggregator.planning.plan import Plan, Planner
+from aggregator.statement import security
+from aggregator.statement.bind import bind
+from aggregator.statement.names import Names
+from aggregator.statement.syntax import Parser
 from alder.arrow import join_chunks
 from alder.schema import Schema
 from alder.v1 import leaf_pb2

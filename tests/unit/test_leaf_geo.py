@@ -16,11 +16,11 @@ from test_leaf_cluster import merge_now, put, seal_now
 from test_leaf_indexes import found_rows, opened
 from test_leaf_text_shards import tools
 
-from aggregator import security
-from aggregator.bind import bind
-from aggregator.names import Names
-from aggregator.plan import Planner
-from aggregator.syntax import Parser
+from aggregator.planning.plan import Planner
+from aggregator.statement import security
+from aggregator.statement.bind import bind
+from aggregator.statement.names import Names
+from aggregator.statement.syntax import Parser
 from alder.catalog import CollectionSettings
 from alder.indexing import IndexSetting
 from alder.points import Box

@@ -11,7 +11,7 @@ from test_leaf_indexes import fast, found_rows, opened
 from test_words import words_of
 from text_model import places, texts
 
-from aggregator.textquery import Words
+from aggregator.functions.textquery import Words
 from alder import words
 from alder.errors import AlderError, Reason
 from leaf.format import dictionary

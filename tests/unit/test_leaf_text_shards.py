@@ -11,7 +11,7 @@ from test_leaf_cluster import merge_now, put, seal_now
 from test_words import words_of
 from text_model import SEPARATORS, VOCABULARY, places
 
-from aggregator.textquery import Words
+from aggregator.functions.textquery import Words
 from alder import words
 from alder.catalog import CollectionSettings
 from alder.indexing import IndexSetting

@@ -3,10 +3,10 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from aggregator.engine import Engine as Finisher
-from aggregator.engine import EngineSettings
-from aggregator.plans import Plans
-from aggregator.rehearsal import rehearse as rehearse_plans
+from aggregator.execution.engine import Engine as Finisher
+from aggregator.execution.engine import EngineSettings
+from aggregator.execution.rehearsal import rehearse as rehearse_plans
+from aggregator.planning.plans import Plans
 from alder.v1 import leaf_pb2
 from leaf.engine import Engine
 from leaf.fragment import FragmentTools

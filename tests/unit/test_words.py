@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from text_model import places, texts
 
-from aggregator.textquery import Words
+from aggregator.functions.textquery import Words
 from alder import words
 
 ENGINE = duckdb.connect(":memory:", config={"threads": 1})

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from hypothesis import strategies as st
 
-from aggregator.textquery import Both, Either, Not, Query, Words, wanted
+from aggregator.functions.textquery import Both, Either, Not, Query, Words, wanted
 
 VOCABULARY = ["a", "b", "ab", "abc", "école", "Ab", "x1", "AND", "日本", "é"]
 SEPARATORS = [" ", "  ", ", ", "-", "\n", "!", "…", "\u00a0", "\0", "'", '"', "*", "("]

@@ -1,0 +1,31 @@
+"""The commands there are. A text that is none of them is left to the parser, which answers a SELECT
+and refuses the rest by name."""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Final
+
+from aggregator.commands import check_index, describe, explain, show_tables
+from aggregator.commands.model import Command, Parse
+from aggregator.commands.words import TOKENS_MAX
+from alder.sqltext import tokens
+
+_PARSES: Final[Sequence[Parse]] = (
+    explain.parse,
+    describe.parse,
+    show_tables.parse,
+    check_index.parse,
+)
+
+
+def command_of(sql: str) -> Command | None:
+    """The command that a text is; None for anything that the parser shall judge.
+
+    Raises AlderError(SYNTAX) for a command that is not written as one.
+    """
+    first = list(islice(tokens(sql), TOKENS_MAX))
+    for parse in _PARSES:
+        command = parse(sql, first)
+        if command is not None:
+            return command
+    return None

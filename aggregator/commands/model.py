@@ -1,0 +1,46 @@
+"""What a command is: something that a text says, and that gives rows when it is run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from aggregator.execution.queries import Queries, Run
+from alder.interfaces import LogClient
+from alder.membership import CatalogFollower
+from alder.sqltext import Token
+from alder.v1 import query_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What commands work with."""
+
+    queries: Queries
+    follower: CatalogFollower
+    log: LogClient
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows of a command, and what was read for them where a query ran."""
+
+    rows: pa.Table
+    plan_class: str = ""
+    reads: Sequence[query_pb2.CollectionRead] = ()
+
+
+class Command(Protocol):
+    """A command; times of queries that it runs add up in ``run``."""
+
+    async def run(self, run: Run, server: Server) -> Answer:
+        """Does it. Raises AlderError."""
+        ...
+
+
+Parse = Callable[[str, Sequence[Token]], Command | None]
+"""Makes a command of a text and its first tokens; None if it is another one.
+
+Raises AlderError(SYNTAX) for one that is not written as it should be.
+"""

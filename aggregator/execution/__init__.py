@@ -1,0 +1,1 @@
+"""A plan on its way: cut, scatter, gather, finish."""

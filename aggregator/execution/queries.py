@@ -1,0 +1,364 @@
+"""One query from its text to its answer: parse, cut, plan, scatter, finish.
+
+A query runs in this order: parse, check and bind parameters; ask the leaves for positions and
+schema; choose the cut; plan against that schema; run the fragments at the cut; finish. The schema
+comes in the same answer as the positions, so a plan always knows every field of the rows in its
+cut, and a new field needs no second try.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import pyarrow as pa
+
+from aggregator.execution import core
+from aggregator.execution.engine import Engine, EngineSettings, in_user_names
+from aggregator.execution.finish import finish, finished_directly
+from aggregator.execution.rehearsal import rehearse
+from aggregator.execution.scatter import Budget, Gathered, Scatter, State, gather
+from aggregator.functions.textstats import Statistic, Statistics, Wanted
+from aggregator.planning.plan import Plan
+from aggregator.planning.plans import Known, Plans
+from aggregator.statement import tables
+from aggregator.statement.syntax import Parser
+from alder.arrow import SMALL_BYTES
+from alder.catalog import Collection
+from alder.errors import AlderError
+from alder.interfaces import NodeDirectory
+from alder.membership import CatalogFollower
+from alder.positions import PositionVector
+from alder.recent import Recent
+from alder.v1 import leaf_pb2, query_pb2
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatorSettings:
+    """Bounds of an aggregator: bytes, seconds, counts."""
+
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    gathered_bytes_max: int = 2 << 30
+    timeout_s_default: float = 60.0
+    margin_s: float = 0.05
+    catalog_wait_s: float = 0.3
+    query_threads: int = 4
+    plans_max: int = 256
+    quarantine_records_max: int = 10_000
+
+
+@dataclass(slots=True)
+class Run:
+    """One query on its way: ``sql`` is the SELECT of the request; times add up over the tries."""
+
+    query_id: str
+    request: query_pb2.ExecuteRequest
+    sql: str
+    deadline_s: float
+    plan_us: int = 0
+    scatter_us: int = 0
+    finish_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A query that is ready to run. Collections are by name as written, the rest by their id."""
+
+    plan: Plan
+    collections: Mapping[str, Collection]
+    states: Mapping[int, State]
+    cuts: Mapping[int, PositionVector]
+
+    def by_id(self) -> dict[int, Collection]:
+        """The collections, each once."""
+        return {one.collection_id: one for one in self.collections.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer: ``answers`` are in the order of the plan's reads."""
+
+    prepared: Prepared
+    answers: Sequence[Gathered]
+    result: pa.Table
+
+    def reads(self) -> list[query_pb2.CollectionRead]:
+        """What was read of each collection."""
+        reads = self.prepared.plan.reads
+        return [
+            _collection_read(
+                one,
+                self.prepared.cuts[key],
+                [
+                    answer
+                    for read, answer in zip(reads, self.answers, strict=True)
+                    if self.prepared.collections[read.collection].collection_id == key
+                ],
+            )
+            for key, one in self.prepared.by_id().items()
+        ]
+
+
+class Queries:
+    """Prepares and runs queries. Its methods belong to one event loop."""
+
+    def __init__(
+        self,
+        follower: CatalogFollower,
+        directory: NodeDirectory,
+        settings: AggregatorSettings,
+        wall_clock_us: Callable[[], int],
+    ) -> None:
+        self._follower = follower
+        self._settings = settings
+        self.scatter = Scatter(directory)
+        self._revision = 0
+        self._plans = Plans(settings.plans_max, wall_clock_us)
+        self._constants: Recent[str, pa.Table] = Recent(settings.plans_max)
+        self._finishing = ThreadPoolExecutor(self._settings.query_threads, "alder-finish")
+        self._engine = Engine(self._settings.engine)
+
+    async def start(self) -> None:
+        """Warms the engines up, so that the first query is no slower than the others."""
+        await rehearse(self._plans, self._engine, self._finishing)
+
+    async def close(self) -> None:
+        """Waits for running work and releases the engines."""
+        await self._plans.close()
+        await asyncio.to_thread(self._finishing.shutdown)
+        self._engine.close()
+
+    async def prepare(self, run: Run) -> Prepared:
+        """The plan of a query and the cut that it would read."""
+
+        async def nothing_more(prepared: Prepared) -> Prepared:
+            return prepared
+
+        return await self._trying(run, nothing_more)
+
+    async def answer(self, run: Run) -> Answered:
+        """The answer of a query."""
+        return await self._trying(run, lambda prepared: self._perform(run, prepared))
+
+    async def with_parser(self, call: Callable[[Parser], T]) -> T:
+        """The result of a call that needs the parser, which serves one thread at a time."""
+        return await self._plans.with_parser(call)
+
+    def knows(self, sql: str) -> bool:
+        """True if this text is a SELECT that is parsed already, and so no command."""
+        return self._plans.knows(sql)
+
+    async def collection(self, name: str) -> Collection:
+        """The collection of that name. Raises AlderError(UNKNOWN_COLLECTION)."""
+        return (await self._collections([name]))[name]
+
+    def left_s(self, run: Run) -> float:
+        """Seconds that leaves may take, so that the answer can still be finished."""
+        left_s = run.deadline_s - time.monotonic() - self._settings.margin_s
+        return max(left_s, 0.001)
+
+    async def _trying(self, run: Run, step: Callable[[Prepared], Awaitable[T]]) -> T:
+        """Prepares the query and takes a step with it, again where metadata moved meanwhile."""
+        begin = time.monotonic()
+        statement = await self._plans.statement(run.sql)
+        run.plan_us += since_us(begin)
+        attempt = 1
+        while True:
+            try:
+                return await step(await self._prepared(run, statement))
+            except AlderError as error:
+                if not core.retries(error, attempt):
+                    raise
+                logger.info("query %s is planned again: %s", run.query_id, error)
+                self.scatter.schemas.keep([])
+                self._plans.forget()
+                await self._newer_catalog(0.02 * attempt)
+                attempt += 1
+
+    async def _prepared(self, run: Run, statement: Known) -> Prepared:
+        collections = await self._collections(statement.tables)
+        begin = time.monotonic()
+        unique = {entry.collection_id: entry for entry in collections.values()}
+        wanted = {
+            entry.collection: PositionVector.from_proto(entry.positions)
+            for entry in run.request.min_positions
+        }
+        states = dict(
+            zip(
+                unique,
+                await gather([self._state(run, one, wanted) for one in unique.values()]),
+                strict=True,
+            )
+        )
+        run.scatter_us += since_us(begin)
+        cuts = {
+            key: core.choose_cut([shard.shard for shard in one.shards], states[key].positions)
+            for key, one in unique.items()
+        }
+        plan = await self._planned(run, statement, collections, states, {})
+        if not isinstance(plan, Plan):
+            known = await self._statistics(run, plan, collections, states, cuts)
+            plan = await self._planned(run, statement, collections, states, known)
+        if not isinstance(plan, Plan):
+            raise AssertionError("a statement asks for the same statistics whatever they are")
+        return Prepared(plan, collections, states, cuts)
+
+    async def _planned(
+        self,
+        run: Run,
+        statement: Known,
+        collections: dict[str, Collection],
+        states: dict[int, State],
+        texts: Statistics,
+    ) -> Plan | Wanted:
+        begin = time.monotonic()
+        plan = await self._plans.plan(statement, run.request, collections, states, texts)
+        run.plan_us += since_us(begin)
+        return plan
+
+    async def _statistics(
+        self,
+        run: Run,
+        wanted: Wanted,
+        collections: dict[str, Collection],
+        states: dict[int, State],
+        cuts: Mapping[int, PositionVector],
+    ) -> Statistics:
+        """Statistics of texts at the cut, each by a statement of its own."""
+        request = query_pb2.ExecuteRequest(
+            consistency=run.request.consistency,
+            no_memoised_partials=run.request.no_memoised_partials,
+            no_code_kernels=run.request.no_code_kernels,
+            no_direct_lookup=run.request.no_direct_lookup,
+            no_index_kinds=run.request.no_index_kinds,
+        )
+
+        async def ask(one: Statistic) -> tuple[int, int]:
+            inner = Run(run.query_id, request, one.sql, run.deadline_s)
+            statement = await self._plans.statement(one.sql)
+            asked = {one.collection: collections[one.collection]}
+            plan = await self._planned(inner, statement, asked, states, {})
+            if not isinstance(plan, Plan):
+                raise AssertionError("a statistic has no score")
+            answered = await self._perform(inner, Prepared(plan, asked, states, cuts))
+            texts, words = (column[0].as_py() for column in answered.result.columns)
+            return int(texts), int(words or 0)
+
+        begin = time.monotonic()
+        answers = await gather([ask(one) for one in wanted])
+        run.scatter_us += since_us(begin)
+        return dict(zip(wanted, answers, strict=True))
+
+    async def _perform(self, run: Run, prepared: Prepared) -> Answered:
+        plan = prepared.plan
+        begin = time.monotonic()
+        budget = Budget(self._settings.gathered_bytes_max)
+        try:
+            answers = await gather(
+                [
+                    self._read(
+                        run,
+                        prepared.collections[read.collection],
+                        read.fragment,
+                        prepared.cuts,
+                        budget,
+                    )
+                    for read in plan.reads
+                ]
+            )
+        except AlderError as error:
+            message = in_user_names(error.message, plan.user_names)
+            raise AlderError(error.reason, message, **error.metadata) from error
+        run.scatter_us += since_us(begin)
+        begin = time.monotonic()
+        result = await self._finished(run, plan, answers)
+        run.finish_us += since_us(begin)
+        return Answered(prepared, answers, result)
+
+    async def _finished(self, run: Run, plan: Plan, answers: Sequence[Gathered]) -> pa.Table:
+        """The rows of a plan; small ones that are always the same are kept as the plan is."""
+        if plan.constant:
+            kept = self._constants.get(plan.sql)
+            if kept is not None:
+                return kept
+        direct = not run.request.no_direct_lookup
+        result = finished_directly(plan, answers) if direct else None
+        if result is None:
+            tables = [answer.rows for answer in answers]
+            result = await finish(self._engine, self._finishing, plan, tables)
+        if plan.constant and result.nbytes <= SMALL_BYTES:
+            self._constants.put(plan.sql, result)
+        return result
+
+    async def _state(
+        self, run: Run, collection: Collection, wanted: dict[str, PositionVector]
+    ) -> State:
+        left_s = self.left_s(run)
+        vector = wanted.get(collection.name, PositionVector())
+        wait_s = left_s - self._settings.margin_s if vector.offsets else 0.0
+        return await self.scatter.state(collection, vector, left_s, wait_s)
+
+    async def _read(
+        self,
+        run: Run,
+        collection: Collection,
+        fragment: leaf_pb2.Fragment,
+        cuts: Mapping[int, PositionVector],
+        budget: Budget,
+    ) -> Gathered:
+        latest = run.request.consistency == query_pb2.CONSISTENCY_LATEST
+        request = leaf_pb2.FragmentRequest(
+            collection=collection.name,
+            collection_id=collection.collection_id,
+            epoch=collection.epoch,
+            fragment=fragment,
+            latest=latest,
+            query_id=run.query_id,
+            no_memoised_partials=run.request.no_memoised_partials,
+            no_code_kernels=run.request.no_code_kernels,
+            no_direct_lookup=run.request.no_direct_lookup,
+            no_index_kinds=run.request.no_index_kinds,
+        )
+        if not latest:
+            request.at.CopyFrom(cuts[collection.collection_id].to_proto())
+        return await self.scatter.run(collection, request, self.left_s(run), budget)
+
+    async def _collections(self, names: Sequence[str]) -> dict[str, Collection]:
+        snapshot = self._follower.snapshot
+        if snapshot.revision != self._revision:
+            self._revision = snapshot.revision
+            self.scatter.schemas.keep(one.collection_id for one in snapshot.collections.values())
+        try:
+            return tables.collections_of(names, self._follower.snapshot.collections)
+        except AlderError:
+            await self._newer_catalog(self._settings.catalog_wait_s)
+            return tables.collections_of(names, self._follower.snapshot.collections)
+
+    async def _newer_catalog(self, timeout_s: float) -> None:
+        """Waits for a newer snapshot, since a change may be on its way here."""
+        known = self._follower.snapshot.revision
+        await self._follower.wait_until(lambda snapshot: snapshot.revision > known, timeout_s)
+
+
+def since_us(begin_s: float) -> int:
+    """Microseconds since a moment of the monotonic clock."""
+    return int((time.monotonic() - begin_s) * 1e6)
+
+
+def _collection_read(
+    collection: Collection, at: PositionVector, answers: list[Gathered]
+) -> query_pb2.CollectionRead:
+    scans = [scan for answer in answers for scan in answer.scans]
+    return query_pb2.CollectionRead(
+        collection=collection.name,
+        positions=at.to_proto(),
+        shards_asked=sorted(entry.shard for entry in collection.shards),
+        shards_answered=sorted({scan.shard for scan in scans}),
+        scans=scans,
+    )

@@ -1,0 +1,268 @@
+"""Scatter and gather: asks every leaf of a collection at once and takes all answers or none.
+
+A leaf that fails fails the query, with its name and shards in the message; nothing is left out
+silently (I5). The bytes gathered by one query are bounded over all its leaves together.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pyarrow as pa
+
+from aggregator.execution import core
+from alder.arrow import SMALL_BYTES, join_chunks
+from alder.catalog import Collection
+from alder.errors import AlderError, Reason
+from alder.interfaces import NodeDirectory
+from alder.positions import PositionVector
+from alder.schema import Schema
+from alder.v1 import common_pb2, leaf_pb2
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Budget:
+    """Bytes that one query may still gather."""
+
+    left_bytes: int
+
+    def take(self, size_bytes: int) -> None:
+        """Raises AlderError(LIMIT) once the budget is spent."""
+        self.left_bytes -= size_bytes
+        if self.left_bytes < 0:
+            raise AlderError(
+                Reason.LIMIT,
+                "the query gathers more data than the server allows; "
+                "filter more, aggregate, or read fewer columns",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the leaves told of a collection: positions per shard and the union of the schemas."""
+
+    positions: Mapping[int, PositionVector]
+    schema: Schema
+
+
+@dataclass(frozen=True, slots=True)
+class LeafAnswer:
+    """One leaf's part in a fragment: its own time, and the time until its answer was here."""
+
+    leaf: str
+    shards: tuple[int, ...]
+    elapsed_us: int
+    waited_us: int
+    rows: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What the leaves answered to one fragment."""
+
+    rows: pa.Table
+    scans: tuple[leaf_pb2.ShardScan, ...]
+    leaves: tuple[LeafAnswer, ...]
+
+
+_Answer = tuple[pa.Table, tuple[leaf_pb2.ShardScan, ...], LeafAnswer]
+
+
+class Schemas:
+    """The newest schema of each collection on each leaf, so that it travels only when it grew."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, str], Schema] = {}
+        self._unions: dict[int, tuple[list[Schema], Schema]] = {}
+
+    def version(self, collection: Collection, leaf: str) -> int:
+        """The version known of a leaf's schema; 0 if none is."""
+        known = self._known.get((collection.collection_id, leaf))
+        return known.version if known is not None else 0
+
+    def take(self, collection: Collection, leaf: str, message: common_pb2.Schema) -> None:
+        """Keeps what a leaf sent, unless it is no newer than what is known."""
+        key = (collection.collection_id, leaf)
+        if message.fields or message.version:
+            known = self._known.get(key)
+            if known is None or message.version != known.version or message.fields:
+                self._known[key] = (
+                    Schema.from_proto(message) if message.fields or known is None else known
+                )
+
+    def union(self, collection: Collection) -> Schema:
+        """The schema over all leaves of the collection."""
+        key = collection.collection_id
+        parts = [
+            self._known[key, leaf]
+            for leaf in sorted(collection.shards_by_leaf())
+            if (key, leaf) in self._known
+        ]
+        made = self._unions.get(key)
+        if made is None or [id(part) for part in made[0]] != [id(part) for part in parts]:
+            merged = Schema()
+            for part in parts:
+                merged = merged.merged(part)
+            made = self._unions[key] = (parts, merged)
+        return made[1]
+
+    def keep(self, collection_ids: Iterable[int]) -> None:
+        """Forgets every collection but these; an empty list makes every leaf send all again."""
+        kept = set(collection_ids)
+        self._known = {key: value for key, value in self._known.items() if key[0] in kept}
+        self._unions = {key: value for key, value in self._unions.items() if key in kept}
+
+
+class Scatter:
+    """Calls the leaves of collections."""
+
+    def __init__(self, directory: NodeDirectory) -> None:
+        self._directory = directory
+        self.schemas = Schemas()
+
+    async def state(
+        self,
+        collection: Collection,
+        wanted: PositionVector,
+        timeout_s: float,
+        wait_s: float = 0.0,
+    ) -> State:
+        """Positions and schema of all shards, once they have reached ``wanted``.
+
+        Raises AlderError: UNAVAILABLE, DEADLINE (not reached within ``wait_s``).
+        """
+
+        async def ask(leaf: str, shards: list[int]) -> leaf_pb2.PositionsResponse:
+            own = leaf_pb2.PositionsRequest(
+                collection=collection.name,
+                collection_id=collection.collection_id,
+                shards=shards,
+                min_positions=wanted.to_proto(),
+                wait_ms=max(0, int(wait_s * 1000)),
+                known_schema_version=self.schemas.version(collection, leaf),
+            )
+            async with _naming(collection, leaf, shards):
+                return await self._directory.leaf(leaf).positions(own, timeout_s=timeout_s)
+
+        by_leaf = collection.shards_by_leaf()
+        answers = await gather([ask(leaf, shards) for leaf, shards in by_leaf.items()])
+        told: list[tuple[int, PositionVector]] = []
+        for leaf, answer in zip(by_leaf, answers, strict=True):
+            self.schemas.take(collection, leaf, answer.schema)
+            told += [
+                (entry.shard, PositionVector.from_proto(entry.positions)) for entry in answer.shards
+            ]
+        core.check_answers([entry.shard for entry in collection.shards], [one for one, _ in told])
+        positions = dict(told)
+        if not all(answer.reached for answer in answers) and wanted.offsets:
+            raise core.not_reached(collection.name, core.behind(wanted, positions))
+        return State(positions, self.schemas.union(collection))
+
+    async def run(
+        self,
+        collection: Collection,
+        request: leaf_pb2.FragmentRequest,
+        timeout_s: float,
+        budget: Budget,
+    ) -> Gathered:
+        """The answers of all shards to a fragment; ``request.shards`` is set here, per leaf."""
+        by_leaf = collection.shards_by_leaf()
+
+        async def ask(leaf: str, shards: list[int]) -> _Answer:
+            begin_s = time.monotonic()
+            own = request
+            if len(by_leaf) > 1:
+                own = leaf_pb2.FragmentRequest()
+                own.CopyFrom(request)
+            own.shards.extend(shards)
+            parts: list[bytes] = []
+            trailer: leaf_pb2.FragmentTrailer | None = None
+            async with _naming(collection, leaf, shards):
+                stream = self._directory.leaf(leaf).execute(own, timeout_s=timeout_s)
+                async for response in stream:
+                    budget.take(len(response.arrow))
+                    parts.append(response.arrow)
+                    if response.HasField("trailer"):
+                        trailer = response.trailer
+                if trailer is None:
+                    raise AlderError(Reason.UNAVAILABLE, "the answer broke off; try again")
+            waited_us = int((time.monotonic() - begin_s) * 1e6)
+            size_bytes = sum(map(len, parts))
+            if size_bytes <= SMALL_BYTES:
+                table = join_chunks(parts)
+            else:
+                table = await asyncio.to_thread(join_chunks, parts)
+            elapsed_us = trailer.elapsed_us
+            told = LeafAnswer(
+                leaf, tuple(shards), elapsed_us, waited_us, table.num_rows, size_bytes
+            )
+            return table, tuple(trailer.shards), told
+
+        answers = await gather([ask(leaf, shards) for leaf, shards in by_leaf.items()])
+        scans = tuple(scan for _, shards, _ in answers for scan in shards)
+        core.check_answers(
+            [entry.shard for entry in collection.shards], [scan.shard for scan in scans]
+        )
+        tables = [table for table, _, _ in answers]
+        return Gathered(pa.concat_tables(tables), scans, tuple(told for _, _, told in answers))
+
+    async def check_index(
+        self, collection: Collection, seed: int, timeout_s: float
+    ) -> list[leaf_pb2.IndexCheck]:
+        """What the leaves find when they compare indexes with scans, by shard and path."""
+
+        async def ask(leaf: str, shards: list[int]) -> leaf_pb2.CheckIndexResponse:
+            request = leaf_pb2.CheckIndexRequest(
+                collection=collection.name,
+                collection_id=collection.collection_id,
+                shards=shards,
+                seed=seed,
+            )
+            async with _naming(collection, leaf, shards):
+                return await self._directory.leaf(leaf).check_index(request, timeout_s=timeout_s)
+
+        by_leaf = collection.shards_by_leaf()
+        answers = await gather([ask(leaf, shards) for leaf, shards in by_leaf.items()])
+        checks = [check for answer in answers for check in answer.checks]
+        core.check_answers(
+            [entry.shard for entry in collection.shards], {check.shard for check in checks}
+        )
+        return sorted(checks, key=lambda check: (check.shard, check.path))
+
+
+async def gather(calls: Sequence[Awaitable[T]]) -> list[T]:
+    """The results of all calls; the first failure cancels the others and is raised."""
+    if len(calls) == 1:
+        return [await calls[0]]
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+class _naming:
+    """Puts a leaf's name and shards into the errors of calls to it."""
+
+    def __init__(self, collection: Collection, leaf: str, shards: list[int]) -> None:
+        self._where = f"leaf {leaf} (shards {', '.join(map(str, shards))} of {collection.name})"
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, AlderError) and error.reason in {
+            Reason.UNAVAILABLE,
+            Reason.INTERNAL,
+            Reason.CORRUPT,
+            Reason.DEADLINE,
+        }:
+            raise AlderError(error.reason, f"{self._where}: {error.message}") from error

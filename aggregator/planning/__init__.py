@@ -1,0 +1,1 @@
+"""What the leaves shall run, and what is left to do here."""

@@ -1,0 +1,201 @@
+"""Statements and plans at hand: what was parsed or planned once is not again.
+
+A statement is known by its text, a plan by the shape of its statement
+(:mod:`aggregator.planning.shapes`) and what else it depends on: the schemas, which collections one
+leaf has alone, the class asked for. Both are looked up in the event loop; parser and planner work
+in a thread of their own.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from aggregator.execution.scatter import State
+from aggregator.functions.textstats import Statistics, Wanted
+from aggregator.planning import shapes
+from aggregator.planning.plan import Plan, Planner
+from aggregator.planning.shapes import Shape, Template
+from aggregator.statement import parameters, security, tables, tree
+from aggregator.statement.bind import Bound, bind
+from aggregator.statement.names import Names
+from aggregator.statement.syntax import Parser, Statement, check_no_show, too_deep
+from alder.catalog import Collection
+from alder.recent import Recent
+from alder.v1 import query_pb2
+
+T = TypeVar("T")
+_NO_TEMPLATE: Final = "no template"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A parsed and allowed statement, its shape, and the names of the collections it reads."""
+
+    statement: Statement
+    shape: Shape
+    tables: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A plan that is asked for: the values of the shape, and the parameters left in it."""
+
+    known: Known
+    plan_class: str
+    collections: Mapping[str, Collection]
+    states: Mapping[int, State]
+    texts: Statistics
+    sole: frozenset[str]
+    values: Sequence[tree.Node | shapes.Literal]
+    nodes: Mapping[str, tree.Node]
+
+    def names(self) -> dict[str, Names]:
+        return {
+            name: Names(self.states[one.collection_id].schema)
+            for name, one in self.collections.items()
+        }
+
+
+class Plans:
+    """Parses and plans. Its methods belong to one event loop."""
+
+    def __init__(self, plans_max: int, wall_clock_us: Callable[[], int]) -> None:
+        self._wall_clock_us = wall_clock_us
+        self._thread = ThreadPoolExecutor(1, "alder-plan")
+        self._parser = Parser()
+        self._functions = security.Catalog.of_engine()
+        self._planner = Planner(self._parser, self._functions)
+        self._statements: Recent[str, Known] = Recent(plans_max)
+        self._plans: Recent[Hashable, Plan | Template | Wanted | str] = Recent(plans_max)
+
+    async def close(self) -> None:
+        """Waits for running work and releases the parser and the planner."""
+        await asyncio.to_thread(self._thread.shutdown)
+        self._planner.close()
+        self._parser.close()
+
+    def forget(self) -> None:
+        """Plans everything anew from now on."""
+        self._plans.clear()
+
+    async def with_parser(self, call: Callable[[Parser], T]) -> T:
+        """The result of a call that needs the parser, which serves one thread at a time."""
+        return await self._in_thread(lambda: call(self._parser))
+
+    def knows(self, sql: str) -> bool:
+        """True for the text of a statement at hand."""
+        return sql in self._statements
+
+    async def statement(self, sql: str) -> Known:
+        """A statement. Raises AlderError: SYNTAX, UNSUPPORTED, LIMIT, FORBIDDEN."""
+        known = self._statements.get(sql)
+        if known is None:
+            known = await self._in_thread(lambda: self._parsed(sql))
+            self._statements.put(sql, known)
+        return known
+
+    async def plan(
+        self,
+        known: Known,
+        request: query_pb2.ExecuteRequest,
+        collections: Mapping[str, Collection],
+        states: Mapping[int, State],
+        texts: Statistics,
+    ) -> Plan | Wanted:
+        """The plan of a statement against these schemas. Raises AlderError.
+
+        Statistics of texts instead where ``texts`` lacks them, and there is no plan without.
+        """
+        given = parameters.literals(known.statement, request.parameters)
+        values: list[tree.Node | shapes.Literal] = [
+            given[value] if isinstance(value, str) else value for value in known.shape.values
+        ]
+        left_in = sorted(known.shape.parameters)
+        others = {name: parameters.as_node(given[name]) for name in left_in}
+        versions = tuple(
+            (name, one.collection_id, states[one.collection_id].schema.version)
+            for name, one in collections.items()
+        )
+        sole = frozenset(
+            name for name, one in collections.items() if len(one.shards_by_leaf()) == 1
+        )
+        asked = _Asked(known, request.plan_class, collections, states, texts, sole, values, others)
+        left = json.dumps(others) if others else ""
+        rest = request.plan_class, versions, frozenset(texts.items()), sole, left
+        free = [value for value in values if isinstance(value, tuple)]
+        kinds = shapes.kinds(free) if len(free) == len(values) else None
+        if kinds and not shapes.holds_mark(left):
+            key = known.shape.text, kinds, rest
+            found = self._plans.get(key)
+            if found is None:
+                found = await self._in_thread(lambda: self._template(asked, free))
+                self._plans.put(key, found)
+            if isinstance(found, Template):
+                return found.filled(free)
+            if isinstance(found, tuple):
+                return found
+        return await self._exact(asked, (known.shape.text, json.dumps(values), rest))
+
+    async def _exact(self, asked: _Asked, key: object) -> Plan | Wanted:
+        """The plan for exactly these values."""
+        found = self._plans.get(key)
+        if isinstance(found, (Plan, tuple)):
+            return found
+        plan, timeless = await self._in_thread(lambda: self._whole(asked))
+        if timeless:
+            self._plans.put(key, plan)
+        return plan
+
+    def _parsed(self, sql: str) -> Known:
+        statement = self._parser.parse(sql)
+        check_no_show(statement.node)
+        self._functions.check(statement.node)
+        try:
+            shape = shapes.shape_of(sql, statement.node)
+        except RecursionError as error:
+            raise too_deep() from error
+        return Known(statement, shape, tuple(tables.tables(statement.node)))
+
+    def _template(self, asked: _Asked, values: Sequence[shapes.Literal]) -> Template | Wanted | str:
+        """The template for values of these kinds; else what is missing, or that there is none."""
+        try:
+            bound = self._bound(asked, shapes.marked(asked.known.shape, values))
+        except RecursionError as error:
+            raise too_deep() from error
+        if bound.bindings.wanted:
+            return _wanted(bound)
+        if security.reads_clock(bound.node) or not shapes.is_free(bound):
+            return _NO_TEMPLATE
+        return Template(self._planned(asked, bound))
+
+    def _whole(self, asked: _Asked) -> tuple[Plan | Wanted, bool]:
+        """The plan, and whether it stays the same at any time."""
+        try:
+            bound = self._bound(asked, shapes.whole(asked.known.shape, asked.values))
+        except RecursionError as error:
+            raise too_deep() from error
+        if bound.bindings.wanted:
+            return _wanted(bound), True
+        return self._planned(asked, bound), not security.reads_clock(bound.node)
+
+    def _bound(self, asked: _Asked, node: tree.Node) -> Bound:
+        node = parameters.bound(node, asked.nodes)
+        sql = asked.known.statement.sql
+        return bind(node, sql, asked.names(), self._parser, asked.texts)
+
+    def _planned(self, asked: _Asked, bound: Bound) -> Plan:
+        try:
+            fixed = security.with_fixed_clock(bound.node, self._wall_clock_us())
+            return self._planner.plan(replace(bound, node=fixed), asked.plan_class, asked.sole)
+        except RecursionError as error:
+            raise too_deep() from error
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+def _wanted(bound: Bound) -> Wanted:
+    return tuple(dict.fromkeys(bound.bindings.wanted))

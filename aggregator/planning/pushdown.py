@@ -1,0 +1,118 @@
+"""Pushdown: which conditions of a statement a leaf can apply while it reads one reference.
+
+A condition moves down only if it reads that reference alone, gives the same on every evaluation,
+and stands where a row that fails it can't reach the answer: in the WHERE of the SELECT that reads
+the reference, on a side of the joins that no outer join fills with NULLs. The statement keeps all
+its conditions, so moving one down can only save rows, never decide.
+"""
+
+from aggregator.statement import tree
+from aggregator.statement.aliases import unaliased
+from aggregator.statement.scope import Bindings, Reference
+from aggregator.statement.security import is_volatile
+
+ROWS = "rows"
+
+
+def conditions(query: tree.Node, bindings: Bindings) -> dict[str, list[tree.Node]]:
+    """The conditions to push, by the alias of the reference, in terms of the table `rows`."""
+    aliases = {reference.alias for reference in bindings.references}
+    pushed: dict[str, list[tree.Node]] = {alias: [] for alias in aliases}
+    for node in tree.walk(query):
+        if node.get("type") != "SELECT_NODE" or node["where_clause"] is None:
+            continue
+        if node["sample"] is not None:
+            continue
+        alone = node["from_table"]["type"] == "BASE_TABLE"
+        reachable = _kept_whole(node["from_table"], aliases)
+        for condition in tree.conjuncts(node["where_clause"]):
+            plain = unaliased(condition, node["select_list"]) if alone else condition
+            plain = plain and _without_any(plain)
+            alias = only_alias(plain, aliases) if plain is not None else None
+            if plain is not None and alias in reachable and not is_volatile(plain):
+                pushed[str(alias)].append(over_rows(plain))
+    return pushed
+
+
+def _without_any(condition: tree.Node) -> tree.Node:
+    """``value = ANY(list)``, to the parser a subquery, as a function that is true of the same."""
+    if condition.get("subquery_type") != "ANY" or condition["comparison_type"] != "COMPARE_EQUAL":
+        return condition
+    query = condition["subquery"]["node"]
+    items = query.get("select_list", [])
+    unnested = len(items) == 1 and items[0].get("function_name") == "unnest"
+    if not unnested or query["from_table"]["type"] != "EMPTY" or query["where_clause"] is not None:
+        return condition
+    return tree.function("list_contains", *tree.arguments(items[0]), condition["child"])
+
+
+def only_alias(condition: tree.Node, aliases: set[str]) -> str | None:
+    """The one reference that an expression reads; None if it reads more, less or other things."""
+    found: set[str] = set()
+    parameters = _lambda_parameters(condition)
+    for part in tree.walk(condition):
+        if part.get("type") in {"SUBQUERY", "STAR", "WINDOW"} or part.get("class") == "WINDOW":
+            return None
+        if part.get("type") == "COLUMN_REF" and part["column_names"][0].lower() not in parameters:
+            names = part["column_names"]
+            if len(names) != 2 or names[0] not in aliases:
+                return None
+            found.add(names[0])
+    return found.pop() if len(found) == 1 else None
+
+
+def _lambda_parameters(within: tree.Node) -> set[str]:
+    return {
+        inner["column_names"][0].lower()
+        for part in tree.walk(within)
+        if part.get("type") == "LAMBDA"
+        for inner in tree.walk(part["lhs"])
+        if inner.get("type") == "COLUMN_REF"
+    }
+
+
+def over_rows(expression: tree.Node) -> tree.Node:
+    """A bound expression over one reference as an expression over the leaf's table."""
+
+    def change(node: tree.Node) -> tree.Node:
+        if node.get("type") == "COLUMN_REF" and len(node["column_names"]) == 2:
+            return {**node, "column_names": node["column_names"][1:]}
+        return tree.mapped(node, change)
+
+    return change(expression)
+
+
+def single_reference(query: tree.Node, bindings: Bindings) -> Reference | None:
+    """The reference, if the statement is one SELECT over one collection without subqueries."""
+    if query["type"] != "SELECT_NODE" or len(bindings.references) != 1:
+        return None
+    reference = bindings.references[0]
+    source = query["from_table"]
+    if source["type"] != "BASE_TABLE" or source["table_name"] != reference.table:
+        return None
+    if source["sample"] is not None or query["sample"] is not None or query["cte_map"]["map"]:
+        return None
+    if any(part.get("type") == "SUBQUERY" for part in tree.walk(query)):
+        return None
+    return None if is_volatile(query) else reference
+
+
+def _kept_whole(node: tree.Node, aliases: set[str]) -> set[str]:
+    """The references of a FROM whose rows reach the WHERE unless it drops them."""
+    if node["type"] in {"BASE_TABLE", "SUBQUERY"} and node["alias"] in aliases:
+        return {node["alias"]} if node["sample"] is None else set()
+    if node["type"] != "JOIN" or node["ref_type"] == "POSITIONAL":
+        return set()
+    left = _kept_whole(node["left"], aliases)
+    right = _kept_whole(node["right"], aliases)
+    if node["ref_type"] == "ASOF":
+        return left if node["join_type"] in {"INNER", "LEFT"} else set()
+    match node["join_type"]:
+        case "INNER":
+            return left | right
+        case "LEFT" | "SEMI" | "ANTI":
+            return left
+        case "RIGHT":
+            return right
+        case _:
+            return set()
