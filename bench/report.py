@@ -52,7 +52,7 @@ class Line:
 
 @dataclass(slots=True)
 class Row:
-    """A row of the table, B1 to B11."""
+    """A row of the table: B1 to B11 of the leaf, A1 and on of the aggregator."""
 
     name: str
     work: str
@@ -113,7 +113,7 @@ def machine() -> dict[str, object]:
 
 
 def save(folder: Path, row: Row, about: Mapping[str, object], seconds: float) -> None:
-    """Writes ``bN.json``."""
+    """Writes the row's file, as ``b1.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     record = {
         **asdict(row),

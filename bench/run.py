@@ -1,6 +1,6 @@
 """The bench: a table of what Alder does beside its peers, in one run on one machine.
 
-``python -m bench.run`` runs every row, ``--only B3,B6`` some, ``--short`` all with sizes that only
+``python -m bench.run`` runs every row, ``--only B3,A1`` some, ``--short`` all with sizes that only
 show that they work. A full run's figures are written to `bench/results/` row by row; a row that
 fails is reported, and the others run.
 """
@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bench import options, page, report
 from bench.report import Row
-from bench.rows import analytics, freshness, ingest, lookup, mixed, search, ssb
+from bench.rows import analytics, clients, freshness, ingest, lookup, mixed, search, ssb
 from bench.world import World
 
 ORDER: Final[dict[str, Callable[[World], Row]]] = {
@@ -28,6 +28,9 @@ ORDER: Final[dict[str, Callable[[World], Row]]] = {
     "B11": ingest.memory,
     "B5": analytics.cold,
     "B7": lookup.lookup,
+    "A1": clients.overhead,
+    "A4": clients.panels,
+    "A5": clients.overload,
     "B4": analytics.fresh,
     "B10": mixed.mixed,
     "B2": freshness.freshness,

@@ -10,8 +10,9 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from bench import options, pace, page, questions, report, statistics
+from bench import clients, dashboards, options, pace, page, questions, report, statistics
 from bench.generators import files, jsonbench, rockbench, ssb, strings
+from bench.server import server
 
 EVENTS = 40_000
 
@@ -242,3 +243,24 @@ def test_a_saved_row_comes_back_and_is_a_table_of_the_page(tmp_path: Path) -> No
 
 def test_the_page_of_results_is_that_of_their_files() -> None:
     assert (options.RESULTS / page.NAME).read_text() == page.page(page.saved(options.RESULTS))
+
+
+def test_dashboards_are_different_statements_that_the_engine_reads() -> None:
+    made = dashboards.statements("bluesky", EVENTS)
+    assert len(set(made)) == dashboards.STATEMENTS
+    columns = "1 AS time_us, {'collection': '', 'operation': ''} AS \"commit\""
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE bluesky AS SELECT {columns} WHERE false")
+        for sql in made:
+            connection.execute(f"EXPLAIN {sql}").fetchall()
+
+
+def test_clients_tell_answers_refusals_and_failures_apart(tmp_path: Path) -> None:
+    path = clients.write(tmp_path / "statements.jsonl", ["SELECT 1", "SELECT nothing"])
+    with server(tmp_path / "data") as target:
+        outcome = clients.closed(target, path, 0.5, 2, 30)
+    assert outcome.answered_ms
+    assert outcome.failed_ms
+    assert not outcome.refused_ms
+    assert "nothing" in outcome.messages[0]
+    assert outcome.rate == len(outcome.answered_ms) / 0.5
