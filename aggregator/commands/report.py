@@ -18,6 +18,7 @@ from aggregator.planning import pushdown
 from aggregator.planning.plan import Plan, Read
 from aggregator.statement import tree
 from aggregator.statement.syntax import Parser
+from aggregator.statement.tablename import TableName
 from alder import paths
 from alder.catalog import Collection
 from alder.errors import AlderError
@@ -109,7 +110,9 @@ def _add_read(root: Branch, read: Read, collection: Collection, names: "_Names")
     on = "1 leaf" if leaves == 1 else f"{leaves} leaves"
     label = names.label(read)
     called = "" if label == collection.name else f" as {label}"
-    branch = root.add(f"read {collection.name}{called}: {shards} on {on}")
+    as_of = TableName.decode(read.collection).as_of
+    moment = "" if as_of is None else f" {as_of}"
+    branch = root.add(f"read {collection.name}{moment}{called}: {shards} on {on}")
     columns = [f"{column.path} {column.sql_type}" for column in read.fragment.columns]
     branch.add(f"columns: {', '.join(columns) or 'none'}")
     sql, conditions = names.fragment(read, collection.name)
@@ -195,7 +198,7 @@ class _Names:
 
     def label(self, read: Read) -> str:
         """What the gathered table of a read is called."""
-        return self._labels.get(read.table, read.collection)
+        return self._labels.get(read.table, _name(read))
 
     def fragment(self, read: Read, collection: str) -> tuple[str, list[str]]:
         """The SQL that a leaf runs and the conditions in it."""
@@ -227,7 +230,7 @@ class _Names:
                 found["column_names"] = self._column(found["column_names"], tables)
             case "BASE_TABLE":
                 name = tables.get(found["table_name"], found["table_name"])
-                found |= {"table_name": name, "qualified_name": {"path": [name]}}
+                found = tree.renamed_table(found, name)
                 if found["alias"] == name:
                     found["alias"] = ""
         return found
@@ -239,13 +242,18 @@ class _Names:
         return [*(tables.get(part, part) for part in qualifier), *parts]
 
 
+def _name(read: Read) -> str:
+    return TableName.decode(read.collection).name
+
+
 def _labels(plan: Plan) -> dict[str, str]:
     """Gathered tables by the name of their collection, numbered where one is read repeatedly."""
     labels: dict[str, str] = {}
     for read in plan.reads:
-        same = [other.table for other in plan.reads if other.collection == read.collection]
+        name = _name(read)
+        same = [other.table for other in plan.reads if _name(other) == name]
         number = same.index(read.table) + 1
-        labels[read.table] = read.collection if len(same) == 1 else f"{read.collection}_{number}"
+        labels[read.table] = name if len(same) == 1 else f"{name}_{number}"
     return {table: label for table, label in labels.items() if table not in _OURS}
 
 

@@ -26,9 +26,10 @@ from aggregator.planning.plan import Plan
 from aggregator.planning.plans import Known, Plans
 from aggregator.statement import tables
 from aggregator.statement.syntax import Parser
+from aggregator.statement.tablename import TableName
 from alder.arrow import SMALL_BYTES
 from alder.catalog import Collection
-from alder.errors import AlderError
+from alder.errors import AlderError, Reason
 from alder.interfaces import NodeDirectory
 from alder.membership import CatalogFollower
 from alder.positions import PositionVector
@@ -183,6 +184,8 @@ class Queries:
 
     async def _prepared(self, run: Run, statement: Known) -> Prepared:
         collections = await self._collections(statement.tables)
+        if any(TableName.decode(name).as_of for name in collections):
+            raise AlderError(Reason.UNSUPPORTED, "AS OF is not answered yet")
         begin = time.monotonic()
         unique = {entry.collection_id: entry for entry in collections.values()}
         wanted = {

@@ -18,7 +18,7 @@ from aggregator.functions.textstats import Statistics, Wanted
 from aggregator.planning import shapes
 from aggregator.planning.plan import Plan, Planner
 from aggregator.planning.shapes import Shape, Template
-from aggregator.statement import parameters, security, tables, tree
+from aggregator.statement import dialect, parameters, security, tables, tree
 from aggregator.statement.bind import Bound, bind
 from aggregator.statement.names import Names
 from aggregator.statement.syntax import Parser, Statement, check_no_show, too_deep
@@ -150,14 +150,14 @@ class Plans:
         return plan
 
     def _parsed(self, sql: str) -> Known:
-        statement = self._parser.parse(sql)
-        check_no_show(statement.node)
-        self._functions.check(statement.node)
         try:
+            statement = dialect.parsed(self._parser, sql)
+            check_no_show(statement.node)
+            self._functions.check(statement.node)
             shape = shapes.shape_of(sql, statement.node)
+            return Known(statement, shape, tuple(tables.tables(statement.node)))
         except RecursionError as error:
             raise too_deep() from error
-        return Known(statement, shape, tuple(tables.tables(statement.node)))
 
     def _template(self, asked: _Asked, values: Sequence[shapes.Literal]) -> Template | Wanted | str:
         """The template for values of these kinds; else what is missing, or that there is none."""

@@ -23,6 +23,7 @@ from aggregator.statement.scope import Bindings, Scope, Source, resolve
 from aggregator.statement.security import reads_clock
 from aggregator.statement.stars import Bind, Item, default_name, expand, refuse_star
 from aggregator.statement.syntax import Parser
+from aggregator.statement.tablename import TableName
 from alder import paths
 from alder.errors import AlderError, Reason
 
@@ -344,7 +345,8 @@ class Binder:
 
     def _base_table(self, node: tree.Node, scope: Scope, ctes: Ctes) -> tree.Node:
         name = node["table_name"]
-        alias = node["alias"] or name
+        plain = TableName.decode(name).name
+        alias = node["alias"] or plain
         if name.lower() in ctes:
             columns = _renamed(ctes[name.lower()], node["column_name_alias"])
             scope.sources.append(Source(alias, columns))
@@ -352,7 +354,7 @@ class Binder:
         if node["column_name_alias"]:
             raise AlderError(
                 Reason.UNSUPPORTED,
-                f"columns of the collection {name} can't be renamed after its name; "
+                f"columns of the collection {plain} can't be renamed after its name; "
                 "use a subquery with aliases",
             )
         reference = self._bindings.add(name)

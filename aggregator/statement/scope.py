@@ -17,6 +17,7 @@ from typing import Final
 from aggregator.functions.textstats import Statistic, Statistics
 from aggregator.statement import tree
 from aggregator.statement.names import Field, Names, did_you_mean
+from aggregator.statement.tablename import TableName
 from alder.errors import AlderError, Reason
 
 CLOCK_COLUMNS: Final = frozenset(
@@ -26,12 +27,17 @@ CLOCK_COLUMNS: Final = frozenset(
 
 @dataclass(slots=True)
 class Reference:
-    """One place where a statement reads a collection."""
+    """One place where a statement reads a collection, by its name as written."""
 
     collection: str
     table: str
     alias: str
     columns: dict[Field, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> TableName:
+        """Which collection, and at which moment."""
+        return TableName.decode(self.collection)
 
 
 @dataclass(slots=True)
@@ -197,7 +203,7 @@ def unknown_column(known: Sequence[Source], parts: Sequence[str]) -> AlderError:
         if source.names is not None:
             near += source.names.nearest(parts[1:] if qualified else parts)
     where = " or ".join(
-        sorted({s.reference.collection for s in qualified or known if s.reference is not None})
+        sorted({s.reference.name.name for s in qualified or known if s.reference is not None})
     )
     if len(parts) == 1 and any(source.alias.lower() == parts[0].lower() for source in known):
         hint = f"; write {parts[0]}._doc for the whole document"

@@ -207,6 +207,11 @@ def table(name: str, alias: str = "") -> Node:
     }
 
 
+def renamed_table(node: Node, name: str) -> Node:
+    """A table under another name; its alias stays."""
+    return {**node, "table_name": name, "qualified_name": {"path": [name]}}
+
+
 def empty_table() -> Node:
     """The FROM of a query without one."""
     return {"type": "EMPTY", "alias": "", "sample": None, "query_location": 0}
