@@ -110,7 +110,8 @@ class Aggregator:
 
     async def _answer(self, run: Run) -> Answer:
         answered = await self._queries.answer(run)
-        return Answer(answered.result, answered.prepared.plan.plan_class, answered.reads())
+        plan_class = answered.prepared.plan.plan_class
+        return Answer(answered.result, plan_class, answered.reads(), answered.references())
 
 
 def _query_ids() -> Callable[[], str]:
@@ -128,4 +129,5 @@ def _trailer(run: Run, answer: Answer) -> query_pb2.ExecuteTrailer:
         plan_us=run.plan_us,
         scatter_us=run.scatter_us,
         finish_us=run.finish_us,
+        references=answer.references,
     )

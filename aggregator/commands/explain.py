@@ -34,7 +34,8 @@ class Explain:
         answered = await server.queries.answer(run)
         ends = await _log_ends(server, answered)
         lines = await server.queries.with_parser(partial(report.analyzed, run, answered, ends))
-        return Answer(_table(lines), answered.prepared.plan.plan_class, answered.reads())
+        plan_class = answered.prepared.plan.plan_class
+        return Answer(_table(lines), plan_class, answered.reads(), answered.references())
 
 
 def parse(sql: str, first: Sequence[Token]) -> Explain | None:

@@ -29,6 +29,7 @@ class Answer:
     rows: pa.Table
     plan_class: str = ""
     reads: Sequence[query_pb2.CollectionRead] = ()
+    references: Sequence[query_pb2.ReferenceRead] = ()
 
 
 class Command(Protocol):

@@ -31,7 +31,12 @@ Ends = Mapping[int, Mapping[PartitionKey, int]]
 CLASSES: Final[Mapping[str, str]] = {
     "a": "aggregate of one collection; leaves send states of groups, which combine here",
     "b": "scan of one collection; leaves filter, order and limit",
-    "e": "leaves filter and send columns; the statement runs here",
+    "e": "leaves send what each read asks for; the statement runs here",
+}
+READ_CLASSES: Final[Mapping[str, str]] = {
+    "a": "states of groups",
+    "b": "rows, the best ones where there is a limit",
+    "e": "columns",
 }
 TEXT_CHARACTERS_MAX: Final = 4_000
 VALUES_MAX: Final = 8
@@ -43,7 +48,7 @@ _ENGINES: Final = {
 _MADE_UP: Final = re.compile(r"__c_*([akpd])(\d*)\Z")
 _ALIAS: Final = "__t"
 _KINDS: Final = {"a": "state", "k": "key", "p": "argument", "d": "distinct_key"}
-_OURS: Final = {"__groups": "grouped", "__partials": "partials", "__row": "one"}
+_OURS: Final = {"__groups": "grouped", "__row": "one"}
 
 
 @dataclass(slots=True)
@@ -113,6 +118,7 @@ def _add_read(root: Branch, read: Read, collection: Collection, names: "_Names")
     as_of = TableName.decode(read.collection).as_of
     moment = "" if as_of is None else f" {as_of}"
     branch = root.add(f"read {collection.name}{moment}{called}: {shards} on {on}")
+    branch.add(f"class {read.read_class}: {READ_CLASSES[read.read_class]}")
     columns = [f"{column.path} {column.sql_type}" for column in read.fragment.columns]
     branch.add(f"columns: {', '.join(columns) or 'none'}")
     sql, conditions = names.fragment(read, collection.name)
@@ -195,10 +201,15 @@ class _Names:
         self._plan = plan
         self._parser = parser
         self._labels = _labels(plan)
+        partials = {read.table for read in plan.reads if read.read_class == "a"}
+        self._tables = {
+            table: f"{label}_partials" if table in partials else label
+            for table, label in self._labels.items()
+        }
 
     def label(self, read: Read) -> str:
-        """What the gathered table of a read is called."""
-        return self._labels.get(read.table, _name(read))
+        """What a read is called."""
+        return self._labels[read.table]
 
     def fragment(self, read: Read, collection: str) -> tuple[str, list[str]]:
         """The SQL that a leaf runs and the conditions in it."""
@@ -211,8 +222,8 @@ class _Names:
     def _printed(self, sql: str, more: Mapping[str, str]) -> tuple[str, list[str]]:
         try:
             node = text.shown(self._parser.parse(sql).node)
-            aliases = _aliases(node, self._labels)
-            renamed = self._node(node, {**_OURS, **self._labels, **aliases, **more})
+            aliases = _aliases(node, self._tables)
+            renamed = self._node(node, {**_OURS, **self._tables, **aliases, **more})
             conditions = tree.conjuncts(renamed.get("where_clause"))
             texts = [self._parser.expression_text(entry) for entry in conditions]
             return self._parser.to_sql(renamed), texts
@@ -254,7 +265,7 @@ def _labels(plan: Plan) -> dict[str, str]:
         same = [other.table for other in plan.reads if _name(other) == name]
         number = same.index(read.table) + 1
         labels[read.table] = name if len(same) == 1 else f"{name}_{number}"
-    return {table: label for table, label in labels.items() if table not in _OURS}
+    return labels
 
 
 def _aliases(node: tree.Node, labels: Mapping[str, str]) -> dict[str, str]:

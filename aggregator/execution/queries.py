@@ -105,6 +105,18 @@ class Answered:
             for key, one in self.prepared.by_id().items()
         ]
 
+    def references(self) -> list[query_pb2.ReferenceRead]:
+        """What was asked of the leaves, by each read of the plan."""
+        return [
+            query_pb2.ReferenceRead(
+                collection=self.prepared.collections[read.collection].name,
+                read_class=read.read_class,
+                rows=sum(leaf.rows for leaf in answer.leaves),
+                size_bytes=sum(leaf.size_bytes for leaf in answer.leaves),
+            )
+            for read, answer in zip(self.prepared.plan.reads, self.answers, strict=True)
+        ]
+
 
 class Queries:
     """Prepares and runs queries. Its methods belong to one event loop."""

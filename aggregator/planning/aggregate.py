@@ -29,7 +29,6 @@ from aggregator.statement.syntax import Parser
 from alder.fieldtypes import quote
 from alder.v1 import leaf_pb2
 
-PARTIALS: Final = "__partials"
 _ARRIVES_CHANGED = re.compile(r"\b(BIT|UNION|GEOMETRY|BIGNUM|TIME WITH TIME ZONE)\b")
 _GROUPS: Final = "__groups"
 
@@ -261,7 +260,7 @@ def _split(
             ordering = best.result
     results = dict.fromkeys((name for name, _ in splitter.keys.values()), "")
     return Split(
-        table=PARTIALS,
+        table=reference.table,
         leaf_sql=parser.to_sql(leaf),
         probe_sql=parser.to_sql(probe),
         direct_sql=parser.to_sql(whole),

@@ -1,44 +1,49 @@
 """Plans: what the leaves run and what is left to do here.
 
-Classes: (a) an aggregate over one collection runs as partial states on the leaves; (b) a scan of
-one collection runs with its filters, order and limit on the leaves; (e) anything else gathers the
-filtered columns and runs whole here. (b) runs the statement here without the conditions, all of
-which the leaves have applied, so columns that only they read stay there. (e) runs the same
-statement here over what it gathered, so pushing conditions down can only save rows; it is always
-right.
+Classes of what a statement reads: (a) an aggregate over one collection runs as partial states on
+the leaves; (b) rows of one collection are filtered, ordered and limited on the leaves; (e) filtered
+columns are gathered. A statement that is one SELECT over one collection is of class (a) or (b)
+itself. Any other is of class (e), runs here over what its reads gathered, and each SELECT in it
+that reads one collection alone takes the first class that fits it: that SELECT is replaced in the
+statement by the one that finishes its partials.
+
+Leaves have applied every condition that moved down, so it is not evaluated again here and columns
+that only such conditions read stay there. Where class (e) is forced, nothing but rows is asked for
+and the statement runs as it is: this is always right, and what the others are compared with.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from aggregator.functions import geo, text
-from aggregator.planning import aggregate, pushdown
-from aggregator.planning.direct import Direct, direct, ending, selected
+from aggregator.planning import aggregate, pushdown, scan
+from aggregator.planning.direct import Direct, selected
 from aggregator.planning.terms import exact, terms
 from aggregator.statement import security, tree
-from aggregator.statement.aliases import explicit
 from aggregator.statement.bind import Bound
-from aggregator.statement.scope import Reference
+from aggregator.statement.scope import Bindings, Reference
+from aggregator.statement.stars import default_name
 from aggregator.statement.syntax import Parser
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import ROW_COLUMN
 from alder.v1 import leaf_pb2
 
 CLASSES: Final = frozenset({"a", "b", "e"})
-Pushed = Mapping[str, list[tree.Node]]
 _FIXED: Final = frozenset({"CONSTANT", "COMPARISON", "CONJUNCTION", "OPERATOR"})
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What one reference to a collection asks of the leaves.
+    """What one reference to a collection asks of the leaves, and the class of that.
 
-    ``columns`` are the names and SQL types of the gathered table ("": as it arrives).
+    ``table`` is the name of the gathered table, ``columns`` are the names and SQL types of its
+    columns ("": as it arrives).
     """
 
     collection: str
     table: str
+    read_class: str
     fragment: leaf_pb2.Fragment
     columns: tuple[tuple[str, str], ...]
 
@@ -58,6 +63,15 @@ class Plan:
     user_names: Mapping[str, str]
     direct: tuple[Direct, tuple[str, ...]] | None = None
     constant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Aggregated:
+    """An aggregate over one collection; ``sql`` and ``direct`` as those of a :class:`Plan`."""
+
+    read: Read
+    sql: str
+    direct: tuple[Direct, tuple[str, ...]] | None
 
 
 class Planner:
@@ -83,14 +97,15 @@ class Planner:
             raise AlderError(
                 Reason.INVALID_ARGUMENT, f"{wanted_class!r} is no planning class; use a, b or e"
             )
-        pushed = pushdown.conditions(bound.node, bound.bindings)
         plan = None
         if wanted_class in {"", "a"}:
             plan = self._aggregate(bound, sole)
         if plan is None and wanted_class in {"", "b"}:
-            plan = self._scan(bound, pushed)
-        if plan is None and wanted_class in {"", "e"}:
-            plan = self._gathered(bound, "e", pushed, [])
+            plan = self._scan(bound)
+        if plan is None and wanted_class == "":
+            plan = self._in_parts(bound, sole)
+        if plan is None and wanted_class == "e":
+            plan = self._gathered(bound)
         if plan is None:
             raise AlderError(
                 Reason.INVALID_ARGUMENT, f"this statement can't run through class {wanted_class}"
@@ -98,7 +113,14 @@ class Planner:
         return plan
 
     def _aggregate(self, bound: Bound, sole: Container[str]) -> Plan | None:
-        reference = pushdown.single_reference(bound.node, bound.bindings)
+        made = self._aggregated(bound, sole)
+        if made is None:
+            return None
+        return Plan("a", (made.read,), made.sql, bound.bindings.user_names(), made.direct)
+
+    def _aggregated(self, bound: Bound, sole: Container[str]) -> _Aggregated | None:
+        """The parts of a query that is an aggregate over one collection; None for any other."""
+        reference = pushdown.lone_reference(bound.node, bound.bindings)
         if reference is None or bound.columns is None:
             return None
         split = aggregate.split(
@@ -114,105 +136,152 @@ class Planner:
         finished = self._types.finished(split, columns)
         if finished is None:
             return None
-        fragment = self._fragment(bound, reference, split.leaf_sql, split.conditions)
+        fragment = _fragment(bound.bindings, reference, split.leaf_sql, split.conditions)
         fragment.partial_aggregate = split.partial
         if split.aggregation is not None:
             fragment.aggregation.CopyFrom(split.aggregation)
-        read = Read(reference.collection, split.table, fragment, finished.columns)
+        read = Read(reference.collection, split.table, "a", fragment, finished.columns)
         direct = None
         if split.direct is not None and not split.distinct_keys:
             direct = split.direct, finished.types
-        return Plan("a", (read,), finished.sql, bound.bindings.user_names(), direct)
+        return _Aggregated(read, finished.sql, direct)
 
-    def _scan(self, bound: Bound, pushed: Pushed) -> Plan | None:
-        reference = pushdown.single_reference(bound.node, bound.bindings)
-        node = bound.node
-        if reference is None or not _is_scan(node, self._catalog.aggregates):
+    def _scan(self, bound: Bound) -> Plan | None:
+        reference = pushdown.lone_reference(bound.node, bound.bindings)
+        if reference is None or not scan.is_scan(bound.node, self._catalog.aggregates):
             return None
-        aliases = {reference.alias}
-        conditions = tree.conjuncts(node["where_clause"])
-        if len(pushed[reference.alias]) != len(conditions):
+        pushed = pushdown.pushed(bound.node, bound.bindings)
+        orders = self._best(pushed.rest, reference)
+        if orders is None:
             return None
-        orders, fits = _top(node, aliases)
-        if not fits:
-            return None
-        rest = replace(bound, node={**node, "where_clause": None})
-        plan = self._gathered(rest, "b", pushed, orders, _names_in([rest.node, *orders]))
-        return replace(plan, direct=_finished_rows(rest, reference))
+        wanted = _names_in([pushed.rest, *orders])
+        conditions = pushed.conditions[reference.alias]
+        read = self._rows("b", bound.bindings, reference, conditions, orders, wanted)
+        found = scan.finished_rows(replace(bound, node=pushed.rest), reference)
+        return replace(self._finished(bound, pushed.rest, [read]), plan_class="b", direct=found)
 
-    def _gathered(
-        self,
-        bound: Bound,
-        plan_class: str,
-        pushed: Pushed,
-        modifiers: list[tree.Node],
-        wanted: Container[str] | None = None,
-    ) -> Plan:
-        """``wanted`` are the columns that the statement needs of the rows; None: all."""
-        reads = []
-        for reference in bound.bindings.references:
-            conditions = pushed[reference.alias]
-            columns = [
-                (name, entry.sql_type)
-                for entry, name in reference.columns.items()
-                if wanted is None or name in wanted
-            ]
-            names = [name for name, _ in columns]
-            items = [tree.column(name) for name in names]
-            if not items:
-                items = [tree.named(tree.constant("BOOLEAN", "true"), ROW_COLUMN)]
-                columns = [(ROW_COLUMN, "BOOLEAN")]
-            query = tree.select(
-                items,
-                tree.table(pushdown.ROWS),
-                tree.conjunction(conditions),
-                modifiers=modifiers,
+    def _best(self, rest: tree.Node, reference: Reference) -> list[tree.Node] | None:
+        """Order and limit of a SELECT for the leaves; None where they don't know all of it."""
+        if rest["where_clause"] or not scan.is_scan(rest, self._catalog.aggregates):
+            return None
+        return scan.top(rest, reference.alias)
+
+    def _in_parts(self, bound: Bound, sole: Container[str]) -> Plan:
+        """Class (e), in which each SELECT over one collection is of the class that fits it."""
+        made: dict[str, Read] = {}
+
+        def part(node: tree.Node) -> tree.Node:
+            found = self._part(node, bound.bindings, sole)
+            if found is None:
+                return tree.mapped(node, part)
+            made[found.read.table] = found.read
+            return self._parser.parse(found.sql).node
+
+        pushed = pushdown.pushed(part(bound.node), bound.bindings)
+        best: dict[str, list[tree.Node]] = {}
+        for node in tree.walk(pushed.rest):
+            reference = pushdown.lone_reference(node, bound.bindings)
+            orders = None if reference is None else self._best(node, reference)
+            if reference is not None and orders is not None:
+                best[reference.table] = orders
+        wanted = _names_in([pushed.rest, *(one for orders in best.values() for one in orders)])
+        reads = [
+            made.get(reference.table)
+            or self._rows(
+                "b" if reference.table in best else "e",
+                bound.bindings,
+                reference,
+                pushed.conditions[reference.alias],
+                best.get(reference.table, []),
+                wanted,
             )
-            sql = self._parser.to_sql(query)
-            fragment = self._fragment(bound, reference, sql, conditions)
-            selection = selected(names, modifiers)
-            if selection is not None:
-                fragment.selection.CopyFrom(selection)
-            reads.append(Read(reference.collection, reference.table, fragment, tuple(columns)))
-        sql = self._parser.to_sql(bound.node)
-        constant = not reads and _is_constant(bound.node)
-        return Plan(plan_class, tuple(reads), sql, bound.bindings.user_names(), constant=constant)
+            for reference in bound.bindings.references
+        ]
+        return self._finished(bound, pushed.rest, reads)
 
-    def _fragment(
-        self, bound: Bound, reference: Reference, sql: str, conditions: list[tree.Node]
-    ) -> leaf_pb2.Fragment:
-        return leaf_pb2.Fragment(
-            sql=sql,
-            columns=[
-                leaf_pb2.ColumnBinding(
-                    name=name,
-                    path=entry.path,
-                    sql_type=entry.sql_type,
-                    types=entry.types,
-                    overflow=entry.overflow,
-                )
-                for entry, name in reference.columns.items()
-            ],
-            terms=[
-                *terms(conditions, bound.bindings.field_of),
-                *text.terms(conditions, bound.bindings.field_of),
-                *geo.terms(conditions, bound.bindings.field_of),
-            ],
-            terms_exact=all(exact(one, bound.bindings.field_of) for one in conditions),
+    def _part(
+        self, node: tree.Node, bindings: Bindings, sole: Container[str]
+    ) -> _Aggregated | None:
+        if node.get("type") != "SELECT_NODE":
+            return None
+        items = node["select_list"]
+        if any(item["type"] == "STAR" for item in items):
+            return None
+        if pushdown.lone_reference(node, bindings) is None:
+            return None
+        names = [item["alias"] or default_name(item, self._parser) for item in items]
+        return self._aggregated(Bound(node, bindings, names), sole)
+
+    def _gathered(self, bound: Bound) -> Plan:
+        """Class (e) that gathers rows only and leaves the statement as it is."""
+        pushed = pushdown.pushed(bound.node, bound.bindings)
+        reads = [
+            self._rows("e", bound.bindings, reference, pushed.conditions[reference.alias])
+            for reference in bound.bindings.references
+        ]
+        return self._finished(bound, bound.node, reads)
+
+    def _rows(
+        self,
+        read_class: str,
+        bindings: Bindings,
+        reference: Reference,
+        conditions: list[tree.Node],
+        modifiers: Sequence[tree.Node] = (),
+        wanted: Container[str] | None = None,
+    ) -> Read:
+        """Rows of a reference; ``wanted`` are the columns that the statement needs (None: all)."""
+        columns = [
+            (name, entry.sql_type)
+            for entry, name in reference.columns.items()
+            if wanted is None or name in wanted
+        ]
+        names = [name for name, _ in columns]
+        items = [tree.column(name) for name in names]
+        if not items:
+            items = [tree.named(tree.constant("BOOLEAN", "true"), ROW_COLUMN)]
+            columns = [(ROW_COLUMN, "BOOLEAN")]
+        query = tree.select(
+            items,
+            tree.table(pushdown.ROWS),
+            tree.conjunction(conditions),
+            modifiers=list(modifiers),
         )
+        fragment = _fragment(bindings, reference, self._parser.to_sql(query), conditions)
+        selection = selected(names, modifiers)
+        if selection is not None:
+            fragment.selection.CopyFrom(selection)
+        return Read(reference.collection, reference.table, read_class, fragment, tuple(columns))
+
+    def _finished(self, bound: Bound, rest: tree.Node, reads: Sequence[Read]) -> Plan:
+        """A statement over what its reads gather, as class (e)."""
+        constant = not reads and _is_constant(rest)
+        names = bound.bindings.user_names()
+        return Plan("e", tuple(reads), self._parser.to_sql(rest), names, constant=constant)
 
 
-def _finished_rows(bound: Bound, reference: Reference) -> tuple[Direct, tuple[str, ...]] | None:
-    """How rows that meet all conditions become the result; None where more is to be computed."""
-    end = ending(bound.node, reference.alias)
-    if end is None or bound.columns is None:
-        return None
-    types = {name: entry.sql_type for entry, name in reference.columns.items()}
-    found = direct(end, bound.columns, dict.fromkeys(types, ""))
-    if found is None or "VARIANT" in types.values():
-        return None
-    types |= {name: one.sql_type for name, one in found.constants.items()}
-    return found, tuple(types[name] for name, _ in found.columns)
+def _fragment(
+    bindings: Bindings, reference: Reference, sql: str, conditions: Sequence[tree.Node]
+) -> leaf_pb2.Fragment:
+    return leaf_pb2.Fragment(
+        sql=sql,
+        columns=[
+            leaf_pb2.ColumnBinding(
+                name=name,
+                path=entry.path,
+                sql_type=entry.sql_type,
+                types=entry.types,
+                overflow=entry.overflow,
+            )
+            for entry, name in reference.columns.items()
+        ],
+        terms=[
+            *terms(conditions, bindings.field_of),
+            *text.terms(conditions, bindings.field_of),
+            *geo.terms(conditions, bindings.field_of),
+        ],
+        terms_exact=all(exact(one, bindings.field_of) for one in conditions),
+    )
 
 
 def _is_constant(node: tree.Node) -> bool:
@@ -240,49 +309,3 @@ def _names_in(nodes: Iterable[tree.Node]) -> frozenset[str]:
         for part in tree.walk(node)
         if part.get("type") == "COLUMN_REF"
     )
-
-
-def _is_scan(node: tree.Node, aggregates: frozenset[str]) -> bool:
-    if node["group_expressions"] or node["group_sets"] or node["having"] or node["qualify"]:
-        return False
-    if node["aggregate_handling"] != "STANDARD_HANDLING":
-        return False
-    if tree.modifier(node, "DISTINCT_MODIFIER") is not None:
-        return False
-    for part in tree.walk(node):
-        if part.get("class") == "WINDOW":
-            return False
-        if part.get("type") == "FUNCTION":
-            name = str(part["function_name"]).lower()
-            if name == "unnest" or name in aggregates:
-                return False
-    return True
-
-
-def _top(node: tree.Node, aliases: set[str]) -> tuple[list[tree.Node], bool]:
-    """Order and limit for the leaves, and whether this is possible at all."""
-    limit = tree.modifier(node, "LIMIT_MODIFIER")
-    if limit is None:
-        return [], True
-    count = _rows(limit["limit"])
-    offset = 0 if limit["offset"] is None else _rows(limit["offset"])
-    if limit["limit_type"] != "ROW_COUNT" or count is None or offset is None:
-        return [], False
-    top = [{**limit, "limit": tree.constant("INTEGER", str(count + offset)), "offset": None}]
-    order = tree.modifier(node, "ORDER_MODIFIER")
-    if order is None:
-        return top, True
-    orders = []
-    for entry in order["orders"]:
-        term = explicit(entry["expression"], node["select_list"])
-        if term is None or pushdown.only_alias(term, aliases) is None:
-            return [], False
-        orders.append({**entry, "expression": pushdown.over_rows(tree.named(term, ""))})
-    return [{**order, "orders": orders}, *top], True
-
-
-def _rows(node: tree.Node | None) -> int | None:
-    found = tree.literal(node) if node is not None else None
-    if found is None or found[0] != "INTEGER":
-        return None
-    return int(found[1]) if 0 <= int(found[1]) < 1 << 62 else None

@@ -2,9 +2,12 @@
 
 A condition moves down only if it reads that reference alone, gives the same on every evaluation,
 and stands where a row that fails it can't reach the answer: in the WHERE of the SELECT that reads
-the reference, on a side of the joins that no outer join fills with NULLs. The statement keeps all
-its conditions, so moving one down can only save rows, never decide.
+the reference, on a side of the joins that no outer join fills with NULLs. Then the leaf's answer is
+the same as that of the statement, which may keep the condition or do without it.
 """
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from aggregator.statement import tree
 from aggregator.statement.aliases import unaliased
@@ -14,24 +17,47 @@ from aggregator.statement.security import is_volatile
 ROWS = "rows"
 
 
-def conditions(query: tree.Node, bindings: Bindings) -> dict[str, list[tree.Node]]:
-    """The conditions to push, by the alias of the reference, in terms of the table `rows`."""
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A statement without the conditions that moved down, and these by their reference's alias.
+
+    The conditions are in terms of the table `rows`.
+    """
+
+    rest: tree.Node
+    conditions: Mapping[str, list[tree.Node]]
+
+
+def pushed(query: tree.Node, bindings: Bindings) -> Pushed:
+    """The conditions to push, and what they leave of the statement."""
     aliases = {reference.alias for reference in bindings.references}
-    pushed: dict[str, list[tree.Node]] = {alias: [] for alias in aliases}
-    for node in tree.walk(query):
-        if node.get("type") != "SELECT_NODE" or node["where_clause"] is None:
-            continue
-        if node["sample"] is not None:
-            continue
-        alone = node["from_table"]["type"] == "BASE_TABLE"
-        reachable = _kept_whole(node["from_table"], aliases)
-        for condition in tree.conjuncts(node["where_clause"]):
-            plain = unaliased(condition, node["select_list"]) if alone else condition
-            plain = plain and _without_any(plain)
-            alias = only_alias(plain, aliases) if plain is not None else None
-            if plain is not None and alias in reachable and not is_volatile(plain):
-                pushed[str(alias)].append(over_rows(plain))
-    return pushed
+    found: dict[str, list[tree.Node]] = {alias: [] for alias in aliases}
+
+    def change(node: tree.Node) -> tree.Node:
+        if node.get("type") == "SELECT_NODE" and node["where_clause"] and node["sample"] is None:
+            rest = _rest_of_where(node, aliases, found)
+            node = {**node, "where_clause": tree.conjunction(rest)}
+        return tree.mapped(node, change)
+
+    return Pushed(change(query), found)
+
+
+def _rest_of_where(
+    node: tree.Node, aliases: set[str], found: Mapping[str, list[tree.Node]]
+) -> list[tree.Node]:
+    """The terms of a WHERE that stay; the others are appended to those of their reference."""
+    alone = node["from_table"]["type"] == "BASE_TABLE"
+    reachable = _kept_whole(node["from_table"], aliases)
+    rest = []
+    for condition in tree.conjuncts(node["where_clause"]):
+        plain = unaliased(condition, node["select_list"]) if alone else condition
+        plain = plain and _without_any(plain)
+        alias = only_alias(plain, aliases) if plain is not None else None
+        if plain is not None and alias in reachable and not is_volatile(plain):
+            found[str(alias)].append(over_rows(plain))
+        else:
+            rest.append(condition)
+    return rest
 
 
 def _without_any(condition: tree.Node) -> tree.Node:
@@ -82,19 +108,20 @@ def over_rows(expression: tree.Node) -> tree.Node:
     return change(expression)
 
 
-def single_reference(query: tree.Node, bindings: Bindings) -> Reference | None:
-    """The reference, if the statement is one SELECT over one collection without subqueries."""
-    if query["type"] != "SELECT_NODE" or len(bindings.references) != 1:
+def lone_reference(query: tree.Node, bindings: Bindings) -> Reference | None:
+    """The reference that a query reads and nothing else; None for any other query.
+
+    A query that gives something else on every evaluation is another one, too.
+    """
+    if query.get("type") != "SELECT_NODE" or query["from_table"]["type"] != "BASE_TABLE":
         return None
-    reference = bindings.references[0]
     source = query["from_table"]
-    if source["type"] != "BASE_TABLE" or source["table_name"] != reference.table:
-        return None
     if source["sample"] is not None or query["sample"] is not None or query["cte_map"]["map"]:
         return None
     if any(part.get("type") == "SUBQUERY" for part in tree.walk(query)):
         return None
-    return None if is_volatile(query) else reference
+    known = {reference.table: reference for reference in bindings.references}
+    return None if is_volatile(query) else known.get(source["table_name"])
 
 
 def _kept_whole(node: tree.Node, aliases: set[str]) -> set[str]:

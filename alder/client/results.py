@@ -70,6 +70,25 @@ class CollectionInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ReferenceInfo:
+    """What one place of a statement that reads a collection asked of the leaves.
+
+    ``read_class``: `a` for states of groups, `b` for the rows of a SELECT over this collection
+    alone, `e` for filtered columns. ``rows`` and ``size_bytes`` are what the leaves sent.
+    """
+
+    collection: str
+    read_class: str
+    rows: int
+    size_bytes: int
+
+    @classmethod
+    def from_proto(cls, read: query_pb2.ReferenceRead) -> "ReferenceInfo":
+        """The entry of a trailer."""
+        return cls(read.collection, read.read_class, read.rows, read.size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class ResultInfo:
     """The result contract of one query; times in seconds."""
 
@@ -77,6 +96,7 @@ class ResultInfo:
     plan_class: str
     rows: int
     collections: tuple[CollectionInfo, ...]
+    references: tuple[ReferenceInfo, ...]
     plan_s: float
     scatter_s: float
     finish_s: float
@@ -94,6 +114,7 @@ class ResultInfo:
             plan_class=trailer.plan_class,
             rows=trailer.rows,
             collections=tuple(CollectionInfo.from_proto(read) for read in trailer.collections),
+            references=tuple(map(ReferenceInfo.from_proto, trailer.references)),
             plan_s=trailer.plan_us * _SECONDS_PER_US,
             scatter_s=trailer.scatter_us * _SECONDS_PER_US,
             finish_s=trailer.finish_us * _SECONDS_PER_US,

@@ -88,8 +88,20 @@ class CollectionRead(_message.Message):
     scans: _containers.RepeatedCompositeFieldContainer[_leaf_pb2.ShardScan]
     def __init__(self, collection: _Optional[str] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., shards_asked: _Optional[_Iterable[int]] = ..., shards_answered: _Optional[_Iterable[int]] = ..., scans: _Optional[_Iterable[_Union[_leaf_pb2.ShardScan, _Mapping]]] = ...) -> None: ...
 
+class ReferenceRead(_message.Message):
+    __slots__ = ("collection", "read_class", "rows", "size_bytes")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    READ_CLASS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    read_class: str
+    rows: int
+    size_bytes: int
+    def __init__(self, collection: _Optional[str] = ..., read_class: _Optional[str] = ..., rows: _Optional[int] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+
 class ExecuteTrailer(_message.Message):
-    __slots__ = ("query_id", "collections", "plan_class", "rows", "plan_us", "scatter_us", "finish_us")
+    __slots__ = ("query_id", "collections", "plan_class", "rows", "plan_us", "scatter_us", "finish_us", "references")
     QUERY_ID_FIELD_NUMBER: _ClassVar[int]
     COLLECTIONS_FIELD_NUMBER: _ClassVar[int]
     PLAN_CLASS_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +109,7 @@ class ExecuteTrailer(_message.Message):
     PLAN_US_FIELD_NUMBER: _ClassVar[int]
     SCATTER_US_FIELD_NUMBER: _ClassVar[int]
     FINISH_US_FIELD_NUMBER: _ClassVar[int]
+    REFERENCES_FIELD_NUMBER: _ClassVar[int]
     query_id: str
     collections: _containers.RepeatedCompositeFieldContainer[CollectionRead]
     plan_class: str
@@ -104,7 +117,8 @@ class ExecuteTrailer(_message.Message):
     plan_us: int
     scatter_us: int
     finish_us: int
-    def __init__(self, query_id: _Optional[str] = ..., collections: _Optional[_Iterable[_Union[CollectionRead, _Mapping]]] = ..., plan_class: _Optional[str] = ..., rows: _Optional[int] = ..., plan_us: _Optional[int] = ..., scatter_us: _Optional[int] = ..., finish_us: _Optional[int] = ...) -> None: ...
+    references: _containers.RepeatedCompositeFieldContainer[ReferenceRead]
+    def __init__(self, query_id: _Optional[str] = ..., collections: _Optional[_Iterable[_Union[CollectionRead, _Mapping]]] = ..., plan_class: _Optional[str] = ..., rows: _Optional[int] = ..., plan_us: _Optional[int] = ..., scatter_us: _Optional[int] = ..., finish_us: _Optional[int] = ..., references: _Optional[_Iterable[_Union[ReferenceRead, _Mapping]]] = ...) -> None: ...
 
 class ExecuteResponse(_message.Message):
     __slots__ = ("arrow", "trailer")

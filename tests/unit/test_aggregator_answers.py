@@ -229,10 +229,9 @@ def test_every_class_gives_what_duckdb_gives(
     planned = {"a": AGGREGATES, "b": SCANS, "e": GATHERED}[trailer.plan_class]
     counted = trailer.plan_class == "a" and sql == SEVERAL_DISTINCT
     assert counted or sql in planned, f"planned as {trailer.plan_class}"
-    answers = [table]
-    if trailer.plan_class != "e":
-        answers.append(cluster.ask(sql, "e")[0])
-    for answer in answers:
+    gathered, forced = cluster.ask(sql, "e")
+    assert {read.read_class for read in forced.references} <= {"e"}
+    for answer in (table, gathered):
         got = list(zip(*[column.to_pylist() for column in answer.columns], strict=True))
         assert same(got, wanted, "order by" in sql), (got[:5], wanted[:5])
         assert answer.column_names == names

@@ -1,0 +1,99 @@
+"""Aggregates and best rows inside of statements: planned by themselves, with the same answers."""
+
+from collections.abc import Iterator
+
+import pytest
+import test_aggregator_answers as answers
+from aggregator_model import Cluster
+
+from aggregator.service import AggregatorSettings
+
+GROUPS = "select type, sum(n) as s from ev group by type"
+BEST = "(select n, type from ev order by n desc limit 3)"
+STATEMENTS = [
+    (f"with t as ({GROUPS}) select a.type, b.s from t a join t b using (type) order by 1", "a"),
+    (f"select max(s), count(*) from ({GROUPS})", "a"),
+    (f"select p.name, t.s from pe p join ({GROUPS}) t on t.s > p.n order by all", "ea"),
+    (f"select t.k, t.v from ({GROUPS}) t(k, v) order by k", "a"),
+    (f"({GROUPS}) union all (select name, sum(id) from pe group by 1) order by all", "aa"),
+    (f"(select 'x', 1) union all ({GROUPS} order by 2 limit 2) order by all", "a"),
+    ("select n from ev where n = (select max(n) from ev)", "ea"),
+    ("select n from ev where n > (select avg(n) from ev where type = 'push') order by n", "ea"),
+    ("select name from pe where id in "
+     "(select actor.id from ev group by 1 having sum(n) > 400)", "ea"),
+    ("select name from pe where id not in (select distinct actor.id from ev where n < 3)", "ea"),
+    ("select name from pe where exists (select count(*) from ev) order by 1", "ea"),
+    ("select name, (select count(distinct type) from ev) as c from pe order by 1", "ea"),
+    ("with t as (select sum(n) s, count(*) c from ev) select s / c from t", "a"),
+    ("with recursive r as (select min(n) as a from ev union all select a + 1 from r where a < 4) "
+     "select sum(a) from r", "a"),
+    (f"select p.name, b.n from pe p join {BEST} b on b.n % 3 = p.id order by all", "eb"),
+    (f"select max(n) from {BEST} b", "b"),
+    (f"select n from {BEST} union all (select id from pe where id > 1 order by id limit 2) "
+     "order by 1", "bb"),
+    ("select name, (select n from ev where type = 'fork' order by n desc limit 1) from pe "
+     "order by 1", "eb"),
+    ("select count(*) from (select n from ev where type = 'push' and n > 3) t", "b"),
+    # Correlated, volatile or of more than one reference: rows are gathered.
+    ("select name, (select max(n) from ev where ev.actor.id = pe.id) from pe order by name", "ee"),
+    ("select name, (select max(n) + pe.n from ev) from pe order by name", "ee"),
+    ("select k, (select count(*) + k from ev) from (values (1), (2)) t(k) order by 1", "e"),
+    ("select k, (select count(*) from ev where n < k) from (values (3), (9)) t(k) order by 1", "e"),
+    ("select k, (select count(*) from ev where n < t.k) from (values (3)) t(k) order by 1", "e"),
+    ("select e.n, l.m from ev e, lateral (select p.n + e.n as m from pe p order by p.n limit 1) l "
+     "order by 1", "eb"),
+    ("select t.c from (select count(*) c, max(random()) r from ev) t", "e"),
+    ("select t.c from (select count(*) c from ev tablesample 100%) t", "e"),
+    ("select c from (select count(*) c from ev join pe on pe.id = ev.actor.id) t", "ee"),
+    ("select c from (select type, count(*) c from ev where n > (select min(id) from pe) "
+     "group by 1) t order by all", "ea"),
+    ("select t.h from (select mode(type) h from ev where n < 7) t", "e"),
+]  # fmt: skip
+"""Statements and the classes of their reads, in the order in which the binder meets them."""
+
+
+@pytest.fixture(scope="module", params=[1, 3])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    made = Cluster({"ev": answers.EVENTS, "pe": answers.PEOPLE}, shards=request.param)
+    yield made
+    made.close()
+
+
+direct = answers.direct
+
+
+@pytest.mark.parametrize(("sql", "classes"), STATEMENTS)
+def test_each_part_takes_its_class_and_the_answer_stays(
+    cluster: Cluster, direct: answers.duckdb.DuckDBPyConnection, sql: str, classes: str
+) -> None:
+    names, wanted = answers.expected(direct, sql)
+    table, trailer = cluster.ask(sql)
+    gathered, forced = cluster.ask(sql, "e")
+    assert "".join(read.read_class for read in trailer.references) == classes
+    assert {read.read_class for read in forced.references} == {"e"}
+    for answer in (table, gathered):
+        got = list(zip(*[column.to_pylist() for column in answer.columns], strict=True))
+        assert answers.same(got, wanted, "order by" in sql), (got[:5], wanted[:5])
+        assert answer.column_names == names
+    assert table.schema.equals(gathered.schema, check_metadata=True)
+
+
+def test_partials_travel_instead_of_rows() -> None:
+    events = [{"type": f"t{n % 3}", "n": n, "text": "x" * 500} for n in range(600)]
+    settings = AggregatorSettings(gathered_bytes_max=40_000, catalog_wait_s=0.0)
+    made = Cluster({"ev": events}, settings=settings)
+    try:
+        sql = "select a.type from (select type, max(text) m from ev group by 1) a order by 1"
+        assert made.rows(sql) == [("t0",), ("t1",), ("t2",)]
+        with pytest.raises(Exception, match="gathers more data"):
+            made.rows(sql, "e")
+    finally:
+        made.close()
+
+
+def test_a_table_that_is_read_twice_is_gathered_once(cluster: Cluster) -> None:
+    sql = f"explain with t as ({GROUPS}) select * from t a join t b using (type)"
+    lines = [line for (line,) in cluster.rows(sql)]
+    assert sum("read ev" in line for line in lines) == 1
+    assert "│  ├─ class a: states of groups" in lines
+    assert "ev_partials GROUP BY key0" in lines[-1]
