@@ -20,6 +20,9 @@ def fragment_responses(result: FragmentResult) -> list[leaf_pb2.FragmentResponse
     pieces = chunks(to_bytes(result.table))
     responses = [leaf_pb2.FragmentResponse(arrow=piece) for piece in pieces]
     responses[-1].trailer.shards.extend(result.scans)
+    if result.left_out is not None:
+        responses[-1].trailer.groups_left_out = True
+        responses[-1].trailer.groups_worst = result.left_out.worst or 0
     return responses
 
 

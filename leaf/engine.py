@@ -1,4 +1,4 @@
-"""DuckDB as the engine of fragments: one table in, one table out.
+"""DuckDB as the engine of fragments: one table in, and what came along with it; one table out.
 
 Every connection is its own in-memory database, shut off from files, extensions and settings, and
 serves one query at a time, so concurrent queries never see each other's ``rows``. Connections are
@@ -7,7 +7,7 @@ a way that may have broken it is thrown away.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -16,8 +16,11 @@ import duckdb
 import pyarrow as pa
 
 from alder.errors import AlderError, Reason
+from alder.fieldtypes import quote
 from leaf.bindings import TABLE
 
+ROWS: Final = "rows"
+"""The table that fragments read."""
 _NOTHING: Final = pa.table({"nothing": pa.array([], pa.bool_())})
 
 
@@ -66,6 +69,20 @@ class _Registered:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineInput:
+    """A table that a statement reads beside ``rows``, and the select list that restores it."""
+
+    name: str
+    physical: pa.Table
+    select_list: str
+
+    @property
+    def registered_as(self) -> str:
+        """The name of the physical table."""
+        return f"{TABLE}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class _Connection:
     """A connection, and what is registered with it as :data:`leaf.bindings.TABLE`."""
 
@@ -82,9 +99,16 @@ class Engine:
         self._idle: list[_Connection] = []
 
     def run(
-        self, physical: pa.Table, projection_sql: str, sql: str, cancellation: Cancellation
+        self,
+        physical: pa.Table,
+        projection_sql: str,
+        sql: str,
+        cancellation: Cancellation,
+        inputs: Sequence[EngineInput] = (),
     ) -> pa.Table:
         """The result of ``sql`` over ``rows``, which is ``projection_sql`` over the table.
+
+        ``inputs`` are the other tables that it reads.
 
         Raises AlderError: WRONG_TYPE for values that do not convert, LIMIT for too little memory,
         DEADLINE if cancelled, INVALID_ARGUMENT for a statement that can't be run.
@@ -94,8 +118,12 @@ class Engine:
         healthy = False
         try:
             connection.rows.table = physical
+            for entry in inputs:
+                connection.duckdb.register(entry.registered_as, entry.physical)
             with cancellation.running(connection.duckdb):
-                result = _result(connection.duckdb, projection_sql, sql)
+                result = _result(connection.duckdb, projection_sql, sql, inputs)
+            for entry in inputs:
+                connection.duckdb.unregister(entry.registered_as)
             healthy = True
         except duckdb.Error as error:
             raise query_error(error) from error
@@ -137,19 +165,30 @@ class Engine:
         return _Connection(connection, rows)
 
 
-def _result(connection: duckdb.DuckDBPyConnection, projection_sql: str, sql: str) -> pa.Table:
+def _result(
+    connection: duckdb.DuckDBPyConnection,
+    projection_sql: str,
+    sql: str,
+    inputs: Sequence[EngineInput],
+) -> pa.Table:
     """The result over ``rows``: a common table expression costs less than a view where it fits."""
+    tables = {ROWS: projection_sql}
+    for entry in inputs:
+        tables[entry.name] = f"SELECT {entry.select_list} FROM {quote(entry.registered_as)}"
     plain = sql.startswith("SELECT ")
     if plain:
-        sql = f"WITH rows AS ({projection_sql}) {sql}"
+        made = ", ".join(f"{quote(name)} AS ({query})" for name, query in tables.items())
+        sql = f"WITH {made} {sql}"
     else:
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW rows AS {projection_sql}")
+        for name, query in tables.items():
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW {quote(name)} AS {query}")
     relation = connection.sql(sql)
     if relation is None:
         raise AlderError(Reason.INVALID_ARGUMENT, "a fragment must be a SELECT")
     result: pa.Table = relation.to_arrow_table()
     if not plain:
-        connection.execute("DROP VIEW rows")
+        for name in tables:
+            connection.execute(f"DROP VIEW {quote(name)}")
     return result
 
 

@@ -22,10 +22,13 @@ from leaf import births
 from leaf.access import Condition, Scope, conditions, narrowed
 from leaf.bindings import Projection, engine_names, projection
 from leaf.direct import DirectShard, direct_result, takes_any
-from leaf.engine import Cancellation, Engine
+from leaf.engine import Cancellation, Engine, EngineInput
+from leaf.inputs import engine_inputs
+from leaf.kernels.aggregation import LeftOut
 from leaf.kernels.columns import Holder, Reading
 from leaf.kernels.kernels import Kernels
 from leaf.kernels.livetail import Work
+from leaf.kernels.top import NO_MORE, Wanted
 from leaf.partials import Partials, fingerprint, rows_key
 from leaf.pieces import alive_piece, holders, piece_table
 from leaf.segment import Segment
@@ -36,12 +39,17 @@ from leaf.visibility import Horizon, horizon
 
 @dataclass(frozen=True, slots=True)
 class FragmentTools:
-    """What fragments run with; ``scan_bytes_max`` bounds the rows that one may gather."""
+    """What fragments run with.
+
+    ``scan_bytes_max`` bounds the rows that one may gather, ``input_bytes_max`` the tables that may
+    come with one.
+    """
 
     engine: Engine
     kernels: Kernels
     partials: Partials
     scan_bytes_max: int
+    input_bytes_max: int = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +64,11 @@ class FragmentMode:
 
 @dataclass(frozen=True, slots=True)
 class FragmentResult:
-    """The rows of the answer and how each shard was read."""
+    """The rows of the answer, how each shard was read, and what is known of groups left out."""
 
     table: pa.Table
     scans: tuple[leaf_pb2.ShardScan, ...]
+    left_out: LeftOut | None = None
 
 
 def run_fragment(
@@ -70,16 +79,20 @@ def run_fragment(
     tools: FragmentTools,
     cancellation: Cancellation,
     mode: FragmentMode,
+    wanted: Wanted = NO_MORE,
 ) -> FragmentResult:
     """The answer of shards at a cut, or at their newest (``cut`` None).
+
+    ``wanted`` are groups that are not to be left out.
 
     Raises AlderError: SCHEMA_CHANGED where a bound path has values of a type that its binding does
     not list, LIMIT where too much would be read, CORRUPT, and what :meth:`Engine.run` raises.
     """
     _check_overflow(views, fragment)
+    inputs = engine_inputs(fragment.inputs, tools.input_bytes_max)
     with tallying() as tally:
         shards = [_Shard(number, view, cut) for number, view in sorted(views.items())]
-        result = _result(shards, fragment, keyed, tools, cancellation, mode)
+        result = _result(shards, fragment, inputs, keyed, tools, cancellation, mode, wanted)
     for shard, scan in zip(shards, result.scans, strict=True):
         scopes = [segment.scope for segment in shard.view.segments]
         scan.pages_read = sum(tally.read[scope] for scope in scopes)
@@ -114,16 +127,18 @@ class _Shard:
 def _result(
     shards: Sequence[_Shard],
     fragment: leaf_pb2.Fragment,
+    inputs: Sequence[EngineInput],
     keyed: bool,
     tools: FragmentTools,
     cancellation: Cancellation,
     mode: FragmentMode,
+    wanted: Wanted,
 ) -> FragmentResult:
-    """The answer by the first way that can give it."""
+    """The answer by the first way that can give it; tables beside `rows` are the engine's alone."""
     schemas = [shard.view.schema for shard in shards]
     whole = schemas[0] if len(schemas) == 1 else reduce(Schema.merged, schemas, Schema())
     fields = whole.fields
-    if mode.direct:
+    if mode.direct and not inputs:
         asked = [DirectShard(_scope(one.view, keyed, mode.without), one.works) for one in shards]
         table = direct_result(fragment, asked, fields, keyed, cancellation)
         if table is not None:
@@ -131,20 +146,27 @@ def _result(
             return FragmentResult(table, scans)
     plan = projection(fragment.columns, fields, keyed)
     name = fingerprint(fragment, keyed)
-    if mode.kernels and fragment.HasField("aggregation"):
+    if mode.kernels and not inputs and fragment.HasField("aggregation"):
         kernel_reading = Reading(fields, keyed, cancellation)
         works = [work for shard in shards for work in shard.works]
-        table = tools.kernels.aggregate(fragment, name, plan, works, kernel_reading, mode.memoise)
-        if table is not None:
-            return FragmentResult(table, tuple(_kernel_scan(shard) for shard in shards))
+        found = tools.kernels.aggregate(
+            fragment, name, plan, works, kernel_reading, mode.memoise, wanted
+        )
+        if found is not None:
+            table, left_out = found
+            scans = tuple(_kernel_scan(shard) for shard in shards)
+            return FragmentResult(table, scans, left_out)
     memoise = mode.memoise and fragment.partial_aggregate and not plan.watched
-    reading = _Reading(fragment, plan, keyed, tools, cancellation, name, memoise, mode.without)
+    reading = _Reading(
+        fragment, inputs, plan, keyed, tools, cancellation, name, memoise, mode.without
+    )
     return _engine_result(shards, reading)
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
     fragment: leaf_pb2.Fragment
+    inputs: Sequence[EngineInput]
     plan: Projection
     keyed: bool
     tools: FragmentTools
@@ -197,7 +219,7 @@ def _engine_result(shards: Sequence[_Shard], reading: _Reading) -> FragmentResul
 def _run(physical: pa.Table, reading: _Reading) -> pa.Table:
     physical = physical.rename_columns(engine_names(physical.num_columns))
     return reading.tools.engine.run(
-        physical, reading.plan.sql, reading.fragment.sql, reading.cancellation
+        physical, reading.plan.sql, reading.fragment.sql, reading.cancellation, reading.inputs
     )
 
 

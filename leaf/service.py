@@ -26,6 +26,7 @@ from leaf.engine import Cancellation, Engine
 from leaf.fragment import FragmentMode, FragmentTools, run_fragment
 from leaf.history import History, WholeHistory
 from leaf.kernels.kernels import Kernels
+from leaf.kernels.top import Wanted
 from leaf.ownership import Follower, ShardKey, Shards
 from leaf.partials import Partials
 from leaf.pushes import apply_all
@@ -311,7 +312,10 @@ class Leaf:
         )
 
         def answer() -> list[leaf_pb2.FragmentResponse]:
-            result = run_fragment(views, fragment, cut, keyed, self._tools, cancellation, mode)
+            wanted = Wanted.from_proto(request.groups)
+            result = run_fragment(
+                views, fragment, cut, keyed, self._tools, cancellation, mode, wanted
+            )
             return fragment_responses(result)
 
         return await self._interruptible(answer, cancellation, timeout_s)
@@ -421,4 +425,6 @@ class Leaf:
 def _tools(engine: Engine, settings: LeafSettings) -> FragmentTools:
     partials = Partials(settings.partials_bytes)
     kernels = Kernels(engine, partials, settings.codes_bytes, settings.dictionary_bytes)
-    return FragmentTools(engine, kernels, partials, settings.scan_bytes_max)
+    return FragmentTools(
+        engine, kernels, partials, settings.scan_bytes_max, settings.input_bytes_max
+    )

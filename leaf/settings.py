@@ -49,6 +49,8 @@ class LeafSettings:
     """Memory of one fragment's engine."""
     scan_bytes_max: int = 4 << 30
     """Columns that one fragment may gather."""
+    input_bytes_max: int = 32 << 20
+    """Tables that may come along with one fragment."""
     apply_threads: int = 2
     """Pushes that are applied at the same time."""
     sync_interval_s: float = 1.0

@@ -206,18 +206,20 @@ class Aggregation(_message.Message):
     def __init__(self, keys: _Optional[_Iterable[_Union[GroupKey, _Mapping]]] = ..., aggregates: _Optional[_Iterable[_Union[AggregateCall, _Mapping]]] = ..., conditions: _Optional[_Iterable[_Union[RowCondition, _Mapping]]] = ..., top: _Optional[_Union[TopGroups, _Mapping]] = ...) -> None: ...
 
 class TopGroups(_message.Message):
-    __slots__ = ("sql", "columns", "descending", "rows", "result")
+    __slots__ = ("sql", "columns", "descending", "rows", "result", "with_null_keys")
     SQL_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     DESCENDING_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    WITH_NULL_KEYS_FIELD_NUMBER: _ClassVar[int]
     sql: str
     columns: _containers.RepeatedScalarFieldContainer[str]
     descending: bool
     rows: int
     result: str
-    def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., descending: _Optional[bool] = ..., rows: _Optional[int] = ..., result: _Optional[str] = ...) -> None: ...
+    with_null_keys: bool
+    def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., descending: _Optional[bool] = ..., rows: _Optional[int] = ..., result: _Optional[str] = ..., with_null_keys: _Optional[bool] = ...) -> None: ...
 
 class RowOrder(_message.Message):
     __slots__ = ("column", "descending")
@@ -237,8 +239,54 @@ class Selection(_message.Message):
     limit: int
     def __init__(self, columns: _Optional[_Iterable[str]] = ..., orders: _Optional[_Iterable[_Union[RowOrder, _Mapping]]] = ..., limit: _Optional[int] = ...) -> None: ...
 
+class InputColumn(_message.Message):
+    __slots__ = ("name", "sql_type")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SQL_TYPE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    sql_type: str
+    def __init__(self, name: _Optional[str] = ..., sql_type: _Optional[str] = ...) -> None: ...
+
+class InputTable(_message.Message):
+    __slots__ = ("name", "columns", "rows")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    columns: _containers.RepeatedCompositeFieldContainer[InputColumn]
+    rows: bytes
+    def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[InputColumn, _Mapping]]] = ..., rows: _Optional[bytes] = ...) -> None: ...
+
+class JoinedRows(_message.Message):
+    __slots__ = ("name", "collection", "collection_id", "epoch", "shards", "at", "columns", "terms")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    collection: str
+    collection_id: int
+    epoch: int
+    shards: _containers.RepeatedScalarFieldContainer[int]
+    at: _common_pb2.PositionVector
+    columns: _containers.RepeatedCompositeFieldContainer[ColumnBinding]
+    terms: _containers.RepeatedCompositeFieldContainer[Term]
+    def __init__(self, name: _Optional[str] = ..., collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ...) -> None: ...
+
+class WantedGroups(_message.Message):
+    __slots__ = ("threshold", "keys")
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    threshold: int
+    keys: bytes
+    def __init__(self, threshold: _Optional[int] = ..., keys: _Optional[bytes] = ...) -> None: ...
+
 class Fragment(_message.Message):
-    __slots__ = ("sql", "columns", "terms", "partial_aggregate", "aggregation", "selection", "terms_exact")
+    __slots__ = ("sql", "columns", "terms", "partial_aggregate", "aggregation", "selection", "terms_exact", "inputs")
     SQL_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
@@ -246,6 +294,7 @@ class Fragment(_message.Message):
     AGGREGATION_FIELD_NUMBER: _ClassVar[int]
     SELECTION_FIELD_NUMBER: _ClassVar[int]
     TERMS_EXACT_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
     sql: str
     columns: _containers.RepeatedCompositeFieldContainer[ColumnBinding]
     terms: _containers.RepeatedCompositeFieldContainer[Term]
@@ -253,10 +302,11 @@ class Fragment(_message.Message):
     aggregation: Aggregation
     selection: Selection
     terms_exact: bool
-    def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., partial_aggregate: _Optional[bool] = ..., aggregation: _Optional[_Union[Aggregation, _Mapping]] = ..., selection: _Optional[_Union[Selection, _Mapping]] = ..., terms_exact: _Optional[bool] = ...) -> None: ...
+    inputs: _containers.RepeatedCompositeFieldContainer[InputTable]
+    def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., partial_aggregate: _Optional[bool] = ..., aggregation: _Optional[_Union[Aggregation, _Mapping]] = ..., selection: _Optional[_Union[Selection, _Mapping]] = ..., terms_exact: _Optional[bool] = ..., inputs: _Optional[_Iterable[_Union[InputTable, _Mapping]]] = ...) -> None: ...
 
 class FragmentRequest(_message.Message):
-    __slots__ = ("collection", "collection_id", "epoch", "shards", "fragment", "at", "latest", "query_id", "no_memoised_partials", "no_code_kernels", "no_direct_lookup", "no_index_kinds")
+    __slots__ = ("collection", "collection_id", "epoch", "shards", "fragment", "at", "latest", "query_id", "no_memoised_partials", "no_code_kernels", "no_direct_lookup", "no_index_kinds", "groups", "joined")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -269,6 +319,8 @@ class FragmentRequest(_message.Message):
     NO_CODE_KERNELS_FIELD_NUMBER: _ClassVar[int]
     NO_DIRECT_LOOKUP_FIELD_NUMBER: _ClassVar[int]
     NO_INDEX_KINDS_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
     collection: str
     collection_id: int
     epoch: int
@@ -281,7 +333,9 @@ class FragmentRequest(_message.Message):
     no_code_kernels: bool
     no_direct_lookup: bool
     no_index_kinds: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., latest: _Optional[bool] = ..., query_id: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ...) -> None: ...
+    groups: WantedGroups
+    joined: _containers.RepeatedCompositeFieldContainer[JoinedRows]
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., latest: _Optional[bool] = ..., query_id: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ..., groups: _Optional[_Union[WantedGroups, _Mapping]] = ..., joined: _Optional[_Iterable[_Union[JoinedRows, _Mapping]]] = ...) -> None: ...
 
 class ShardScan(_message.Message):
     __slots__ = ("shard", "positions", "rows_total", "rows_scanned", "segments_total", "segments_pruned", "access_paths", "rows_candidate", "partials_hits", "partials_misses", "engine", "pages_read", "pages_cached")
@@ -314,12 +368,16 @@ class ShardScan(_message.Message):
     def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., rows_total: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., segments_total: _Optional[int] = ..., segments_pruned: _Optional[int] = ..., access_paths: _Optional[_Iterable[str]] = ..., rows_candidate: _Optional[int] = ..., partials_hits: _Optional[int] = ..., partials_misses: _Optional[int] = ..., engine: _Optional[_Union[FragmentEngine, str]] = ..., pages_read: _Optional[int] = ..., pages_cached: _Optional[int] = ...) -> None: ...
 
 class FragmentTrailer(_message.Message):
-    __slots__ = ("shards", "elapsed_us")
+    __slots__ = ("shards", "elapsed_us", "groups_left_out", "groups_worst")
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_US_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_WORST_FIELD_NUMBER: _ClassVar[int]
     shards: _containers.RepeatedCompositeFieldContainer[ShardScan]
     elapsed_us: int
-    def __init__(self, shards: _Optional[_Iterable[_Union[ShardScan, _Mapping]]] = ..., elapsed_us: _Optional[int] = ...) -> None: ...
+    groups_left_out: bool
+    groups_worst: int
+    def __init__(self, shards: _Optional[_Iterable[_Union[ShardScan, _Mapping]]] = ..., elapsed_us: _Optional[int] = ..., groups_left_out: _Optional[bool] = ..., groups_worst: _Optional[int] = ...) -> None: ...
 
 class FragmentResponse(_message.Message):
     __slots__ = ("arrow", "trailer")

@@ -40,7 +40,7 @@ from leaf.kernels.livetail import TailPartial, Work, later_rows, tails
 from leaf.kernels.plan import Call, KernelPlan
 from leaf.kernels.ranking import NO_RANKING, Ranking, ranking_of
 from leaf.kernels.states import Values
-from leaf.kernels.top import order_of, top_groups
+from leaf.kernels.top import NO_MORE, Wanted, order_of, top_groups
 from leaf.kernels.unsupported import Unsupported
 from leaf.partials import Partials, rows_key
 from leaf.segment import Segment
@@ -67,21 +67,41 @@ class Memory:
     fingerprint: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Groups are missing from a result; ``worst`` is what orders the last of all, if known."""
+
+    worst: int | None
+
+
 class Aggregation:
     """One aggregation over some pieces. Not thread-safe: made for one query."""
 
     def __init__(
-        self, plan: KernelPlan, columns: Columns, reading: Reading, engine: Engine
+        self,
+        plan: KernelPlan,
+        columns: Columns,
+        reading: Reading,
+        engine: Engine,
+        wanted: Wanted = NO_MORE,
     ) -> None:
         """Raises Unsupported where a key has no dictionary."""
         self._plan = plan
+        self._wanted = wanted
+        self._left_out: LeftOut | None = None
         self._engine = engine
         self._columns = columns
         self._reading = reading
         self._dictionaries = [self._dictionary(number) for number in range(len(plan.grouped_by))]
 
-    def run(self, works: Sequence[Work], memory: Memory | None) -> pa.Table:
-        """The result, in the plan's schema. Raises Unsupported, CORRUPT, DEADLINE, LIMIT."""
+    def run(self, works: Sequence[Work], memory: Memory | None) -> tuple[pa.Table, LeftOut | None]:
+        """The result, in the plan's schema, and what is known of groups that are not in it.
+
+        Raises Unsupported, CORRUPT, DEADLINE, LIMIT.
+        """
+        return self._run(works, memory), self._left_out
+
+    def _run(self, works: Sequence[Work], memory: Memory | None) -> pa.Table:
         if memory is None and self._plan.distinct is not None:
             return self._run_with_flags(works)
         if memory is not None:
@@ -180,9 +200,56 @@ class Aggregation:
         others = [self._merged(rest)] if rest else []
         changed = [self._shared(name, kept, other, memory)[0] for other in others]
         best = ranking.best(top.rows + sum(map(len, changed)))
+        threshold = self._wanted.threshold
+        if best is not None and threshold is not None:
+            up_to = ranking.up_to(threshold, top.descending)
+            best = None if up_to is None else max(best, up_to, key=len)
         if best is None:
             return [kept, *others]
-        return [some_groups(kept, reduce(np.union1d, changed, np.sort(best))), *others]
+        asked = [self._shared(name, kept, one, memory)[0] for one in self._asked()]
+        chosen = reduce(np.union1d, [*changed, *asked, self._of_null(kept)], np.sort(best))
+        if len(chosen) < kept.groups:
+            self._leave_out(ranking.worst, top.descending)
+        return [some_groups(kept, chosen.astype(np.intp)), *others]
+
+    def _leave_out(self, worst: int | None, descending: bool) -> None:
+        """Notes that groups are left out; ``worst`` is that of all from which they were taken."""
+        worsts = [worst] if self._left_out is None else [worst, self._left_out.worst]
+        known = [one for one in worsts if one is not None]
+        if len(known) < len(worsts):
+            self._left_out = LeftOut(None)
+        else:
+            self._left_out = LeftOut(min(known) if descending else max(known))
+
+    def _with_asked(self, partial: CodePartial, best: NDArray[np.intp]) -> NDArray[np.intp]:
+        """The best groups and those that are wanted beside them, ascending."""
+        sizes = self._sizes()[: len(partial.keys)]
+        asked = [
+            shared_groups(combined_codes(partial.keys, sizes), combined_codes(one.keys, sizes))[0]
+            for one in self._asked()
+        ]
+        return reduce(np.union1d, [*asked, self._of_null(partial)], best).astype(np.intp)
+
+    def _asked(self) -> list[CodePartial]:
+        """The groups of the keys that are asked for, as far as they can be here: codes alone."""
+        if self._wanted.keys is None:
+            return []
+        columns = self._wanted.keys.columns
+        codes = [
+            dictionary.found_codes(column.combine_chunks().cast(dictionary.kind))
+            for dictionary, column in zip(
+                self._dictionaries[: len(self._plan.keys)], columns, strict=True
+            )
+        ]
+        here = np.logical_and.reduce([one >= 0 for one in codes])
+        keys = tuple(one[here] for one in codes)
+        return [CodePartial(keys, (), int(here.sum()))]
+
+    def _of_null(self, partial: CodePartial) -> NDArray[np.intp]:
+        """The groups with a NULL among their keys, where they are wanted."""
+        if self._plan.top is None or not self._plan.top.with_null_keys:
+            return np.empty(0, dtype=np.intp)
+        return np.flatnonzero(np.logical_or.reduce([codes == 0 for codes in partial.keys]))
 
     def _ranking(self, partial: CodePartial, top: leaf_pb2.TopGroups) -> Ranking:
         columns = self._aggregates(partial, None)
@@ -367,12 +434,20 @@ class Aggregation:
         plan, keys = self._plan, partial.keys
         columns, schema = self._aggregates(partial, counts), plan.schema
         if plan.top is not None:
-            found = top_groups(plan.top, columns, self._engine, self._reading.cancellation)
+            found = top_groups(
+                plan.top,
+                columns,
+                self._engine,
+                self._reading.cancellation,
+                self._wanted.threshold,
+            )
             if plan.top.result and found.order is not None:
                 schema = schema.append(pa.field(plan.top.result, found.order.type))
                 columns = columns.append_column(plan.top.result, found.order)
             if found.groups is not None:
-                chosen = found.groups
+                chosen = self._with_asked(partial, found.groups)
+                if len(chosen) < partial.groups:
+                    self._leave_out(found.worst, plan.top.descending)
                 keys = tuple(codes[chosen] for codes in keys)
                 columns = columns.take(pa.array(chosen))
         values = [

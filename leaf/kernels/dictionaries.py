@@ -78,6 +78,32 @@ class GlobalDictionary:
                 codes[unknown] = self._added(values.take(pa.array(unknown)), marks[unknown])
         return codes
 
+    def found_codes(self, values: pa.Array) -> Codes:
+        """The codes of any values: 0 for NULL, -1 for one that is not here.
+
+        Raises Unsupported as :meth:`codes_of` does.
+        """
+        distinct = values.dictionary_encode()
+        own = self._codes_here(distinct.dictionary)
+        places = np.asarray(distinct.indices.fill_null(len(own)))
+        codes: Codes = np.append(own, np.int32(0))[places]
+        return codes
+
+    def _codes_here(self, values: pa.Array) -> Codes:
+        """The codes of distinct values without nulls, -1 for unknown ones."""
+        with self._lock:
+            if not len(values) or self._size == 1:
+                return np.full(len(values), -1, dtype=np.int32)
+            if not self._levels:
+                self._levels = [_level(_marks(self._values()), 1)]
+            codes = self._known(_marks(values))
+            known = np.flatnonzero(codes)
+            stored = self._values().take(pa.array(codes[known] - 1))
+            if not pc.all(pc.equal(stored, values.take(pa.array(known)))).as_py() and len(known):
+                raise Unsupported
+            codes[codes == 0] = -1
+            return codes
+
     def taken(self, codes: NDArray[np.integer]) -> pa.Array:
         """The values of codes."""
         missing = codes == 0

@@ -14,10 +14,11 @@ from alder.v1 import leaf_pb2
 from leaf.bindings import Projection, engine_names
 from leaf.cache import CacheUsage
 from leaf.engine import Engine
-from leaf.kernels.aggregation import Aggregation, Memory
+from leaf.kernels.aggregation import Aggregation, LeftOut, Memory
 from leaf.kernels.columns import Columns, Reading
 from leaf.kernels.livetail import Work
 from leaf.kernels.plan import KernelPlan, kernel_plan
+from leaf.kernels.top import NO_MORE, Wanted
 from leaf.kernels.unsupported import Unsupported
 from leaf.partials import Partials
 
@@ -47,8 +48,11 @@ class Kernels:
         works: Sequence[Work],
         reading: Reading,
         memoise: bool,
-    ) -> pa.Table | None:
+        wanted: Wanted = NO_MORE,
+    ) -> tuple[pa.Table, LeftOut | None] | None:
         """The result of a fragment over pieces, which it marks; ``name`` is its fingerprint.
+
+        With it goes what is known of groups that were left out.
 
         Raises AlderError: CORRUPT, DEADLINE.
         """
@@ -57,7 +61,8 @@ class Kernels:
         try:
             plan = self._plan(fragment, name, projected, reading)
             memory = Memory(self._partials, name) if memoise else None
-            return Aggregation(plan, self._columns, reading, self._engine).run(works, memory)
+            aggregation = Aggregation(plan, self._columns, reading, self._engine, wanted)
+            return aggregation.run(works, memory)
         except (Unsupported, pa.ArrowException):
             self._plans.put(name, Unsupported())
             return None

@@ -247,24 +247,29 @@ def _reduced(state: State, numbers: Sequence[int | None], parts: int) -> list[ob
     st.lists(st.one_of(st.none(), st.integers(-20, 20)), min_size=257, max_size=270),
     st.integers(0, 12),
     st.booleans(),
+    st.one_of(st.none(), st.integers(-22, 22)),
 )
 def test_the_best_groups_are_chosen_with_all_their_equals(
-    numbers: list[int | None], rows: int, descending: bool
+    numbers: list[int | None], rows: int, descending: bool, threshold: int | None
 ) -> None:
     wanted = leaf_pb2.TopGroups(columns=["a"], descending=descending, rows=rows)
     engine = Engine(1 << 28)
     table = pa.table({"a": pa.array(numbers, pa.int64())})
     for sql in ("", "a * 2 - 1"):
         wanted.sql = sql
-        chosen = top_groups(wanted, table, engine, Cancellation()).groups
+        found = top_groups(wanted, table, engine, Cancellation(), threshold)
+        chosen = found.groups
         kept = numbers if chosen is None else [numbers[at] for at in chosen.tolist()]
         present = sorted((n for n in numbers if n is not None), reverse=descending)
         best = present[:rows]
         assert sorted((n for n in kept if n is not None), reverse=descending)[:rows] == best
         if chosen is not None and best:
-            assert len(kept) == sum(
-                n <= best[-1] if not descending else n >= best[-1] for n in present
-            )
+            values = present if not sql else [n * 2 - 1 for n in present]
+            last = best[-1] if not sql else best[-1] * 2 - 1
+            if threshold is not None:
+                last = min(last, threshold) if descending else max(last, threshold)
+            assert len(kept) == sum(n <= last if not descending else n >= last for n in values)
+            assert found.worst == values[-1]
     engine.close()
 
 
@@ -288,6 +293,17 @@ def test_a_ranking_knows_the_best_groups_with_all_their_equals(
         expected = {at for at, n in enumerate(numbers) if n in present[:rows]}
         assert set(best.tolist()) == expected
         assert len(best) == len(expected)
+    assert ranking.worst == (present[-1] if present else None)
+    for threshold in range(-10, 11):
+        good = [n >= threshold if descending else n <= threshold for n in whole]
+        up_to = ranking.up_to(threshold, descending)
+        if up_to is None:
+            assert all(good)
+            assert len(whole) < len(present)
+        else:
+            expected = {n for n, is_good in zip(whole, good, strict=True) if is_good}
+            assert {numbers[at] for at in up_to.tolist()} == expected
+            assert len(up_to) == sum(good)
 
 
 @settings(deadline=None)

@@ -1,0 +1,49 @@
+"""Tables that come along with a fragment, checked and made ready for the engine.
+
+A fragment's SQL may join `rows` with them or filter by them. They are part of the fragment, so its
+fingerprint covers their content, and a partial that is kept is one over these very tables.
+"""
+
+from collections.abc import Iterable
+
+from alder.arrow import from_bytes
+from alder.errors import AlderError, Reason
+from alder.fieldtypes import quote
+from alder.v1 import leaf_pb2
+from leaf.bindings import TABLE, engine_names
+from leaf.engine import ROWS, EngineInput
+
+
+def engine_inputs(tables: Iterable[leaf_pb2.InputTable], bytes_max: int) -> tuple[EngineInput, ...]:
+    """The tables as the engine takes them.
+
+    Raises AlderError: LIMIT for more bytes than allowed, INVALID_ARGUMENT where a name is taken or
+    columns are not those of the rows, CORRUPT for rows that are no Arrow stream.
+    """
+    made: list[EngineInput] = []
+    taken = {ROWS, TABLE}
+    left_bytes = bytes_max
+    for entry in tables:
+        left_bytes -= len(entry.rows)
+        if left_bytes < 0:
+            raise AlderError(
+                Reason.LIMIT,
+                f"the tables that go along with a query are larger than {bytes_max >> 20} MiB; "
+                "filter more or read fewer columns",
+            )
+        rows = from_bytes(entry.rows)
+        names = [column.name for column in entry.columns]
+        if entry.name in taken or rows.column_names != names or not names:
+            raise AlderError(
+                Reason.INVALID_ARGUMENT, f"the input {entry.name!r} of a fragment does not fit"
+            )
+        taken.add(entry.name)
+        known_as = engine_names(len(names))
+        items = [
+            f"CAST({own} AS {column.sql_type}) AS {quote(column.name)}"
+            if column.sql_type
+            else f"{own} AS {quote(column.name)}"
+            for own, column in zip(known_as, entry.columns, strict=True)
+        ]
+        made.append(EngineInput(entry.name, rows.rename_columns(known_as), ", ".join(items)))
+    return tuple(made)
