@@ -1,0 +1,1 @@
+"""Texts of queries that benchmarks ask."""
