@@ -7,10 +7,14 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 
 from aggregator import status
-from aggregator.commands.kinds import command_of
-from aggregator.commands.model import Answer, Server
+from aggregator.commands.kinds import always_runs, command_of
+from aggregator.commands.model import Answer, Command, Server
 from aggregator.execution.queries import AggregatorSettings, Queries, Run, since_us
+from aggregator.protection.admission import Gate
+from aggregator.protection.running import Running, Stage
+from aggregator.statement.syntax import check_size
 from alder.arrow import SMALL_BYTES, chunks, to_bytes
+from alder.caller import CALLER
 from alder.errors import AlderError, Reason
 from alder.interfaces import LogClient, NodeDirectory
 from alder.membership import CatalogFollower
@@ -38,7 +42,9 @@ class Aggregator:
         self._settings = settings or AggregatorSettings()
         self._new_query_id = new_query_id or _query_ids()
         self._queries = Queries(follower, directory, self._settings, wall_clock_us)
-        self._server = Server(self._queries, follower, log)
+        self._running = Running(wall_clock_us)
+        self._gate = Gate(self._settings.admission, time.monotonic)
+        self._server = Server(self._queries, follower, log, self._running)
 
     async def start(self) -> None:
         """Warms the engines up, so that the first query is no slower than the others."""
@@ -56,30 +62,40 @@ class Aggregator:
         Each Arrow field has its SQL type under the metadata key ``alder.type``; JSON and VARIANT
         come as JSON text, HUGEINT as decimal128(38, 0).
         """
+        check_size(request.sql)
         limit_s = self._limit(timeout_s)
         command = None if self._queries.knows(request.sql) else command_of(request.sql)
         run = Run(self._new_query_id(), request, request.sql, time.monotonic() + limit_s)
-        try:
-            async with asyncio.timeout(limit_s):
-                if command is None:
-                    answer = await self._answer(run)
-                else:
-                    answer = await command.run(run, self._server)
-                begin = time.monotonic()
-                if answer.rows.nbytes <= SMALL_BYTES:
-                    data = to_bytes(answer.rows)
-                else:
-                    data = await asyncio.to_thread(to_bytes, answer.rows)
-                run.finish_us += since_us(begin)
-        except TimeoutError as error:
-            raise AlderError(
-                Reason.DEADLINE,
-                "the deadline passed before the answer was complete; ask with a longer timeout",
-            ) from error
-        *others, last = chunks(data)
-        for chunk in others:
-            yield query_pb2.ExecuteResponse(arrow=chunk)
-        yield query_pb2.ExecuteResponse(arrow=last, trailer=_trailer(run, answer))
+        client = CALLER.get()
+        with self._running.listed(run.query_id, run.sql, client, run.progress) as query:
+            try:
+                async with asyncio.timeout(limit_s) as deadline:
+                    query.runs_until(deadline)
+                    if self._needs_no_place(request.sql, command):
+                        answer = await self._answer(run, command)
+                    else:
+                        async with self._gate.admitted(client):
+                            answer = await self._answer(run, command)
+                    begin = time.monotonic()
+                    if answer.rows.nbytes <= SMALL_BYTES:
+                        data = to_bytes(answer.rows)
+                    else:
+                        data = await asyncio.to_thread(to_bytes, answer.rows)
+                    run.finish_us += since_us(begin)
+                    query.runs_until(None)
+            except TimeoutError as error:
+                query.check()
+                raise AlderError(
+                    Reason.DEADLINE,
+                    "the deadline passed before the answer was complete; ask with a longer timeout",
+                ) from error
+            run.progress.stage = Stage.SENDING
+            *others, last = chunks(data)
+            for chunk in others:
+                query.check()
+                yield query_pb2.ExecuteResponse(arrow=chunk)
+            query.check()
+            yield query_pb2.ExecuteResponse(arrow=last, trailer=_trailer(run, answer))
 
     async def describe_collection(
         self, request: query_pb2.DescribeCollectionRequest, timeout_s: float | None = None
@@ -105,10 +121,31 @@ class Aggregator:
         limit_s = min(self._limit(timeout_s), 5.0)
         return await status.status(self._follower.snapshot, self._directory, self._log, limit_s)
 
+    async def list_queries(
+        self, request: query_pb2.ListQueriesRequest, timeout_s: float | None = None
+    ) -> query_pb2.ListQueriesResponse:
+        """The queries that run here."""
+        return query_pb2.ListQueriesResponse(
+            queries=[query.to_proto() for query in self._running.all()]
+        )
+
+    async def cancel_query(
+        self, request: query_pb2.CancelQueryRequest, timeout_s: float | None = None
+    ) -> query_pb2.CancelQueryResponse:
+        """Ends a query. Raises AlderError(INVALID_ARGUMENT) if none of that id runs here."""
+        self._running.cancel(request.query_id)
+        return query_pb2.CancelQueryResponse()
+
+    def _needs_no_place(self, sql: str, command: Command | None) -> bool:
+        """True for what costs so little that it is answered however busy the server is."""
+        return self._queries.at_hand(sql) if command is None else always_runs(command)
+
     def _limit(self, timeout_s: float | None) -> float:
         return self._settings.timeout_s_default if timeout_s is None else timeout_s
 
-    async def _answer(self, run: Run) -> Answer:
+    async def _answer(self, run: Run, command: Command | None) -> Answer:
+        if command is not None:
+            return await command.run(run, self._server)
         answered = await self._queries.answer(run)
         plan_class = answered.prepared.plan.plan_class
         return Answer(answered.result, plan_class, answered.reads(), answered.references())

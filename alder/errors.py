@@ -1,8 +1,8 @@
 """The one error type of the product, and its form on the wire.
 
 An :class:`AlderError` says in one sentence what is wrong and what to do. On the wire it is a
-``google.rpc.Status`` with an ``ErrorInfo``, so that it arrives at a client as the same error,
-whatever number of tiers lie between.
+``google.rpc.Status`` with an ``ErrorInfo``, and a ``RetryInfo`` where it is known when to try
+again, so that it arrives at a client as the same error, whatever number of tiers lie between.
 """
 
 import enum
@@ -12,7 +12,7 @@ from typing import Final
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 DOMAIN: Final = "alder"
@@ -37,7 +37,9 @@ class Reason(enum.StrEnum):
     IDENTITY_CHANGED = "IDENTITY_CHANGED"
     UNAVAILABLE = "UNAVAILABLE"
     DEADLINE = "DEADLINE"
+    CANCELLED = "CANCELLED"
     LIMIT = "LIMIT"
+    OVERLOADED = "OVERLOADED"
     CORRUPT = "CORRUPT"
     INTERNAL = "INTERNAL"
 
@@ -58,7 +60,9 @@ _CODES: Final[Mapping[Reason, grpc.StatusCode]] = {
     Reason.IDENTITY_CHANGED: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Reason.CANCELLED: grpc.StatusCode.CANCELLED,
     Reason.LIMIT: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.CORRUPT: grpc.StatusCode.DATA_LOSS,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
 }
@@ -76,20 +80,26 @@ percent-encoded at up to three bytes for one."""
 
 
 class AlderError(Exception):
-    """What went wrong, why, and (in the message) what to do about it."""
+    """What went wrong, why, and (in the message) what to do about it.
 
-    def __init__(self, reason: Reason, message: str, **metadata: str) -> None:
+    ``retry_s``: seconds after which to try again, where that is known.
+    """
+
+    def __init__(
+        self, reason: Reason, message: str, retry_s: float | None = None, /, **metadata: str
+    ) -> None:
         message = _clipped(message, MESSAGE_BYTES_MAX)
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.retry_s = retry_s
         self.metadata = {
             key: _clipped(value, METADATA_BYTES_MAX) for key, value in metadata.items()
         }
 
     def __reduce__(self) -> tuple[object, ...]:
         """Worker processes raise it too, and an exception is rebuilt from its message otherwise."""
-        return _restored, (self.reason, self.message, self.metadata)
+        return _restored, (self.reason, self.message, self.retry_s, self.metadata)
 
     @property
     def code(self) -> grpc.StatusCode:
@@ -102,11 +112,17 @@ class AlderError(Exception):
         status = Status(code=code, message=self.message)
         info = ErrorInfo(reason=self.reason.value, domain=DOMAIN, metadata=self.metadata)
         status.details.add().Pack(info)
+        if self.retry_s is not None:
+            retry = RetryInfo()
+            retry.retry_delay.FromMicroseconds(round(self.retry_s * 1e6))
+            status.details.add().Pack(retry)
         return status
 
 
-def _restored(reason: Reason, message: str, metadata: Mapping[str, str]) -> AlderError:
-    return AlderError(reason, message, **metadata)
+def _restored(
+    reason: Reason, message: str, retry_s: float | None, metadata: Mapping[str, str]
+) -> AlderError:
+    return AlderError(reason, message, retry_s, **metadata)
 
 
 def _clipped(text: str, size_bytes_max: int) -> str:
@@ -141,11 +157,16 @@ def from_code(code: grpc.StatusCode, details: str) -> AlderError:
 def _from_details(details: bytes) -> AlderError | None:
     try:
         status = Status.FromString(details)
+        retry_s = None
+        for detail in status.details:
+            retry = RetryInfo()
+            if detail.Unpack(retry):
+                retry_s = retry.retry_delay.ToMicroseconds() / 1e6
         for detail in status.details:
             info = ErrorInfo()
             if detail.Unpack(info) and info.domain == DOMAIN:
                 reason = _REASONS.get(info.reason, Reason.INTERNAL)
-                return AlderError(reason, status.message, **dict(info.metadata))
+                return AlderError(reason, status.message, retry_s, **dict(info.metadata))
     except DecodeError:
         return None
     return None

@@ -116,6 +116,14 @@ class QueryService(Protocol):
         self, request: query_pb2.StatusRequest, timeout_s: float | None = None
     ) -> query_pb2.StatusResponse: ...
 
+    async def list_queries(
+        self, request: query_pb2.ListQueriesRequest, timeout_s: float | None = None
+    ) -> query_pb2.ListQueriesResponse: ...
+
+    async def cancel_query(
+        self, request: query_pb2.CancelQueryRequest, timeout_s: float | None = None
+    ) -> query_pb2.CancelQueryResponse: ...
+
 
 class NodeDirectory(Protocol):
     """Finds the client of a node: direct where it shares the process, gRPC elsewhere."""

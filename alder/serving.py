@@ -6,6 +6,7 @@ is a defect, logged whole and answered with INTERNAL without its text.
 
 import logging
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, Final
 
 import grpc
@@ -15,6 +16,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 
+from alder.caller import CALLER
 from alder.errors import DETAILS_KEY, AlderError, Reason
 from alder.rpc import CHANNEL_OPTIONS, Method, methods
 
@@ -73,6 +75,7 @@ class Server:
 
 def _handler(method: Method, call: Any) -> "grpc.RpcMethodHandler[Any, Any]":
     async def unary(request: Message | AsyncIterator[Message], context: Context) -> Message:
+        CALLER.set(context.peer())
         try:
             response: Message = await call(request, timeout_s=context.time_remaining())
         except Exception as error:
@@ -83,9 +86,12 @@ def _handler(method: Method, call: Any) -> "grpc.RpcMethodHandler[Any, Any]":
     async def stream(
         request: Message | AsyncIterator[Message], context: Context
     ) -> AsyncIterator[Message]:
+        CALLER.set(context.peer())
         try:
-            async for response in call(request, timeout_s=context.time_remaining()):
-                yield response
+            # Closed at once, not when it is collected: what it runs ends with the call.
+            async with aclosing(call(request, timeout_s=context.time_remaining())) as responses:
+                async for response in responses:
+                    yield response
         except Exception as error:
             await _abort(context, method, error)
             raise

@@ -89,6 +89,14 @@ def name_of(token: Token) -> str | None:
     return token.text[1:-1].replace('""', '"') if token.kind is Kind.QUOTED and closed else None
 
 
+def text_of(token: Token) -> str | None:
+    """The value of a plain literal, 'like this'; None for every other token."""
+    closed = len(token.text) > 1 and token.text[0] == token.text[-1] == "'"
+    if token.kind is not Kind.TEXT or not closed:
+        return None
+    return token.text[1:-1].replace("''", "'")
+
+
 def _after_blanks(sql: str, place: int) -> int:
     """The place after blanks and comments; comments nest."""
     while True:

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from aggregator.commands import check_index, describe, explain, show_tables
+from aggregator.commands import (
+    cancel,
+    check_index,
+    describe,
+    explain,
+    show_queries,
+    show_tables,
+)
 from aggregator.commands.model import Command, Parse
 from aggregator.commands.words import TOKENS_MAX
 from alder.sqltext import tokens
@@ -15,7 +22,20 @@ _PARSES: Final[Sequence[Parse]] = (
     describe.parse,
     show_tables.parse,
     check_index.parse,
+    show_queries.parse,
+    cancel.parse,
 )
+_ALWAYS: Final = (
+    cancel.Cancel,
+    describe.Describe,
+    show_queries.ShowQueries,
+    show_tables.ShowTables,
+)
+
+
+def always_runs(command: Command) -> bool:
+    """True for a command that runs no query, so that it is answered however busy the server is."""
+    return isinstance(command, _ALWAYS)
 
 
 def command_of(sql: str) -> Command | None:

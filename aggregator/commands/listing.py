@@ -12,6 +12,7 @@ _ARROW: Final = {
     "VARCHAR[]": pa.list_(pa.string()),
     "INTEGER": pa.int32(),
     "BIGINT": pa.int64(),
+    "TIMESTAMP": pa.timestamp("us"),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from aggregator.execution.queries import Queries, Run
+from aggregator.protection.running import Running
 from alder.interfaces import LogClient
 from alder.membership import CatalogFollower
 from alder.sqltext import Token
@@ -20,6 +21,7 @@ class Server:
     queries: Queries
     follower: CatalogFollower
     log: LogClient
+    running: Running
 
 
 @dataclass(frozen=True, slots=True)

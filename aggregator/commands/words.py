@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from alder.errors import AlderError, Reason
-from alder.sqltext import Kind, Token, name_of
+from alder.sqltext import Kind, Token, name_of, text_of
 
 TOKENS_MAX: Final = 8
 """Tokens that a command may be told by."""
@@ -28,6 +28,15 @@ def only_name(rest: Sequence[Token], form: str) -> str:
         raise AlderError(Reason.SYNTAX, f"write {form}, with the name of one collection")
     check_end(rest[1:], form)
     return name
+
+
+def only_text(rest: Sequence[Token], form: str) -> str:
+    """The one text in quotes that is left. Raises AlderError(SYNTAX) with the form otherwise."""
+    text = text_of(rest[0]) if rest else None
+    if text is None:
+        raise AlderError(Reason.SYNTAX, f"write {form}")
+    check_end(rest[1:], form)
+    return text
 
 
 def check_end(rest: Sequence[Token], form: str) -> None:

@@ -24,6 +24,8 @@ from aggregator.execution.scatter import Budget, Gathered, Scatter, State, gathe
 from aggregator.functions.textstats import Statistic, Statistics, Wanted
 from aggregator.planning.plan import Plan
 from aggregator.planning.plans import Known, Plans
+from aggregator.protection.admission import AdmissionSettings
+from aggregator.protection.running import Progress, Stage
 from aggregator.statement import tables
 from aggregator.statement.syntax import Parser
 from aggregator.statement.tablename import TableName
@@ -45,6 +47,7 @@ class AggregatorSettings:
     """Bounds of an aggregator: bytes, seconds, counts."""
 
     engine: EngineSettings = field(default_factory=EngineSettings)
+    admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     gathered_bytes_max: int = 2 << 30
     timeout_s_default: float = 60.0
     margin_s: float = 0.05
@@ -65,6 +68,7 @@ class Run:
     plan_us: int = 0
     scatter_us: int = 0
     finish_us: int = 0
+    progress: Progress = field(default_factory=Progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,7 @@ class Queries:
         self._revision = 0
         self._plans = Plans(settings.plans_max, wall_clock_us)
         self._constants: Recent[str, pa.Table] = Recent(settings.plans_max)
+        self._instant: Recent[str, None] = Recent(settings.plans_max)
         self._finishing = ThreadPoolExecutor(self._settings.query_threads, "alder-finish")
         self._engine = Engine(self._settings.engine)
 
@@ -167,6 +172,10 @@ class Queries:
         """True if this text is a SELECT that is parsed already, and so no command."""
         return self._plans.knows(sql)
 
+    def at_hand(self, sql: str) -> bool:
+        """True for a statement of literals that was answered: its answer costs no work."""
+        return sql in self._instant
+
     async def collection(self, name: str) -> Collection:
         """The collection of that name. Raises AlderError(UNKNOWN_COLLECTION)."""
         return (await self._collections([name]))[name]
@@ -179,6 +188,7 @@ class Queries:
     async def _trying(self, run: Run, step: Callable[[Prepared], Awaitable[T]]) -> T:
         """Prepares the query and takes a step with it, again where metadata moved meanwhile."""
         begin = time.monotonic()
+        run.progress.stage = Stage.PLANNING
         statement = await self._plans.statement(run.sql)
         run.plan_us += since_us(begin)
         attempt = 1
@@ -273,7 +283,8 @@ class Queries:
     async def _perform(self, run: Run, prepared: Prepared) -> Answered:
         plan = prepared.plan
         begin = time.monotonic()
-        budget = Budget(self._settings.gathered_bytes_max)
+        run.progress.stage = Stage.GATHERING
+        budget = Budget(self._settings.gathered_bytes_max, run.progress)
         try:
             answers = await gather(
                 [
@@ -292,6 +303,7 @@ class Queries:
             raise AlderError(error.reason, message, **error.metadata) from error
         run.scatter_us += since_us(begin)
         begin = time.monotonic()
+        run.progress.stage = Stage.FINISHING
         result = await self._finished(run, plan, answers)
         run.finish_us += since_us(begin)
         return Answered(prepared, answers, result)
@@ -309,6 +321,8 @@ class Queries:
             result = await finish(self._engine, self._finishing, plan, tables)
         if plan.constant and result.nbytes <= SMALL_BYTES:
             self._constants.put(plan.sql, result)
+            if not run.request.parameters:
+                self._instant.put(run.sql, None)
         return result
 
     async def _state(

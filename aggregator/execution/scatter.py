@@ -13,6 +13,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from aggregator.execution import core
+from aggregator.protection.running import Progress
 from alder.arrow import SMALL_BYTES, join_chunks
 from alder.catalog import Collection
 from alder.errors import AlderError, Reason
@@ -26,13 +27,15 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Budget:
-    """Bytes that one query may still gather."""
+    """Bytes that one query may still gather; what it has gathered is told in ``progress``."""
 
     left_bytes: int
+    progress: Progress
 
     def take(self, size_bytes: int) -> None:
         """Raises AlderError(LIMIT) once the budget is spent."""
         self.left_bytes -= size_bytes
+        self.progress.size_bytes_gathered += size_bytes
         if self.left_bytes < 0:
             raise AlderError(
                 Reason.LIMIT,
@@ -197,6 +200,7 @@ class Scatter:
                 table = join_chunks(parts)
             else:
                 table = await asyncio.to_thread(join_chunks, parts)
+            budget.progress.rows_gathered += table.num_rows
             elapsed_us = trailer.elapsed_us
             told = LeafAnswer(
                 leaf, tuple(shards), elapsed_us, waited_us, table.num_rows, size_bytes

@@ -54,12 +54,7 @@ class Parser:
 
     def parse(self, sql: str) -> Statement:
         """The statement. Raises AlderError: SYNTAX, UNSUPPORTED (not one SELECT), LIMIT."""
-        if len(sql.encode("utf-8", "surrogatepass")) > SQL_BYTES_MAX:
-            raise AlderError(
-                Reason.LIMIT,
-                f"the statement is longer than {SQL_BYTES_MAX} bytes; "
-                "pass long lists as parameters or join with a collection",
-            )
+        check_size(sql)
         if "\0" in sql:
             raise AlderError(Reason.SYNTAX, "the statement holds a NUL character; remove it")
         parsed = self._serialised(sql)
@@ -116,6 +111,16 @@ class Parser:
                 Reason.SYNTAX, f"the statement can't be parsed: {str(error).splitlines()[0]}"
             ) from error
         return parsed
+
+
+def check_size(sql: str) -> None:
+    """Raises AlderError(LIMIT) for a statement that is too long."""
+    if len(sql.encode("utf-8", "surrogatepass")) > SQL_BYTES_MAX:
+        raise AlderError(
+            Reason.LIMIT,
+            f"the statement is longer than {SQL_BYTES_MAX} bytes; "
+            "pass long lists as parameters or join with a collection",
+        )
 
 
 def too_deep() -> AlderError:

@@ -66,7 +66,9 @@ _CLASSES: Final[Mapping[Reason, type[Error]]] = {
     Reason.IDENTITY_CHANGED: OperationalError,
     Reason.UNAVAILABLE: OperationalError,
     Reason.DEADLINE: OperationalError,
+    Reason.CANCELLED: OperationalError,
     Reason.LIMIT: OperationalError,
+    Reason.OVERLOADED: OperationalError,
     Reason.CORRUPT: InternalError,
     Reason.INTERNAL: InternalError,
 }
@@ -76,4 +78,4 @@ def as_client_error(error: AlderError) -> Error:
     """The same error as an exception of DB-API 2.0."""
     if isinstance(error, Error):
         return error
-    return _CLASSES[error.reason](error.reason, error.message, **error.metadata)
+    return _CLASSES[error.reason](error.reason, error.message, error.retry_s, **error.metadata)

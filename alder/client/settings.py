@@ -13,7 +13,7 @@ from typing import Final
 from alder.client.errors import ProgrammingError
 from alder.errors import Reason
 from alder.indexing import ACCESS_KINDS
-from alder.sqltext import Kind, Token, tokens
+from alder.sqltext import Kind, Token, text_of, tokens
 
 TIMEOUT_S_MAX: Final = 86_400.0
 
@@ -112,8 +112,9 @@ def _text(value: Sequence[Token]) -> str | None:
     first = value[0]
     if len(value) == 1 and first.word == "DEFAULT":
         return None
-    if len(value) == 1 and first.kind is Kind.TEXT and first.text[0] == "'" != first.text:
-        return first.text[1:-1].replace("''", "'")
+    literal = text_of(first) if len(value) == 1 else None
+    if literal is not None:
+        return literal
     return "".join(token.text for token in value)
 
 

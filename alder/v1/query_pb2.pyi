@@ -128,6 +128,44 @@ class ExecuteResponse(_message.Message):
     trailer: ExecuteTrailer
     def __init__(self, arrow: _Optional[bytes] = ..., trailer: _Optional[_Union[ExecuteTrailer, _Mapping]] = ...) -> None: ...
 
+class ListQueriesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RunningQuery(_message.Message):
+    __slots__ = ("query_id", "sql", "client", "started_us", "stage", "rows_gathered", "size_bytes_gathered")
+    QUERY_ID_FIELD_NUMBER: _ClassVar[int]
+    SQL_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    STARTED_US_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    ROWS_GATHERED_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_GATHERED_FIELD_NUMBER: _ClassVar[int]
+    query_id: str
+    sql: str
+    client: str
+    started_us: int
+    stage: str
+    rows_gathered: int
+    size_bytes_gathered: int
+    def __init__(self, query_id: _Optional[str] = ..., sql: _Optional[str] = ..., client: _Optional[str] = ..., started_us: _Optional[int] = ..., stage: _Optional[str] = ..., rows_gathered: _Optional[int] = ..., size_bytes_gathered: _Optional[int] = ...) -> None: ...
+
+class ListQueriesResponse(_message.Message):
+    __slots__ = ("queries",)
+    QUERIES_FIELD_NUMBER: _ClassVar[int]
+    queries: _containers.RepeatedCompositeFieldContainer[RunningQuery]
+    def __init__(self, queries: _Optional[_Iterable[_Union[RunningQuery, _Mapping]]] = ...) -> None: ...
+
+class CancelQueryRequest(_message.Message):
+    __slots__ = ("query_id",)
+    QUERY_ID_FIELD_NUMBER: _ClassVar[int]
+    query_id: str
+    def __init__(self, query_id: _Optional[str] = ...) -> None: ...
+
+class CancelQueryResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class DescribeCollectionRequest(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]

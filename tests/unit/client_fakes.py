@@ -184,6 +184,16 @@ class FakeQuery:
         for record in self.model.quarantined[: request.records_max or None]:
             yield record
 
+    async def list_queries(
+        self, request: query_pb2.ListQueriesRequest, timeout_s: float | None = None
+    ) -> query_pb2.ListQueriesResponse:
+        raise NotImplementedError
+
+    async def cancel_query(
+        self, request: query_pb2.CancelQueryRequest, timeout_s: float | None = None
+    ) -> query_pb2.CancelQueryResponse:
+        raise NotImplementedError
+
     async def status(
         self, request: query_pb2.StatusRequest, timeout_s: float | None = None
     ) -> query_pb2.StatusResponse:

@@ -153,10 +153,13 @@ def test_an_alder_error_arrives_whole() -> None:
     async def scenario(channel: grpc.aio.Channel, log: FakeLog, catalog: FakeCatalog) -> None:
         remote = RemoteLog(channel)
         for reason in Reason:
-            log.error = AlderError(reason, f"größer: {reason}", begin_offset="7", other="ü")
+            log.error = AlderError(reason, f"größer: {reason}", 2.5, begin_offset="7", other="ü")
             error = await refused(remote.offsets(log_pb2.OffsetsRequest()))
             assert (error.reason, error.message) == (reason, f"größer: {reason}")
             assert error.metadata == {"begin_offset": "7", "other": "ü"}
+            assert error.retry_s == 2.5
+        log.error = AlderError(Reason.LIMIT, "too much")
+        assert (await refused(remote.offsets(log_pb2.OffsetsRequest()))).retry_s is None
 
     serve(scenario)
 
