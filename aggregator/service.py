@@ -12,6 +12,7 @@ from aggregator.commands.model import Answer, Command, Server
 from aggregator.execution.queries import AggregatorSettings, Queries, Run, since_us
 from aggregator.protection.admission import Gate
 from aggregator.protection.running import Running, Stage
+from aggregator.proving import Prover
 from aggregator.statement.syntax import check_size
 from alder.arrow import SMALL_BYTES, chunks, to_bytes
 from alder.caller import CALLER
@@ -45,6 +46,7 @@ class Aggregator:
         self._running = Running(wall_clock_us)
         self._gate = Gate(self._settings.admission, time.monotonic)
         self._server = Server(self._queries, follower, log, self._running)
+        self.prover = Prover(self._queries, directory)
 
     async def start(self) -> None:
         """Warms the engines up, so that the first query is no slower than the others."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol
 
 from alder.push import PushFields
-from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, query_pb2, tailer_pb2
+from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, proof_pb2, query_pb2, tailer_pb2
 
 
 class CatalogClient(Protocol):
@@ -125,10 +125,30 @@ class QueryService(Protocol):
     ) -> query_pb2.CancelQueryResponse: ...
 
 
+class ProofClient(Protocol):
+    """What can be compared of shards: those of a leaf, or of all leaves through an aggregator."""
+
+    async def digest(
+        self, request: proof_pb2.DigestRequest, timeout_s: float | None = None
+    ) -> proof_pb2.DigestResponse: ...
+
+    async def probe(
+        self, request: proof_pb2.ProbeRequest, timeout_s: float | None = None
+    ) -> proof_pb2.ProbeResponse: ...
+
+    async def check_stored(
+        self, request: proof_pb2.CheckStoredRequest, timeout_s: float | None = None
+    ) -> proof_pb2.CheckStoredResponse: ...
+
+
 class NodeDirectory(Protocol):
     """Finds the client of a node: direct where it shares the process, gRPC elsewhere."""
 
     def leaf(self, node_id: str) -> LeafClient:
+        """Raises AlderError(UNAVAILABLE) if the catalog knows no such leaf."""
+        ...
+
+    def prover(self, node_id: str) -> ProofClient:
         """Raises AlderError(UNAVAILABLE) if the catalog knows no such leaf."""
         ...
 

@@ -14,8 +14,8 @@ import grpc.aio
 
 from alder.catalog import Collection, Node, Snapshot
 from alder.errors import AlderError, Reason
-from alder.interfaces import CatalogClient, LeafClient, TailerClient
-from alder.remote import RemoteLeaf, RemoteTailer, open_channel
+from alder.interfaces import CatalogClient, LeafClient, ProofClient, TailerClient
+from alder.remote import RemoteLeaf, RemoteProof, RemoteTailer, open_channel
 from alder.v1 import catalog_pb2
 
 logger = logging.getLogger(__name__)
@@ -112,12 +112,14 @@ class Directory:
     def __init__(self, follower: CatalogFollower) -> None:
         self._follower = follower
         self._leaves: dict[str, LeafClient] = {}
+        self._provers: dict[str, ProofClient] = {}
         self._tailers: dict[str, TailerClient] = {}
         self._channels: dict[str, grpc.aio.Channel] = {}
 
-    def add_leaf(self, node_id: str, leaf: LeafClient) -> None:
-        """Registers a leaf of this process."""
+    def add_leaf(self, node_id: str, leaf: LeafClient, prover: ProofClient) -> None:
+        """Registers a leaf of this process, and what tells of its shards."""
         self._leaves[node_id] = leaf
+        self._provers[node_id] = prover
 
     def add_tailer(self, node_id: str, tailer: TailerClient) -> None:
         """Registers a tailer of this process."""
@@ -127,6 +129,11 @@ class Directory:
         """Raises AlderError(UNAVAILABLE) if the catalog knows no such leaf."""
         local = self._leaves.get(node_id)
         return local if local is not None else RemoteLeaf(self._channel(node_id))
+
+    def prover(self, node_id: str) -> ProofClient:
+        """Raises AlderError(UNAVAILABLE) if the catalog knows no such leaf."""
+        local = self._provers.get(node_id)
+        return local if local is not None else RemoteProof(self._channel(node_id))
 
     def tailer(self, node_id: str) -> TailerClient:
         """Raises AlderError(UNAVAILABLE) if the catalog knows no such tailer."""

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from alder.errors import AlderError, from_rpc_error
 from alder.push import PushFields, message_of
 from alder.rpc import CHANNEL_OPTIONS, Method, methods
-from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, tailer_pb2
+from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, proof_pb2, tailer_pb2
 
 
 def open_channel(address: str) -> grpc.aio.Channel:
@@ -197,6 +197,33 @@ class RemoteLeaf(_Stub):
         self, request: leaf_pb2.CheckIndexRequest, timeout_s: float | None = None
     ) -> leaf_pb2.CheckIndexResponse:
         response: leaf_pb2.CheckIndexResponse = await self._unary("check_index", request, timeout_s)
+        return response
+
+
+class RemoteProof(_Stub):
+    """``ProofClient`` over gRPC."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        super().__init__(channel, proof_pb2.DESCRIPTOR.services_by_name["Proof"])
+
+    async def digest(
+        self, request: proof_pb2.DigestRequest, timeout_s: float | None = None
+    ) -> proof_pb2.DigestResponse:
+        response: proof_pb2.DigestResponse = await self._unary("digest", request, timeout_s)
+        return response
+
+    async def probe(
+        self, request: proof_pb2.ProbeRequest, timeout_s: float | None = None
+    ) -> proof_pb2.ProbeResponse:
+        response: proof_pb2.ProbeResponse = await self._unary("probe", request, timeout_s)
+        return response
+
+    async def check_stored(
+        self, request: proof_pb2.CheckStoredRequest, timeout_s: float | None = None
+    ) -> proof_pb2.CheckStoredResponse:
+        response: proof_pb2.CheckStoredResponse = await self._unary(
+            "check_stored", request, timeout_s
+        )
         return response
 
 

@@ -21,6 +21,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from alder import words
+from alder.errors import AlderError, Reason
+from alder.fieldtypes import sql_type
 from alder.points import (
     LATITUDE_MAX,
     LATITUDE_PLACE,
@@ -54,6 +56,16 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROS_MIN: Final = -62_135_596_800_000_000
 _MICROS_MAX: Final = 253_402_300_799_999_999
 Scalar = str | int | float | bool
+_SYSTEM_TYPES: Final = {"_id": "VARCHAR", "_time": "TIMESTAMP"}
+_VALUES_OF: Final[Mapping[str, int | None]] = {
+    "null": 0,
+    "not null": 0,
+    "prefix": 1,
+    "has": 1,
+    "in": None,
+    "has any": None,
+}
+"""How many values an operator takes that is no comparison; None: at least one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +222,28 @@ def _box_probe(binding: leaf_pb2.ColumnBinding, box: Box) -> Probe:
         _told(f"{OPERATOR} {corners}"),
         exact=False,
     )
+
+
+def probe_of(
+    path: str, types: Sequence[str], operator: str, values_json: Sequence[str]
+) -> tuple[leaf_pb2.ColumnBinding, Probe]:
+    """A predicate of the forms of :func:`probes`, but for words and boxes, as others name it.
+
+    Raises AlderError(INVALID_ARGUMENT) for one that is none.
+    """
+    try:
+        kind = sql_type(types) if types else _SYSTEM_TYPES[path]
+        values = [orjson.loads(text) for text in values_json]
+    except (KeyError, ValueError) as error:
+        raise AlderError(Reason.INVALID_ARGUMENT, f"no condition on {path!r}: {error}") from error
+    count = _VALUES_OF.get(operator, 1 if operator in {"=", *_RANGES} else -1)
+    fits = len(values) == count if count is not None else bool(values)
+    if not fits or not all(isinstance(value, Scalar) for value in values):
+        raise AlderError(Reason.INVALID_ARGUMENT, f"no condition on {path!r}: {operator!r}")
+    binding = leaf_pb2.ColumnBinding(
+        name=PROBE_COLUMN, path=path, sql_type=kind, types=sorted(types)
+    )
+    return binding, _probe(binding, operator, values)
 
 
 def ids_of(rows: NDArray[np.int64], streams: Sequence[PartitionKey]) -> list[str]:

@@ -29,6 +29,7 @@ from leaf.kernels.kernels import Kernels
 from leaf.kernels.top import Wanted
 from leaf.ownership import Follower, ShardKey, Shards
 from leaf.partials import Partials
+from leaf.proving import Prover
 from leaf.pushes import apply_all
 from leaf.rehearsal import rehearse
 from leaf.repair import Repair, check_complete
@@ -93,6 +94,7 @@ class Leaf:
             self._repair.suspect,
         )
         self._tools = _tools(self._engine, self._settings)
+        self.prover = Prover(self, self._tools, self._repair.suspect)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -292,6 +294,30 @@ class Leaf:
             if check.verdict == leaf_pb2.INDEX_VERDICT_DAMAGED:
                 self._repair.suspect((request.collection_id, check.shard))
         return leaf_pb2.CheckIndexResponse(checks=checks)
+
+    async def on_shard(
+        self,
+        collection: str,
+        key: ShardKey,
+        at: PositionVector,
+        call: Callable[[Shard, Cancellation], T],
+        timeout_s: float | None,
+    ) -> T:
+        """Runs a call on a shard that has reached ``at``, on a thread for queries.
+
+        Raises AlderError: NOT_OWNER, UNAVAILABLE, DEADLINE, and what the call raises.
+        """
+        self._check_open()
+        collection_id, number = key
+        keys = await self._keys(collection_id, [number])
+        await self._catch_up(keys, at, timeout_s)
+        cancellation = Cancellation()
+        with self._shards.using(keys) as shards:
+            if not shards or self._collection(collection, collection_id) is None:
+                raise self._shards.refusal(keys) or self._not_owner(collection)
+            check_complete(shards)
+            run = partial(call, shards[key], cancellation)
+            return await self._interruptible(run, cancellation, timeout_s)
 
     async def _run(
         self,

@@ -7,14 +7,15 @@ of a push. A failed commit leaves the view as it was.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 
 from alder.catalog import CollectionSettings
-from alder.positions import PositionVector
+from alder.positions import PartitionKey, PositionVector
 from alder.rocks import Batch, StoreMemory
 from alder.v1 import common_pb2
 from leaf import layout
@@ -28,7 +29,7 @@ from leaf.logtime import LogTime
 from leaf.recovery import open_replica, stream_numbers
 from leaf.replica import Replica
 from leaf.rows import PushedRows, parse_quarantine, parse_rows
-from leaf.scrub import damage_of
+from leaf.scrub import Scrub
 from leaf.seal import SealedSegment
 from leaf.sealing import SealPlan, published, remove_tail, tail_to_seal
 from leaf.segments import SegmentFiles
@@ -97,6 +98,11 @@ class Shard:
     def view(self) -> ShardView:
         """What readers take: immutable, replaced after each commit."""
         return self._replica.view
+
+    @property
+    def keyed(self) -> bool:
+        """True if its rows have keys."""
+        return self._keyed
 
     @property
     def failing(self) -> bool:
@@ -172,9 +178,13 @@ class Shard:
 
     def damage(self) -> str:
         """What of the store is damaged; empty if nothing is. Reads all of it."""
+        return next(self.scrub().damages(), "")
+
+    def scrub(self, check: Callable[[], None] = lambda: None) -> Scrub:
+        """A reading of all that is stored; ``check`` is called between blocks, and may end it."""
         with self._replica.lock:
             manifest = self._replica.manifest
-        return damage_of(self._replica.store, manifest, self._name)
+        return Scrub(self._replica.store, manifest, self._name, check)
 
     @property
     def seal_due(self) -> bool:
@@ -246,15 +256,26 @@ class Shard:
 
     def quarantined(self, records_max: int) -> list[common_pb2.QuarantinedRecord]:
         """The first quarantined records, by partition and offset."""
+        return list(islice(self._quarantined(b"", None), records_max or None))
+
+    def quarantined_between(
+        self, key: PartitionKey, begin: int, end: int
+    ) -> Iterator[common_pb2.QuarantinedRecord]:
+        """The quarantined records of offsets ``[begin, end)`` of a partition, ascending."""
+        stream = self._numbers.get(key)
+        if stream is None:
+            return iter(())
+        first, last = (layout.quarantine_key(stream, offset) for offset in (begin, end))
+        return self._quarantined(first, last)
+
+    def _quarantined(
+        self, begin: bytes, end: bytes | None
+    ) -> Iterator[common_pb2.QuarantinedRecord]:
         with self._replica.lock:
             self._write_out()
-        found = []
-        for key, value in self._replica.store.scan(layout.QUARANTINE):
+        for key, value in self._replica.store.scan(layout.QUARANTINE, begin, end):
             record = self._records[layout.stream_of_quarantined(key)]
-            found.append(layout.decode_quarantined(record, key, value))
-            if len(found) == records_max:
-                break
-        return found
+            yield layout.decode_quarantined(record, key, value)
 
     def size_bytes(self) -> int:
         """Bytes on disk."""

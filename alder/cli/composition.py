@@ -23,7 +23,7 @@ from alder.interfaces import CatalogClient, LogClient
 from alder.membership import CatalogFollower, Directory
 from alder.remote import RemoteCatalog, RemoteLog, open_channel
 from alder.serving import Server
-from alder.v1 import catalog_pb2, leaf_pb2, log_pb2, query_pb2, tailer_pb2
+from alder.v1 import catalog_pb2, leaf_pb2, log_pb2, proof_pb2, query_pb2, tailer_pb2
 from controller.log import EmbeddedLog, LogSettings
 from controller.service import Controller
 from controller.settings import ControllerSettings
@@ -40,6 +40,7 @@ QUERY: Final = query_pb2.DESCRIPTOR.services_by_name["Query"]
 LOG: Final = log_pb2.DESCRIPTOR.services_by_name["Log"]
 CATALOG: Final = catalog_pb2.DESCRIPTOR.services_by_name["Catalog"]
 LEAF: Final = leaf_pb2.DESCRIPTOR.services_by_name["Leaf"]
+PROOF: Final = proof_pb2.DESCRIPTOR.services_by_name["Proof"]
 TAILER: Final = tailer_pb2.DESCRIPTOR.services_by_name["Tailer"]
 
 
@@ -67,7 +68,7 @@ async def standalone(
         node = Node(f"leaf-{index}", catalog_pb2.NODE_ROLE_LEAF, "")
         history = SourceHistory(log)
         leaf = Leaf(node.node_id, data / node.node_id, follower, settings.leaf, history=history)
-        directory.add_leaf(node.node_id, leaf)
+        directory.add_leaf(node.node_id, leaf, leaf.prover)
         await _start(stack, leaf.start, leaf.close)
         await _follow(stack, catalog, node)
     node = Node("tailer-0", catalog_pb2.NODE_ROLE_TAILER, "")
@@ -77,7 +78,7 @@ async def standalone(
     await _follow(stack, catalog, node)
     aggregator = Aggregator(follower, directory, log, settings.aggregator)
     await _start(stack, aggregator.start, aggregator.close)
-    services = {QUERY: aggregator, LOG: log, CATALOG: catalog}
+    services = {QUERY: aggregator, PROOF: aggregator.prover, LOG: log, CATALOG: catalog}
     address = await _serve(stack, listen, services)
     _end_watches_first(stack, controller)
     count = "1 leaf" if leaves == 1 else f"{leaves} leaves"
@@ -107,7 +108,7 @@ async def leaf_node(stack: AsyncExitStack, config: NodeConfig) -> str:
     history = SourceHistory(log)
     leaf = Leaf(config.node_id, _data(config), follower, settings, history=history)
     await _start(stack, leaf.start, leaf.close)
-    address = await _serve(stack, config.listen, {LEAF: leaf})
+    address = await _serve(stack, config.listen, {LEAF: leaf, PROOF: leaf.prover})
     await _announce(stack, catalog, config, catalog_pb2.NODE_ROLE_LEAF, address)
     return f"alder leaf {config.node_id} ready on {address}"
 
@@ -135,7 +136,7 @@ async def aggregator_node(stack: AsyncExitStack, config: NodeConfig) -> str:
     stack.push_async_callback(directory.close)
     aggregator = Aggregator(follower, directory, log, settings)
     await _start(stack, aggregator.start, aggregator.close)
-    services = {QUERY: aggregator, LOG: log, CATALOG: catalog}
+    services = {QUERY: aggregator, PROOF: aggregator.prover, LOG: log, CATALOG: catalog}
     address = await _serve(stack, config.listen, services)
     await _announce(stack, catalog, config, catalog_pb2.NODE_ROLE_AGGREGATOR, address)
     return f"alder aggregator {config.node_id} ready on {address}"

@@ -120,6 +120,14 @@ def suffix(column: int, part: int, page: int = 0) -> bytes:
     return _SUFFIX.pack(column, part, page)
 
 
+def parts_of(suffix: bytes) -> tuple[int, int, int]:
+    """Column, part and page of such a key. Raises AlderError(CORRUPT) for another one."""
+    if len(suffix) != _SUFFIX.size:
+        raise AlderError(Reason.CORRUPT, f"{suffix!r} is the key of no block")
+    column, part, page = _SUFFIX.unpack(suffix)
+    return column, part, page
+
+
 def encode_meta(meta: SegmentMeta) -> bytes:
     """The description as stored."""
     return framed(orjson.dumps(asdict(meta)))

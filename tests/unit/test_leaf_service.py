@@ -22,7 +22,7 @@ from leaf_model import (
 
 from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
-from alder.v1 import leaf_pb2
+from alder.v1 import leaf_pb2, proof_pb2
 from leaf.service import Leaf
 from leaf.settings import LeafSettings
 
@@ -290,3 +290,45 @@ def test_nothing_is_answered_after_closing(tmp_path: Path) -> None:
             assert raised.value.reason is Reason.UNAVAILABLE
 
     asyncio.run(main())
+
+
+def test_a_shard_tells_what_it_stores_and_which_rows_meet_conditions(tmp_path: Path) -> None:
+    async def body(leaf: Leaf, catalog: StillCatalog) -> None:
+        await leaf.apply(push({0: rows_bytes({n: {"a": n % 3} for n in range(9)})}, 0, 9))
+        everything = proof_pb2.OffsetRange(source="log", begin_offset=0, end_offset=9)
+        which = {"collection": "c", "collection_id": 1}
+        digest = proof_pb2.DigestRequest(**which, ranges=[everything], rows=True)
+        found = await leaf.prover.digest(digest)
+        assert found.ranges[0].rows == found.rows_born == 9
+        assert found.ranges[0].rows_digest == found.total_digest
+        assert [(row.offset, row.document) for row in found.rows[:2]] == [
+            (0, '{"a":0}'),
+            (1, '{"a":1}'),
+        ]
+        conditions = [
+            proof_pb2.ProbeCondition(path="a", types=["int"], operator="=", values_json=["1"]),
+            proof_pb2.ProbeCondition(path="_id", operator="in", values_json=['"log/0/4"']),
+            proof_pb2.ProbeCondition(path="a", types=["string"], operator="not null"),
+        ]
+        at = PositionVector({("log", 0): 5}).to_proto()
+        for scan in (False, True):
+            probe = proof_pb2.ProbeRequest(**which, at=at, conditions=conditions, scan=scan)
+            answers = (await leaf.prover.probe(probe)).answers
+            assert [answer.rows for answer in answers[:2]] == [2, 1]
+            assert "plan again" in answers[2].refused
+        probe = proof_pb2.ProbeRequest(**which, at=at, conditions=conditions[:1])
+        probe.ranges.add(source="log", begin_offset=2, end_offset=5)
+        assert [one.rows for one in (await leaf.prover.probe(probe)).answers] == [1]
+        stored = await leaf.prover.check_stored(proof_pb2.CheckStoredRequest(**which))
+        assert not stored.damage
+        for operator in ("; DROP", "like"):
+            probe.conditions[0].operator = operator
+            with pytest.raises(AlderError) as raised:
+                await leaf.prover.probe(probe)
+            assert raised.value.reason is Reason.INVALID_ARGUMENT
+        digest.at.CopyFrom(PositionVector({("log", 0): 99}).to_proto())
+        with pytest.raises(AlderError) as raised:
+            await leaf.prover.digest(digest)
+        assert raised.value.reason is Reason.UNAVAILABLE
+
+    with_leaf(tmp_path, body)

@@ -10,9 +10,9 @@ import pytest
 from alder import membership
 from alder.catalog import Collection, Node, Snapshot
 from alder.errors import AlderError, Reason
-from alder.interfaces import LeafClient
+from alder.interfaces import LeafClient, ProofClient
 from alder.membership import CatalogFollower, Directory
-from alder.remote import RemoteCatalog, RemoteLeaf, RemoteTailer, open_channel
+from alder.remote import RemoteCatalog, RemoteLeaf, RemoteProof, RemoteTailer, open_channel
 from alder.serving import Server
 from alder.v1 import catalog_pb2
 from controller.log import EmbeddedLog
@@ -185,8 +185,11 @@ def test_a_directory_prefers_the_leaf_of_its_own_process(tmp_path: Path) -> None
         follower.snapshot = Snapshot(1, {}, nodes)
         directory = Directory(follower)
         local = cast(LeafClient, LocalLeaf())
-        directory.add_leaf("near", local)
+        prover = cast(ProofClient, LocalLeaf())
+        directory.add_leaf("near", local, prover)
         assert directory.leaf("near") is local
+        assert directory.prover("near") is prover
+        assert isinstance(directory.prover("far"), RemoteProof)
         assert isinstance(directory.leaf("far"), RemoteLeaf)
         assert isinstance(directory.tailer("far"), RemoteTailer)
         for unknown in ("nobody", "near"):
