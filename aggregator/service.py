@@ -42,7 +42,7 @@ class Aggregator:
         self._log = log
         self._settings = settings or AggregatorSettings()
         self._new_query_id = new_query_id or _query_ids()
-        self._queries = Queries(follower, directory, self._settings, wall_clock_us)
+        self._queries = Queries(follower, directory, self._settings, wall_clock_us, log)
         self._running = Running(wall_clock_us)
         self._gate = Gate(self._settings.admission, time.monotonic)
         self._server = Server(self._queries, follower, log, self._running)

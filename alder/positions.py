@@ -3,14 +3,24 @@
 A vector names a prefix of every partition of a collection's log. A partition that a vector does not
 name stands at 0, so that the empty vector is the beginning of the log and vectors of different age
 compare.
+
+As text a vector is ``log/0:12, log/1:7``, and those of several collections are
+``ev=log/0:12, log/1:7; users=log/0:3``.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
+from alder.errors import AlderError, Reason
 from alder.v1 import common_pb2
 
 PartitionKey = tuple[str, int]
+EVERY_COLLECTION: Final = ""
+"""The name of a collection in a text that names none."""
+_POSITION: Final = re.compile(r"\s*(\w+)/(\d{1,9}):(\d{1,18})\s*")
+_NAMED: Final = re.compile(r"\s*(\w+)\s*=(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +41,27 @@ class PositionVector:
                 common_pb2.Position(source=source, partition=partition, next_offset=offset)
                 for (source, partition), offset in sorted(self.offsets.items())
             ]
+        )
+
+    @classmethod
+    def from_text(cls, text: str) -> "PositionVector":
+        """The inverse of ``str``. Raises AlderError(INVALID_ARGUMENT) for any other text."""
+        offsets: dict[PartitionKey, int] = {}
+        for part in text.split(",") if text.strip() else []:
+            found = _POSITION.fullmatch(part)
+            if found is None or (found[1], int(found[2])) in offsets:
+                raise AlderError(
+                    Reason.INVALID_ARGUMENT,
+                    f"{part.strip()[:80]!r} is no position; write each partition once, as in "
+                    "'log/0:12, log/1:7', or as results print it",
+                )
+            offsets[found[1], int(found[2])] = int(found[3])
+        return cls(offsets)
+
+    def __str__(self) -> str:
+        return ", ".join(
+            f"{source}/{partition}:{offset}"
+            for (source, partition), offset in sorted(self.offsets.items())
         )
 
     def __getitem__(self, key: PartitionKey) -> int:
@@ -58,3 +89,30 @@ def cut(vectors: Iterable[PositionVector]) -> PositionVector:
     known = list(vectors)
     keys = {key for vector in known for key in vector}
     return PositionVector({key: min(vector[key] for vector in known) for key in keys})
+
+
+def vectors_text(vectors: Mapping[str, PositionVector]) -> str:
+    """The vectors of some collections as text; that of EVERY_COLLECTION stands alone."""
+    if EVERY_COLLECTION in vectors:
+        return str(vectors[EVERY_COLLECTION])
+    return "; ".join(f"{name}={vector}" for name, vector in sorted(vectors.items()))
+
+
+def vectors_of_text(text: str) -> dict[str, PositionVector]:
+    """The vectors in a text by collection, one under EVERY_COLLECTION where none is named.
+
+    Raises AlderError(INVALID_ARGUMENT) for a text that :func:`vectors_text` or ``str`` of a vector
+    can't have given.
+    """
+    found: dict[str, PositionVector] = {}
+    for part in text.split(";"):
+        named = _NAMED.fullmatch(part)
+        name, rest = (named[1], named[2]) if named is not None else (EVERY_COLLECTION, part)
+        if name in found or (name == EVERY_COLLECTION and ";" in text):
+            raise AlderError(
+                Reason.INVALID_ARGUMENT,
+                f"{text[:80]!r} are no positions; write each collection once, as in "
+                "'ev=log/0:12, log/1:7; users=log/0:3'",
+            )
+        found[name] = PositionVector.from_text(rest)
+    return found

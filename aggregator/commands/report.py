@@ -99,7 +99,7 @@ def analyzed(run: Run, answered: Answered, ends: Ends, parser: Parser) -> list[s
         collection = prepared.collections[read.collection]
         branch = _add_read(root, read, collection, names)
         key = collection.collection_id
-        _add_cut(branch, prepared.cuts[key], answer, ends.get(key, {}))
+        _add_cut(branch, prepared.cuts[read.collection], answer, ends.get(key, {}))
         _add_leaves(branch, answer)
     root.add(f"finish: {names.finish_sql()}")
     return root.lines()
@@ -132,10 +132,6 @@ def _add_read(root: Branch, read: Read, collection: Collection, names: "_Names")
 def _add_cut(
     branch: Branch, at: PositionVector, answer: Gathered, ends: Mapping[PartitionKey, int]
 ) -> None:
-    positions = ", ".join(
-        f"{source}/{partition} at {offset}"
-        for (source, partition), offset in sorted(at.offsets.items())
-    )
     newest: dict[PartitionKey, int] = {}
     for scan in answer.scans:
         for key, offset in PositionVector.from_proto(scan.positions).offsets.items():
@@ -143,7 +139,7 @@ def _add_cut(
     ahead = sum(max(offset - at[key], 0) for key, offset in newest.items())
     beyond = sum(max(offset - at[key], 0) for key, offset in ends.items())
     behind = f"{beyond} behind the log's end" if ends else "the log's end is not known"
-    branch.add(f"cut: {positions or 'nothing yet'}")
+    branch.add(f"cut: {at if at.offsets else 'nothing yet'}")
     branch.add(f"lag: {ahead} records behind the shard that is furthest, {behind}")
 
 

@@ -19,20 +19,21 @@ import pyarrow as pa
 from aggregator.execution import core
 from aggregator.execution.engine import Engine, EngineSettings, in_user_names
 from aggregator.execution.finish import finish, finished_directly
+from aggregator.execution.moments import Moment, moment_of, positions_of
 from aggregator.execution.rehearsal import rehearse
 from aggregator.execution.scatter import Budget, Gathered, Scatter, State, gather
 from aggregator.functions.textstats import Statistic, Statistics, Wanted
-from aggregator.planning.plan import Plan
+from aggregator.planning.plan import Plan, Read
 from aggregator.planning.plans import Known, Plans
 from aggregator.protection.admission import AdmissionSettings
 from aggregator.protection.running import Progress, Stage
 from aggregator.statement import tables
 from aggregator.statement.syntax import Parser
-from aggregator.statement.tablename import TableName
+from aggregator.statement.tablename import AsOf, TableName
 from alder.arrow import SMALL_BYTES
 from alder.catalog import Collection
-from alder.errors import AlderError, Reason
-from alder.interfaces import NodeDirectory
+from alder.errors import AlderError
+from alder.interfaces import LogClient, NodeDirectory
 from alder.membership import CatalogFollower
 from alder.positions import PositionVector
 from alder.recent import Recent
@@ -73,12 +74,15 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A query that is ready to run. Collections are by name as written, the rest by their id."""
+    """A query that is ready to run.
+
+    Collections and their cuts are by the name as written, which says the moment, states by id.
+    """
 
     plan: Plan
     collections: Mapping[str, Collection]
     states: Mapping[int, State]
-    cuts: Mapping[int, PositionVector]
+    cuts: Mapping[str, PositionVector]
 
     def by_id(self) -> dict[int, Collection]:
         """The collections, each once."""
@@ -94,19 +98,21 @@ class Answered:
     result: pa.Table
 
     def reads(self) -> list[query_pb2.CollectionRead]:
-        """What was read of each collection."""
-        reads = self.prepared.plan.reads
+        """What was read of each collection and moment."""
+        prepared = self.prepared
+        pairs = list(zip(prepared.plan.reads, self.answers, strict=True))
+        alike: dict[tuple[int, AsOf | None], list[str]] = {}
+        for name, one in prepared.collections.items():
+            key = one.collection_id, TableName.decode(name).as_of
+            alike.setdefault(key, []).append(name)
         return [
             _collection_read(
-                one,
-                self.prepared.cuts[key],
-                [
-                    answer
-                    for read, answer in zip(reads, self.answers, strict=True)
-                    if self.prepared.collections[read.collection].collection_id == key
-                ],
+                prepared.collections[names[0]],
+                as_of,
+                prepared.cuts[names[0]],
+                [answer for read, answer in pairs if read.collection in names],
             )
-            for key, one in self.prepared.by_id().items()
+            for (_, as_of), names in alike.items()
         ]
 
     def references(self) -> list[query_pb2.ReferenceRead]:
@@ -131,9 +137,11 @@ class Queries:
         directory: NodeDirectory,
         settings: AggregatorSettings,
         wall_clock_us: Callable[[], int],
+        log: LogClient,
     ) -> None:
         self._follower = follower
         self._settings = settings
+        self._log = log
         self.scatter = Scatter(directory)
         self._revision = 0
         self._plans = Plans(settings.plans_max, wall_clock_us)
@@ -206,25 +214,27 @@ class Queries:
 
     async def _prepared(self, run: Run, statement: Known) -> Prepared:
         collections = await self._collections(statement.tables)
-        if any(TableName.decode(name).as_of for name in collections):
-            raise AlderError(Reason.UNSUPPORTED, "AS OF is not answered yet")
         begin = time.monotonic()
+        moments = await self._moments(run, collections)
         unique = {entry.collection_id: entry for entry in collections.values()}
-        wanted = {
-            entry.collection: PositionVector.from_proto(entry.positions)
-            for entry in run.request.min_positions
-        }
+        wanted = _wanted(run.request, collections, moments)
         states = dict(
             zip(
                 unique,
-                await gather([self._state(run, one, wanted) for one in unique.values()]),
+                await gather([self._state(run, one, wanted[key]) for key, one in unique.items()]),
                 strict=True,
             )
         )
         run.scatter_us += since_us(begin)
-        cuts = {
+        newest = {
             key: core.choose_cut([shard.shard for shard in one.shards], states[key].positions)
             for key, one in unique.items()
+        }
+        cuts = {
+            name: moments[name].cut(newest[one.collection_id])
+            if name in moments
+            else newest[one.collection_id]
+            for name, one in collections.items()
         }
         plan = await self._planned(run, statement, collections, states, {})
         if not isinstance(plan, Plan):
@@ -233,6 +243,23 @@ class Queries:
         if not isinstance(plan, Plan):
             raise AssertionError("a statement asks for the same statistics whatever they are")
         return Prepared(plan, collections, states, cuts)
+
+    async def _moments(self, run: Run, collections: Mapping[str, Collection]) -> dict[str, Moment]:
+        """The moment of each name that has one: its own, or that of the request."""
+        vectors = {
+            entry.collection: PositionVector.from_proto(entry.positions)
+            for entry in run.request.as_of
+        }
+
+        async def moment(name: str, collection: Collection) -> Moment | None:
+            as_of = TableName.decode(name).as_of
+            if as_of is not None:
+                deadline_s = time.monotonic() + self.left_s(run)
+                return await moment_of(as_of, collection, self._log, deadline_s)
+            return Moment(positions_of(vectors, collection)) if vectors else None
+
+        found = await gather([moment(name, one) for name, one in collections.items()])
+        return {name: one for name, one in zip(collections, found, strict=True) if one is not None}
 
     async def _planned(
         self,
@@ -253,7 +280,7 @@ class Queries:
         wanted: Wanted,
         collections: dict[str, Collection],
         states: dict[int, State],
-        cuts: Mapping[int, PositionVector],
+        cuts: Mapping[str, PositionVector],
     ) -> Statistics:
         """Statistics of texts at the cut, each by a statement of its own."""
         request = query_pb2.ExecuteRequest(
@@ -262,6 +289,7 @@ class Queries:
             no_code_kernels=run.request.no_code_kernels,
             no_direct_lookup=run.request.no_direct_lookup,
             no_index_kinds=run.request.no_index_kinds,
+            as_of=run.request.as_of,
         )
 
         async def ask(one: Statistic) -> tuple[int, int]:
@@ -291,8 +319,8 @@ class Queries:
                     self._read(
                         run,
                         prepared.collections[read.collection],
-                        read.fragment,
-                        prepared.cuts,
+                        read,
+                        prepared.cuts[read.collection],
                         budget,
                     )
                     for read in plan.reads
@@ -325,28 +353,21 @@ class Queries:
                 self._instant.put(run.sql, None)
         return result
 
-    async def _state(
-        self, run: Run, collection: Collection, wanted: dict[str, PositionVector]
-    ) -> State:
+    async def _state(self, run: Run, collection: Collection, wanted: PositionVector) -> State:
         left_s = self.left_s(run)
-        vector = wanted.get(collection.name, PositionVector())
-        wait_s = left_s - self._settings.margin_s if vector.offsets else 0.0
-        return await self.scatter.state(collection, vector, left_s, wait_s)
+        wait_s = left_s - self._settings.margin_s if wanted.offsets else 0.0
+        return await self.scatter.state(collection, wanted, left_s, wait_s)
 
     async def _read(
-        self,
-        run: Run,
-        collection: Collection,
-        fragment: leaf_pb2.Fragment,
-        cuts: Mapping[int, PositionVector],
-        budget: Budget,
+        self, run: Run, collection: Collection, read: Read, cut: PositionVector, budget: Budget
     ) -> Gathered:
-        latest = run.request.consistency == query_pb2.CONSISTENCY_LATEST
+        pinned = run.request.as_of or TableName.decode(read.collection).as_of is not None
+        latest = run.request.consistency == query_pb2.CONSISTENCY_LATEST and not pinned
         request = leaf_pb2.FragmentRequest(
             collection=collection.name,
             collection_id=collection.collection_id,
             epoch=collection.epoch,
-            fragment=fragment,
+            fragment=read.fragment,
             latest=latest,
             query_id=run.query_id,
             no_memoised_partials=run.request.no_memoised_partials,
@@ -355,7 +376,7 @@ class Queries:
             no_index_kinds=run.request.no_index_kinds,
         )
         if not latest:
-            request.at.CopyFrom(cuts[collection.collection_id].to_proto())
+            request.at.CopyFrom(cut.to_proto())
         return await self.scatter.run(collection, request, self.left_s(run), budget)
 
     async def _collections(self, names: Sequence[str]) -> dict[str, Collection]:
@@ -375,17 +396,39 @@ class Queries:
         await self._follower.wait_until(lambda snapshot: snapshot.revision > known, timeout_s)
 
 
+def _wanted(
+    request: query_pb2.ExecuteRequest,
+    collections: Mapping[str, Collection],
+    moments: Mapping[str, Moment],
+) -> dict[int, PositionVector]:
+    """What the shards of each collection must have reached, by id.
+
+    A moment is read as it was, so what its reader must see of later ones is not asked for.
+    """
+    least = {
+        entry.collection: PositionVector.from_proto(entry.positions)
+        for entry in request.min_positions
+    }
+    wanted = {one.collection_id: PositionVector() for one in collections.values()}
+    for name, one in collections.items():
+        moment = moments.get(name)
+        vector = least.get(one.name, PositionVector()) if moment is None else moment.positions
+        wanted[one.collection_id] = wanted[one.collection_id].merged(vector)
+    return wanted
+
+
 def since_us(begin_s: float) -> int:
     """Microseconds since a moment of the monotonic clock."""
     return int((time.monotonic() - begin_s) * 1e6)
 
 
 def _collection_read(
-    collection: Collection, at: PositionVector, answers: list[Gathered]
+    collection: Collection, as_of: AsOf | None, at: PositionVector, answers: list[Gathered]
 ) -> query_pb2.CollectionRead:
     scans = [scan for answer in answers for scan in answer.scans]
     return query_pb2.CollectionRead(
         collection=collection.name,
+        as_of="" if as_of is None else str(as_of),
         positions=at.to_proto(),
         shards_asked=sorted(entry.shard for entry in collection.shards),
         shards_answered=sorted({scan.shard for scan in scans}),

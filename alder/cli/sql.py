@@ -191,6 +191,6 @@ def _print_stats(info: ResultInfo) -> None:
             f"{read.collection}: {len(read.shards_answered)} of {len(read.shards_asked)} shards, "
             f"{read.rows_scanned:,} of {read.rows_total:,} rows scanned, "
             f"{read.segments_pruned:,} of {read.segments_total:,} segments pruned, "
-            f"cut {read.lag_records:,} records behind",
+            f"cut {str(read.positions) or 'empty'}, {read.lag_records:,} records behind",
             err=True,
         )

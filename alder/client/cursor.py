@@ -67,6 +67,7 @@ class Cursor:
         params: parameters.Parameters = None,
         *,
         min_positions: Token | Iterable[Token] | None = None,
+        as_of: Token | str | None = None,
         timeout_s: float | None = None,
         consistency: str | None = None,
         plan_class: str | None = None,
@@ -78,7 +79,9 @@ class Cursor:
         over settings.
 
         ``params``: a list for ``?``, a dict for ``$name``. ``min_positions``: token(s) that the
-        answer must include. ``consistency``: ``"cut"`` (the default: one cut of the log) or
+        answer must include. ``as_of``: positions to read at, as a token or its text, where the
+        statement names no moment; the :attr:`positions` of a page give the next one from the same
+        cut. ``consistency``: ``"cut"`` (the default: one cut of the log) or
         ``"latest"`` (the newest each shard has). ``timeout_s`` covers query and fetching.
         ``plan_class`` asks for one planning class, to compare answers. Raises a subclass of Error.
         """
@@ -96,6 +99,7 @@ class Cursor:
             sql=script.rest,
             parameters=parameters.to_proto(params),
             min_positions=merged_token(min_positions).to_proto(),
+            as_of=_moment(settings.as_of if as_of is None else as_of).to_proto(),
             consistency=_CONSISTENCIES[consistency or settings.consistency],
             plan_class="" if planned == "auto" else planned,
             no_memoised_partials=not settings.memoise_partials,
@@ -143,6 +147,15 @@ class Cursor:
                 Reason.INVALID_ARGUMENT, "the trailer follows the last row; fetch all rows first"
             )
         return info
+
+    @property
+    def positions(self) -> Token:
+        """The cut that the query read, but for moments that its statement names.
+
+        Known once the last row was fetched. Given to :meth:`execute` as ``as_of`` it gives further
+        pages of the same answer; its text is what ``AS OF POSITION`` takes.
+        """
+        return self.trailer.token
 
     def fetchone(self) -> Row | None:
         """The next row; None after the last one."""
@@ -235,6 +248,12 @@ class Cursor:
                 Reason.INVALID_ARGUMENT, "there is no result yet; call execute first"
             )
         return self._result
+
+
+def _moment(as_of: Token | str) -> Token:
+    if isinstance(as_of, Token):
+        return as_of
+    return Token.from_text(as_of) if as_of else Token()
 
 
 def _sendable(sql: str) -> str:

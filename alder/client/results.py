@@ -30,7 +30,8 @@ _SECONDS_PER_US: Final = 1e-6
 class CollectionInfo:
     """What a query read of one collection.
 
-    ``positions`` is the cut that the answer stands for. ``lag_records`` counts the records that
+    ``positions`` is the cut that the answer stands for, ``as_of`` the moment that the statement
+    names for it, "" for none. ``lag_records`` counts the records that
     some shard had already applied beyond the cut when it answered. ``access_paths`` are what
     narrowed the rows, such as `postings(kind)`, ``engines`` what ran (`duckdb`, `kernels`,
     `direct`), and ``partials_hits`` the sealed segments that were answered from memory.
@@ -48,6 +49,7 @@ class CollectionInfo:
     engines: tuple[str, ...]
     partials_hits: int
     lag_records: int
+    as_of: str = ""
 
     @classmethod
     def from_proto(cls, read: query_pb2.CollectionRead) -> "CollectionInfo":
@@ -66,6 +68,7 @@ class CollectionInfo:
             engines=tuple(sorted({_engine_name(scan.engine) for scan in read.scans})),
             partials_hits=sum(scan.partials_hits for scan in read.scans),
             lag_records=_lag(positions, read.scans),
+            as_of=read.as_of,
         )
 
 
@@ -103,8 +106,14 @@ class ResultInfo:
 
     @property
     def token(self) -> Token:
-        """The cut of every collection read: a later query given it sees at least the same."""
-        return Token({read.collection: read.positions for read in self.collections})
+        """The cut of every collection read: a later query given it sees at least the same.
+
+        Given to a later query as ``as_of``, it sees exactly the same. What the statement reads at
+        moments that it names is not in it.
+        """
+        return Token(
+            {read.collection: read.positions for read in self.collections if not read.as_of}
+        )
 
     @classmethod
     def from_proto(cls, trailer: query_pb2.ExecuteTrailer) -> "ResultInfo":

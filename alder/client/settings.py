@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from alder.client.errors import ProgrammingError
+from alder.client.token import Token as Positions
 from alder.errors import Reason
 from alder.indexing import ACCESS_KINDS
 from alder.sqltext import Kind, Token, text_of, tokens
@@ -27,7 +28,8 @@ class Settings:
     deadline, None for the connection's. ``memoise_partials``, ``code_kernels`` and
     ``direct_lookup``: whether leaves may answer from partials in memory, by kernels, and by reading
     and comparing single rows, instead of by the engine. ``index_kinds``: the kinds of index that
-    may leave rows out, of :data:`alder.indexing.ACCESS_KINDS`.
+    may leave rows out, of :data:`alder.indexing.ACCESS_KINDS`. ``as_of``: the text of positions to
+    read at where a statement names no moment, "" for the newest.
     """
 
     consistency: str = "cut"
@@ -37,6 +39,7 @@ class Settings:
     direct_lookup: bool = True
     index_kinds: tuple[str, ...] = ACCESS_KINDS
     timeout_s: float | None = None
+    as_of: str = ""
 
 
 DEFAULTS: Final = Settings()
@@ -155,6 +158,11 @@ def _timeout_s(text: str | None) -> Change:
     return lambda settings: replace(settings, timeout_s=value)
 
 
+def _as_of(text: str | None) -> Change:
+    value = DEFAULTS.as_of if text is None else str(Positions.from_text(text)) if text else ""
+    return lambda settings: replace(settings, as_of=value)
+
+
 def _one_of(name: str, text: str, allowed: Sequence[str]) -> str:
     if text.lower() not in allowed:
         raise _wrong(name, text, " or ".join(map(repr, allowed)))
@@ -204,5 +212,6 @@ _READERS: Final[Mapping[str, _Reader]] = {
     "direct_lookup": _direct_lookup,
     "index_kinds": _index_kinds,
     "timeout_s": _timeout_s,
+    "as_of": _as_of,
 }
 _NAMES: Final = ", ".join(_READERS)

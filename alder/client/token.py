@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import orjson
 
 from alder.client.errors import ProgrammingError
-from alder.errors import Reason
-from alder.positions import PositionVector
+from alder.errors import AlderError, Reason
+from alder.positions import PositionVector, vectors_of_text, vectors_text
 from alder.v1 import query_pb2
 
 
@@ -62,6 +62,21 @@ class Token:
                 Reason.INVALID_ARGUMENT,
                 "this is not a token; use the text that Token.to_json() gave",
             ) from error
+
+    def __str__(self) -> str:
+        """The text that AS OF POSITION takes: ``ev=log/0:12, log/1:7; users=log/0:3``."""
+        return vectors_text(self.positions)
+
+    @classmethod
+    def from_text(cls, text: str) -> "Token":
+        """The inverse of ``str``; also positions that name no collection, which stand for each.
+
+        Raises ProgrammingError for any other text.
+        """
+        try:
+            return cls(vectors_of_text(text))
+        except AlderError as error:
+            raise ProgrammingError(error.reason, error.message) from error
 
     def to_proto(self) -> list[query_pb2.MinPositions]:
         """The token as a query sends it."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from alder.v1 import common_pb2 as alder_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x61lder/v1/log.proto\x12\x08\x61lder.v1\x1a\x15\x61lder/v1/common.proto\"M\n\x12\x43reateTopicRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x12\n\npartitions\x18\x02 \x01(\x05\x12\x14\n\x0cretention_ms\x18\x03 \x01(\x03\";\n\x13\x43reateTopicResponse\x12\x10\n\x08topic_id\x18\x01 \x01(\t\x12\x12\n\npartitions\x18\x02 \x01(\x05\"#\n\x12\x44\x65leteTopicRequest\x12\r\n\x05topic\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteTopicResponse\"B\n\rAppendRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0f\n\x07records\x18\x03 \x01(\x0c\"J\n\x0e\x41ppendResponse\x12\'\n\x05token\x18\x01 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x0f\n\x07records\x18\x02 \x01(\x03\"z\n\x0bReadRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x16\n\x0esize_bytes_max\x18\x04 \x01(\x05\x12\x0f\n\x07wait_ms\x18\x05 \x01(\x05\x12\x10\n\x08topic_id\x18\x06 \x01(\t\"C\n\x0cReadResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0f\n\x07records\x18\x02 \x01(\x0c\x12\x12\n\nend_offset\x18\x03 \x01(\x03\"\x1f\n\x0eOffsetsRequest\x12\r\n\x05topic\x18\x01 \x01(\t\"O\n\x10PartitionOffsets\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x14\n\x0c\x62\x65gin_offset\x18\x02 \x01(\x03\x12\x12\n\nend_offset\x18\x03 \x01(\x03\"S\n\x0fOffsetsResponse\x12\x10\n\x08topic_id\x18\x01 \x01(\t\x12.\n\npartitions\x18\x02 \x03(\x0b\x32\x1a.alder.v1.PartitionOffsets2\xd3\x02\n\x03Log\x12J\n\x0b\x43reateTopic\x12\x1c.alder.v1.CreateTopicRequest\x1a\x1d.alder.v1.CreateTopicResponse\x12J\n\x0b\x44\x65leteTopic\x12\x1c.alder.v1.DeleteTopicRequest\x1a\x1d.alder.v1.DeleteTopicResponse\x12=\n\x06\x41ppend\x12\x17.alder.v1.AppendRequest\x1a\x18.alder.v1.AppendResponse(\x01\x12\x35\n\x04Read\x12\x15.alder.v1.ReadRequest\x1a\x16.alder.v1.ReadResponse\x12>\n\x07Offsets\x12\x18.alder.v1.OffsetsRequest\x1a\x19.alder.v1.OffsetsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x61lder/v1/log.proto\x12\x08\x61lder.v1\x1a\x15\x61lder/v1/common.proto\"M\n\x12\x43reateTopicRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x12\n\npartitions\x18\x02 \x01(\x05\x12\x14\n\x0cretention_ms\x18\x03 \x01(\x03\";\n\x13\x43reateTopicResponse\x12\x10\n\x08topic_id\x18\x01 \x01(\t\x12\x12\n\npartitions\x18\x02 \x01(\x05\"#\n\x12\x44\x65leteTopicRequest\x12\r\n\x05topic\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteTopicResponse\"B\n\rAppendRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0f\n\x07records\x18\x03 \x01(\x0c\"J\n\x0e\x41ppendResponse\x12\'\n\x05token\x18\x01 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x0f\n\x07records\x18\x02 \x01(\x03\"z\n\x0bReadRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x16\n\x0esize_bytes_max\x18\x04 \x01(\x05\x12\x0f\n\x07wait_ms\x18\x05 \x01(\x05\x12\x10\n\x08topic_id\x18\x06 \x01(\t\"C\n\x0cReadResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0f\n\x07records\x18\x02 \x01(\x0c\x12\x12\n\nend_offset\x18\x03 \x01(\x03\"Q\n\x0eOffsetsRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x1c\n\x0f\x61t_timestamp_us\x18\x14 \x01(\x03H\x00\x88\x01\x01\x42\x12\n\x10_at_timestamp_us\"u\n\x10PartitionOffsets\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x14\n\x0c\x62\x65gin_offset\x18\x02 \x01(\x03\x12\x12\n\nend_offset\x18\x03 \x01(\x03\x12\x16\n\tat_offset\x18\x14 \x01(\x03H\x00\x88\x01\x01\x42\x0c\n\n_at_offset\"e\n\x0fOffsetsResponse\x12\x10\n\x08topic_id\x18\x01 \x01(\t\x12.\n\npartitions\x18\x02 \x03(\x0b\x32\x1a.alder.v1.PartitionOffsets\x12\x10\n\x08\x61head_us\x18\x14 \x01(\x03\x32\xd3\x02\n\x03Log\x12J\n\x0b\x43reateTopic\x12\x1c.alder.v1.CreateTopicRequest\x1a\x1d.alder.v1.CreateTopicResponse\x12J\n\x0b\x44\x65leteTopic\x12\x1c.alder.v1.DeleteTopicRequest\x1a\x1d.alder.v1.DeleteTopicResponse\x12=\n\x06\x41ppend\x12\x17.alder.v1.AppendRequest\x1a\x18.alder.v1.AppendResponse(\x01\x12\x35\n\x04Read\x12\x15.alder.v1.ReadRequest\x1a\x16.alder.v1.ReadResponse\x12>\n\x07Offsets\x12\x18.alder.v1.OffsetsRequest\x1a\x19.alder.v1.OffsetsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,11 +49,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_READRESPONSE']._serialized_start=523
   _globals['_READRESPONSE']._serialized_end=590
   _globals['_OFFSETSREQUEST']._serialized_start=592
-  _globals['_OFFSETSREQUEST']._serialized_end=623
-  _globals['_PARTITIONOFFSETS']._serialized_start=625
-  _globals['_PARTITIONOFFSETS']._serialized_end=704
-  _globals['_OFFSETSRESPONSE']._serialized_start=706
-  _globals['_OFFSETSRESPONSE']._serialized_end=789
-  _globals['_LOG']._serialized_start=792
-  _globals['_LOG']._serialized_end=1131
+  _globals['_OFFSETSREQUEST']._serialized_end=673
+  _globals['_PARTITIONOFFSETS']._serialized_start=675
+  _globals['_PARTITIONOFFSETS']._serialized_end=792
+  _globals['_OFFSETSRESPONSE']._serialized_start=794
+  _globals['_OFFSETSRESPONSE']._serialized_end=895
+  _globals['_LOG']._serialized_start=898
+  _globals['_LOG']._serialized_end=1237
 # @@protoc_insertion_point(module_scope)

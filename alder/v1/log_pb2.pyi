@@ -80,25 +80,31 @@ class ReadResponse(_message.Message):
     def __init__(self, offset: _Optional[int] = ..., records: _Optional[bytes] = ..., end_offset: _Optional[int] = ...) -> None: ...
 
 class OffsetsRequest(_message.Message):
-    __slots__ = ("topic",)
+    __slots__ = ("topic", "at_timestamp_us")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
+    AT_TIMESTAMP_US_FIELD_NUMBER: _ClassVar[int]
     topic: str
-    def __init__(self, topic: _Optional[str] = ...) -> None: ...
+    at_timestamp_us: int
+    def __init__(self, topic: _Optional[str] = ..., at_timestamp_us: _Optional[int] = ...) -> None: ...
 
 class PartitionOffsets(_message.Message):
-    __slots__ = ("partition", "begin_offset", "end_offset")
+    __slots__ = ("partition", "begin_offset", "end_offset", "at_offset")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     BEGIN_OFFSET_FIELD_NUMBER: _ClassVar[int]
     END_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    AT_OFFSET_FIELD_NUMBER: _ClassVar[int]
     partition: int
     begin_offset: int
     end_offset: int
-    def __init__(self, partition: _Optional[int] = ..., begin_offset: _Optional[int] = ..., end_offset: _Optional[int] = ...) -> None: ...
+    at_offset: int
+    def __init__(self, partition: _Optional[int] = ..., begin_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., at_offset: _Optional[int] = ...) -> None: ...
 
 class OffsetsResponse(_message.Message):
-    __slots__ = ("topic_id", "partitions")
+    __slots__ = ("topic_id", "partitions", "ahead_us")
     TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    AHEAD_US_FIELD_NUMBER: _ClassVar[int]
     topic_id: str
     partitions: _containers.RepeatedCompositeFieldContainer[PartitionOffsets]
-    def __init__(self, topic_id: _Optional[str] = ..., partitions: _Optional[_Iterable[_Union[PartitionOffsets, _Mapping]]] = ...) -> None: ...
+    ahead_us: int
+    def __init__(self, topic_id: _Optional[str] = ..., partitions: _Optional[_Iterable[_Union[PartitionOffsets, _Mapping]]] = ..., ahead_us: _Optional[int] = ...) -> None: ...

@@ -53,7 +53,7 @@ class MinPositions(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ...) -> None: ...
 
 class ExecuteRequest(_message.Message):
-    __slots__ = ("sql", "parameters", "min_positions", "consistency", "plan_class", "no_memoised_partials", "no_code_kernels", "no_direct_lookup", "no_index_kinds")
+    __slots__ = ("sql", "parameters", "min_positions", "consistency", "plan_class", "no_memoised_partials", "no_code_kernels", "no_direct_lookup", "no_index_kinds", "as_of")
     SQL_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     MIN_POSITIONS_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +63,7 @@ class ExecuteRequest(_message.Message):
     NO_CODE_KERNELS_FIELD_NUMBER: _ClassVar[int]
     NO_DIRECT_LOOKUP_FIELD_NUMBER: _ClassVar[int]
     NO_INDEX_KINDS_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
     sql: str
     parameters: _containers.RepeatedCompositeFieldContainer[Parameter]
     min_positions: _containers.RepeatedCompositeFieldContainer[MinPositions]
@@ -72,21 +73,24 @@ class ExecuteRequest(_message.Message):
     no_code_kernels: bool
     no_direct_lookup: bool
     no_index_kinds: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, sql: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., min_positions: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ..., consistency: _Optional[_Union[Consistency, str]] = ..., plan_class: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ...) -> None: ...
+    as_of: _containers.RepeatedCompositeFieldContainer[MinPositions]
+    def __init__(self, sql: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., min_positions: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ..., consistency: _Optional[_Union[Consistency, str]] = ..., plan_class: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ..., as_of: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ...) -> None: ...
 
 class CollectionRead(_message.Message):
-    __slots__ = ("collection", "positions", "shards_asked", "shards_answered", "scans")
+    __slots__ = ("collection", "positions", "shards_asked", "shards_answered", "scans", "as_of")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     SHARDS_ASKED_FIELD_NUMBER: _ClassVar[int]
     SHARDS_ANSWERED_FIELD_NUMBER: _ClassVar[int]
     SCANS_FIELD_NUMBER: _ClassVar[int]
+    AS_OF_FIELD_NUMBER: _ClassVar[int]
     collection: str
     positions: _common_pb2.PositionVector
     shards_asked: _containers.RepeatedScalarFieldContainer[int]
     shards_answered: _containers.RepeatedScalarFieldContainer[int]
     scans: _containers.RepeatedCompositeFieldContainer[_leaf_pb2.ShardScan]
-    def __init__(self, collection: _Optional[str] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., shards_asked: _Optional[_Iterable[int]] = ..., shards_answered: _Optional[_Iterable[int]] = ..., scans: _Optional[_Iterable[_Union[_leaf_pb2.ShardScan, _Mapping]]] = ...) -> None: ...
+    as_of: str
+    def __init__(self, collection: _Optional[str] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., shards_asked: _Optional[_Iterable[int]] = ..., shards_answered: _Optional[_Iterable[int]] = ..., scans: _Optional[_Iterable[_Union[_leaf_pb2.ShardScan, _Mapping]]] = ..., as_of: _Optional[str] = ...) -> None: ...
 
 class ReferenceRead(_message.Message):
     __slots__ = ("collection", "read_class", "rows", "size_bytes")

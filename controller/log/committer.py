@@ -38,6 +38,16 @@ class Timestamps:
         self.next_us = first + count
         return first
 
+    def pass_by(self, moment_us: int) -> int:
+        """Makes sure that no later timestamp is of this moment or before, once the clock is past.
+
+        Microseconds until it is; 0: it is.
+        """
+        ahead_us = moment_us + 1 - max(self._clock_us(), self.next_us)
+        if ahead_us <= 0:
+            self.next_us = max(self.next_us, moment_us + 1)
+        return max(ahead_us, 0)
+
 
 class GroupCommitter:
     """The only writer of blocks. ``exclusive`` keeps it apart from other writes to the store."""

@@ -9,6 +9,7 @@ import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -184,19 +185,30 @@ class EmbeddedLog:
     async def offsets(
         self, request: log_pb2.OffsetsRequest, timeout_s: float | None = None
     ) -> log_pb2.OffsetsResponse:
-        """The bounds of each partition. Raises AlderError(UNKNOWN_COLLECTION)."""
+        """The bounds of each partition, and where it stood at a moment.
+
+        Raises AlderError: UNKNOWN_COLLECTION, OUT_OF_RANGE (a moment before what is left), CORRUPT.
+        """
         topic = self._topic(request.topic)
-        return log_pb2.OffsetsResponse(
-            topic_id=str(topic.spec.topic_id),
-            partitions=[
-                log_pb2.PartitionOffsets(
-                    partition=partition.number,
-                    begin_offset=partition.bounds.begin,
-                    end_offset=partition.bounds.end,
+        response = log_pb2.OffsetsResponse(topic_id=str(topic.spec.topic_id))
+        moment_us = request.at_timestamp_us if request.HasField("at_timestamp_us") else None
+        if moment_us is not None:
+            # What has its time but is not on the disk yet must be visible before the search.
+            async with self._exclusive:
+                response.ahead_us = self._timestamps.pass_by(moment_us)
+        for partition in topic.partitions:
+            bounds = partition.bounds
+            entry = response.partitions.add(
+                partition=partition.number, begin_offset=bounds.begin, end_offset=bounds.end
+            )
+            if moment_us is not None and not response.ahead_us:
+                entry.at_offset = await asyncio.get_running_loop().run_in_executor(
+                    self._readers,
+                    partial(
+                        self._storage.first_after, topic.spec, partition.number, bounds, moment_us
+                    ),
                 )
-                for partition in topic.partitions
-            ],
-        )
+        return response
 
     async def truncate_expired(self) -> None:
         """Removes what each topic's retention lets go."""

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from alder import arrow, records
-from alder.errors import AlderError
+from alder.errors import AlderError, Reason
 from alder.rocks import FamilyOptions, Store, prefix_end
 from controller.log import block as blocks
 from controller.log.appending import Payload, block_payload
@@ -134,6 +134,34 @@ class LogStorage:
         if not found:
             raise corrupt(topic.name, partition, offset, "it is missing")
         return arrow.to_bytes(pa.concat_tables(found).combine_chunks())
+
+    def first_after(self, topic: TopicSpec, partition: int, bounds: Bounds, moment_us: int) -> int:
+        """The first offset of a record later than a moment; ``bounds.end`` if there is none.
+
+        Raises AlderError: OUT_OF_RANGE where it can't be told, because records were truncated that
+        may be later, CORRUPT where a block that is looked at is damaged.
+        """
+        prefix = partition_prefix(topic.key, partition)
+        begin, end = bounds.begin, bounds.end
+        while begin < end:
+            middle = (begin + end) // 2
+            found = self._store.floor(_BLOCKS, block_key(topic.key, partition, middle), prefix)
+            if found is None:
+                raise corrupt(topic.name, partition, middle, "it is missing")
+            block = blocks.decode(topic.name, *found)
+            if block.first_timestamp_us > moment_us:
+                end = block.first_offset
+            elif block.end_timestamp_us <= moment_us + 1:
+                begin = block.end_offset
+            else:
+                return block.first_offset + moment_us + 1 - block.first_timestamp_us
+        if end == bounds.begin > 0:
+            raise AlderError(
+                Reason.OUT_OF_RANGE,
+                f"the log of {topic.name} begins at offset {bounds.begin} of partition "
+                f"{partition}, which is later than the time asked for; ask for a later one",
+            )
+        return begin
 
     def expired_until(
         self, topic: TopicSpec, partition: int, bounds: Bounds, horizon_us: int

@@ -144,7 +144,7 @@ def test_analyze_runs_the_query_and_tells_of_every_leaf(cluster: Cluster) -> Non
     assert sorted(trailer.collections[0].shards_answered) == [0, 1, 2]
     text = re.sub(r"\d+\.\d ms", "T", "\n".join(lines))
     assert "├─ time: T (plan T, leaves T, finish T); 2 rows in the result" in text
-    assert "│  ├─ cut: log/0 at 20" in text
+    assert "│  ├─ cut: log/0:20" in text
     assert "│  ├─ lag: 0 records behind the shard that is furthest, 0 behind the log's end" in text
     assert text.count("the slowest") == 1
     assert re.search(r"leaf ev-leaf-0: T there, T until its answer was here; sent 2 rows,", text)

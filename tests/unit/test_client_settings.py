@@ -6,7 +6,7 @@ import pytest
 from client_fakes import Model, fake_server
 
 import alder
-from alder.client import Connection, Settings, connect
+from alder.client import Connection, Settings, Token, connect
 from alder.client.settings import leading
 from alder.errors import Reason
 from alder.indexing import ACCESS_KINDS
@@ -56,6 +56,15 @@ def test_settings_travel_with_every_query(
     connection.execute("SET index_kinds = 'zones, TERMS'; SELECT 1").fetchall()
     assert not {"zones", "terms"} & set(model.queries[-1].no_index_kinds)
     assert {"zones", "terms", *model.queries[-1].no_index_kinds} == set(ACCESS_KINDS)
+    connection.execute("SET as_of = 'ev=log/1:7,log/0:12'; SELECT 1").fetchall()
+    assert connection.settings.as_of == "ev=log/0:12, log/1:7"
+    (moment,) = model.queries[-1].as_of
+    assert (moment.collection, len(moment.positions.positions)) == ("ev", 2)
+    connection.execute("SELECT 1", as_of=Token.from_text("log/0:3")).fetchall()
+    (moment,) = model.queries[-1].as_of
+    assert (moment.collection, moment.positions.positions[0].next_offset) == ("", 3)
+    connection.execute("RESET as_of; SELECT 1").fetchall()
+    assert not model.queries[-1].as_of
     connection.execute("SET index_kinds = none; SELECT 1").fetchall()
     assert set(model.queries[-1].no_index_kinds) == set(ACCESS_KINDS)
     connection.execute("reset all")
@@ -90,6 +99,7 @@ def test_connections_do_not_share_settings() -> None:
         ("SET plan_class = 'c'", "plan_class is 'a' or 'b' or 'e' or 'auto', not 'c'"),
         ("SET consistency = cut latest", "consistency is 'cut' or 'latest', not 'cutlatest'"),
         ('SET consistency = "cut"', "consistency is 'cut' or 'latest', not '\"cut\"'"),
+        ("SET as_of = 'log/0'", "'log/0' is no position"),
         ("SET index_kinds = 'terms, tems'", "index_kinds is all, none, or some of 'births, elem"),
         ("SET timeout_s = 0", "timeout_s is a number of seconds above 0"),
         ("SET timeout_s = -1", "timeout_s is a number of seconds above 0"),
