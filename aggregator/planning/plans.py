@@ -21,7 +21,7 @@ from aggregator.planning.shapes import Shape, Template
 from aggregator.statement import dialect, parameters, security, tables, tree
 from aggregator.statement.bind import Bound, bind
 from aggregator.statement.names import Names
-from aggregator.statement.syntax import Parser, Statement, check_no_show, too_deep
+from aggregator.statement.syntax import Parser, Statement, too_deep
 from alder.catalog import Collection
 from alder.recent import Recent
 from alder.v1 import query_pb2
@@ -152,7 +152,6 @@ class Plans:
     def _parsed(self, sql: str) -> Known:
         try:
             statement = dialect.parsed(self._parser, sql)
-            check_no_show(statement.node)
             self._functions.check(statement.node)
             shape = shapes.shape_of(sql, statement.node)
             return Known(statement, shape, tuple(tables.tables(statement.node)))

@@ -8,10 +8,12 @@ where the limit on fields was reached.
 
 import difflib
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Final
 
 from alder import paths
+from alder.errors import AlderError, Reason
 from alder.fieldtypes import sql_type
 from alder.schema import Schema
 
@@ -65,6 +67,7 @@ class Names:
 
     def __init__(self, schema: Schema) -> None:
         self.overflow = schema.overflow
+        self._aliases: dict[str, str] = {}
         self._root = _Key()
         self._paths = list(schema.fields)
         for path, types in schema.fields.items():
@@ -73,13 +76,40 @@ class Names:
                 key = key.child(name)
             key.types = key.types | types
 
+    def renamed(self, table: str, aliases: Sequence[str]) -> "Names":
+        """The names where the first fields of ``table`` are known by aliases alone.
+
+        Raises AlderError(WRONG_TYPE) for more aliases than fields.
+        """
+        keys = list(self._root.inside)
+        if len(aliases) > len(keys):
+            raise AlderError(
+                Reason.WRONG_TYPE,
+                f"{table} has {len(keys)} columns, but {len(aliases)} are named after it",
+            )
+        other = copy(self)
+        other._aliases = dict(zip(keys, aliases, strict=False))
+        return other
+
     def top_level(self) -> list[tuple[str, Field]]:
         """The fields of the documents themselves, by the user's name, in the order first seen."""
-        fields = []
-        for name in self._root.inside:
-            user_name = name.removeprefix("\\") if _is_escaped_system(name) else name
-            fields.append((user_name, self._field([name])))
-        return fields
+        return [
+            (self._aliases.get(name, _user_name(name)), self._field([name]))
+            for name in self._root.inside
+        ]
+
+    def spelled(self, entry: Field) -> str:
+        """What a field at the top level is called here."""
+        keys = _tree_keys(entry.path)
+        return self._aliases.get(keys[0], _user_name(keys[0]))
+
+    def inside(self, name: str) -> list[tuple[str, Field]]:
+        """The fields right inside of the objects at the top level that have this name."""
+        keys = self._unaliased([name])
+        found = self._root.find(keys[0]) if keys is not None else None
+        if found is None:
+            return []
+        return [(key, self._field([found, key])) for key in self._root.inside[found].inside]
 
     def by_path(self) -> list[tuple[str, Field]]:
         """Every path that has values of its own, in the order first seen."""
@@ -87,6 +117,11 @@ class Names:
 
     def resolve(self, parts: Sequence[str]) -> Field | None:
         """The field of a name given in parts; None if the collection has none."""
+        keys = self._unaliased(parts)
+        if keys is None:
+            return None
+        if keys[0] is not parts[0]:
+            return self._known(keys)
         system = self._system(parts)
         if system is not None:
             return system
@@ -105,11 +140,22 @@ class Names:
 
     def nearest(self, parts: Sequence[str]) -> list[str]:
         """Known names that are spelled like this one."""
-        known = self._paths + list(paths.SYSTEM_FIELDS)
+        fields = [path for path in self._paths if _tree_keys(path)[0] not in self._aliases]
+        known = [*self._aliases.values(), *fields, *paths.SYSTEM_FIELDS]
         folded = {name.lower(): name for name in known}
         wanted = ".".join(parts).lower()
         close = difflib.get_close_matches(wanted, folded, n=_NEAREST_MAX, cutoff=0.6)
         return [folded[name] for name in close]
+
+    def _unaliased(self, parts: Sequence[str]) -> list[str] | None:
+        """The keys that a name starts with; None if an alias has taken its place."""
+        first, *others = parts
+        for key, alias in self._aliases.items():
+            if alias.lower() == first.lower():
+                return [key, *others]
+        if self._aliases and self._root.find(first) in self._aliases:
+            return None
+        return [first, *others]
 
     def _system(self, parts: Sequence[str]) -> Field | None:
         name = parts[0].lower()
@@ -169,6 +215,10 @@ def did_you_mean(names: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(names)}?"
 
 
+def _user_name(key: str) -> str:
+    return key[1:] if _is_escaped_system(key) else key
+
+
 def _is_escaped_system(name: str) -> bool:
     return name.startswith("\\") and name[1:] in paths.SYSTEM_FIELDS
 
@@ -182,6 +232,4 @@ def _tree_keys(path: str) -> list[str]:
 
 
 def _path(keys: Sequence[str]) -> str:
-    root = keys[0]
-    plain = root[1:] if _is_escaped_system(root) else root
-    return paths.join([plain, *keys[1:]])
+    return paths.join([_user_name(keys[0]), *keys[1:]])

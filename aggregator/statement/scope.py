@@ -20,6 +20,8 @@ from aggregator.statement.names import Field, Names, did_you_mean
 from aggregator.statement.tablename import TableName
 from alder.errors import AlderError, Reason
 
+Ctes = Mapping[str, list[str] | None]
+"""The columns of each CTE in sight by its name in lower case; None: not known here."""
 CLOCK_COLUMNS: Final = frozenset(
     {"current_timestamp", "current_date", "current_time", "localtimestamp", "localtime"}
 )
@@ -57,6 +59,7 @@ class Scope:
     """What the names of one SELECT can mean; ``searches`` are the matches of its WHERE, unbound."""
 
     parent: "Scope | None" = None
+    ctes: Ctes = field(default_factory=dict)
     sources: list[Source] = field(default_factory=list)
     aliases: frozenset[str] = frozenset()
     using: dict[str, str] = field(default_factory=dict)
@@ -143,6 +146,19 @@ def resolve(
     return _last_resort(chain, bindings, parts)
 
 
+def whole_row(scope: Scope, bindings: Bindings, name: str) -> Source | None:
+    """The collection in sight that a name alone stands for, where it is no column."""
+    for level in scope.chain():
+        if name.lower() in level.lambdas | level.aliases:
+            return None
+        if _in_scope(level, bindings, [name]) is not None:
+            return None
+        for source in level.sources:
+            if not source.hidden and source.alias.lower() == name.lower():
+                return source if source.names is not None else None
+    return None
+
+
 def _in_scope(
     level: Scope, bindings: Bindings, parts: Sequence[str]
 ) -> tuple[tree.Node, Field] | bool | None:
@@ -186,6 +202,8 @@ def _last_resort(
         return None
     if len(parts) == 1 and parts[0].lower() in CLOCK_COLUMNS:
         return None
+    if len(parts) == 1 and any(source.alias.lower() == parts[0].lower() for source in sources):
+        return None
     for source in known:
         qualified = len(parts) > 1 and source.alias.lower() == parts[0].lower()
         if source.names is not None and (qualified or len(known) == 1):
@@ -205,10 +223,7 @@ def unknown_column(known: Sequence[Source], parts: Sequence[str]) -> AlderError:
     where = " or ".join(
         sorted({s.reference.name.name for s in qualified or known if s.reference is not None})
     )
-    if len(parts) == 1 and any(source.alias.lower() == parts[0].lower() for source in known):
-        hint = f"; write {parts[0]}._doc for the whole document"
-    else:
-        hint = did_you_mean(list(dict.fromkeys(near))[:3])
+    hint = did_you_mean(list(dict.fromkeys(near))[:3])
     return AlderError(
         Reason.UNKNOWN_COLUMN, f"there is no column {'.'.join(parts)} in {where}{hint}"
     )

@@ -37,6 +37,9 @@ CLOCK: Final[Mapping[str, str]] = {
 _CLOCK_NAMES: Final = frozenset(
     {"current_timestamp", "current_date", "current_time", "localtimestamp", "localtime"}
 )
+_SCHEMAS: Final = frozenset(
+    {"information_schema", "main", "memory", "pg_catalog", "system", "temp"}
+)
 _REFUSED_KINDS = re.compile(
     r"(__|pg_|has_|duckdb_|pragma_|icu_|collate_|inet_|read_|parquet_|query|sniff_|"
     r"json_(execute_serialized_sql|serialize|deserialize)|(col|obj|shobj)_description)"
@@ -82,7 +85,7 @@ class Catalog:
     def _check_function(self, part: tree.Node) -> None:
         name = str(part["function_name"]).lower()
         path = part.get("qualified_name", {}).get("path", [name])
-        if len(path) > 1:
+        if len(path) > 1 and path[0].lower() in _SCHEMAS:
             raise AlderError(
                 Reason.FORBIDDEN, f"call {name} by its plain name, not by {'.'.join(path)}"
             )

@@ -92,6 +92,35 @@ class Parser:
         bare = tree.named(expression, "")
         return self.to_sql(tree.select([bare], tree.empty_table())).removeprefix("SELECT ")
 
+    def chosen(self, choice: tree.Node, names: Sequence[str]) -> list[str]:
+        """Those of some names that an expression over ``*``, all of them, gives."""
+        every = tree.function("list_value", *(tree.constant("STRING", name) for name in names))
+
+        def with_names(node: tree.Node) -> tree.Node:
+            return every if node.get("type") == "STAR" else tree.mapped(node, with_names)
+
+        sql = self.to_sql(tree.select([with_names(choice)], tree.empty_table()))
+        try:
+            found: list[str] = self._connection.execute(sql).fetchall()[0][0]
+        except duckdb.Error as error:
+            raise AlderError(Reason.WRONG_TYPE, str(error).splitlines()[0]) from error
+        return found
+
+    def regexp_replaced(self, value: str, pattern: str, replacement: str) -> str:
+        """A text with the first match of a pattern replaced."""
+        rows = self._connection.execute(
+            "SELECT regexp_replace(?, ?, ?)", [value, pattern, replacement]
+        ).fetchall()
+        return str(rows[0][0])
+
+    def described(self, query: tree.Node) -> list[tuple[str, str]]:
+        """The names and SQL types of the columns of a query. Raises AlderError(WRONG_TYPE)."""
+        try:
+            rows = self._connection.execute(f"DESCRIBE {self.to_sql(query)}").fetchall()
+        except duckdb.Error as error:
+            raise AlderError(Reason.WRONG_TYPE, str(error).splitlines()[0]) from error
+        return [(str(row[0]), str(row[1])) for row in rows]
+
     def words(self, texts: Sequence[str]) -> list[list[str]]:
         """The words of each text."""
         sql = f"SELECT list_transform(?::VARCHAR[], lambda one: {words_sql('one')})"
@@ -129,17 +158,6 @@ def too_deep() -> AlderError:
         Reason.LIMIT,
         f"the statement is nested too deeply; at most {EXPRESSION_DEPTH_MAX} levels are allowed",
     )
-
-
-def check_no_show(node: tree.Node) -> None:
-    """Raises AlderError(UNSUPPORTED) for DESCRIBE, SHOW and SUMMARIZE as parts of a query."""
-    for part in tree.walk(node):
-        if part.get("type") == "SHOW_REF":
-            raise AlderError(
-                Reason.UNSUPPORTED,
-                "only SELECT is answered here, not SUMMARIZE, nor SHOW or DESCRIBE inside a query; "
-                "DESCRIBE NAME and SHOW TABLES are answered as statements of their own",
-            )
 
 
 def _refusal(sql: str, parsed: tree.Node) -> AlderError:

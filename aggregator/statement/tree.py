@@ -128,6 +128,19 @@ def function(name: str, *arguments: Node) -> Node:
     }
 
 
+def lambda_of(parameter: str, body: Node) -> Node:
+    """A lambda of one parameter."""
+    return {
+        "class": "LAMBDA",
+        "type": "LAMBDA",
+        "alias": "",
+        "query_location": 0,
+        "lhs": column(parameter),
+        "expr": body,
+        "syntax_type": "LAMBDA_KEYWORD",
+    }
+
+
 def operator(sign: str, left: Node, right: Node) -> Node:
     """Two operands joined by an operator."""
     return {**function(sign, left, right), "is_operator": True}
@@ -227,6 +240,12 @@ def subquery_table(query: Node, alias: str) -> Node:
         "subquery": {"node": query, "named_param_map": []},
         "column_name_alias": [],
     }
+
+
+def cte(name: str, query: Node) -> Node:
+    """An entry of a query's WITH."""
+    value = {"aliases": [], "query_node": query, "materialized": "CTE_MATERIALIZE_DEFAULT"}
+    return {"key": name, "value": {**value, "key_targets": []}}
 
 
 def star() -> Node:

@@ -1,52 +1,11 @@
 """Every query through every class it can take, against DuckDB over the documents themselves."""
 
-import json
-import math
 from collections.abc import Iterator
-from decimal import Decimal
-from pathlib import Path
 
 import duckdb
 import pytest
 from aggregator_model import Cluster
-
-EVENTS = [
-    {
-        "type": ["push", "fork", "watch"][n % 3],
-        "n": n,
-        "x": n / 4 if n % 5 else None,
-        "actor": {"id": n % 6, "login": f"user{n % 4}", "admin": n % 2 == 0},
-        "tags": [f"t{k}" for k in range(n % 4)],
-        "sizes": [n, n + 1],
-        "order": n % 7,
-        "Odd Name": f"odd {n % 3}",
-        "a.b": n * 10,
-        "select": {"from": n % 2},
-        "mixed": n if n % 2 else float(n) + 0.5,
-        "maybe": f"m{n}" if n % 3 == 0 else None,
-        "commits": [{"sha": f"s{n}", "author": {"name": f"user{n % 4}"}}] * (n % 3),
-        "day": f"2024-01-{n % 28 + 1:02d}",
-    }
-    for n in range(60)
-]
-PEOPLE = [{"id": n, "name": f"name{n}", "boss": n // 2, "n": n * 100} for n in range(1, 8)]
-EVENT_COLUMNS = {
-    "type": "VARCHAR",
-    "n": "BIGINT",
-    "x": "DOUBLE",
-    "actor": "STRUCT(id BIGINT, login VARCHAR, admin BOOLEAN)",
-    "tags": "VARCHAR[]",
-    "sizes": "BIGINT[]",
-    "order": "BIGINT",
-    "Odd Name": "VARCHAR",
-    "a.b": "BIGINT",
-    "select": 'STRUCT("from" BIGINT)',
-    "mixed": "DOUBLE",
-    "maybe": "VARCHAR",
-    "commits": "JSON",
-    "day": "VARCHAR",
-}
-PEOPLE_COLUMNS = {"id": "BIGINT", "name": "VARCHAR", "boss": "BIGINT", "n": "BIGINT"}
+from aggregator_truth import EVENTS, PEOPLE, expected, over_documents, same
 
 AGGREGATES = """
 select count(*) from ev
@@ -187,37 +146,9 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def direct(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
-    folder: Path = tmp_path_factory.mktemp("direct")
-    connection = duckdb.connect(":memory:")
-    known = {"ev": (EVENTS, EVENT_COLUMNS), "pe": (PEOPLE, PEOPLE_COLUMNS)}
-    for name, (documents, columns) in known.items():
-        file = folder / f"{name}.jsonl"
-        file.write_text("\n".join(json.dumps(document) for document in documents))
-        connection.read_json(str(file), columns=columns).create(name)
+    connection = over_documents(tmp_path_factory.mktemp("direct"))
     yield connection
     connection.close()
-
-
-def expected(direct: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple]]:
-    table = direct.sql(sql).to_arrow_table()
-    columns = [column.to_pylist() for column in table.columns]
-    return table.column_names, list(zip(*columns, strict=True))
-
-
-def plain(value: object) -> object:
-    if isinstance(value, float):
-        return None if math.isnan(value) else float(f"{value:.9g}")
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, list):
-        return tuple(plain(item) for item in value)
-    return value
-
-
-def same(got: list[tuple], wanted: list[tuple], ordered: bool) -> bool:
-    left = [tuple(plain(value) for value in row) for row in got]
-    right = [tuple(plain(value) for value in row) for row in wanted]
-    return left == right if ordered else sorted(left, key=repr) == sorted(right, key=repr)
 
 
 @pytest.mark.parametrize("sql", AGGREGATES + SCANS + GATHERED)

@@ -87,13 +87,10 @@ NOT_SELECT = {
     "execute p": "EXECUTE",
     "begin": "TRANSACTION",
     "vacuum": "VACUUM",
-    "summarize ev": "SUMMARIZE",
-    "select * from (describe ev)": "DESCRIBE",
-    "describe select 1": "DESCRIBE",
     "show all tables": "SHOW",
+    "select * from (show tables)": "SHOW",
     "explain explain select 1": "EXPLAIN",
     "explain insert into ev values (1)": "INSERT",
-    "explain analyze describe ev": "DESCRIBE",
     "explain select 1; select 2": "2 statements",
     "select 1; select 2": "2 statements",
     "select 1; drop table ev": "2 statements",
@@ -110,10 +107,6 @@ SENTENCES = {
     ),
     "select n from ev order by zzz": (Reason.UNKNOWN_COLUMN, "there is no column zzz in ev"),
     "select n.x from ev": (Reason.UNKNOWN_COLUMN, "there is no column n.x in ev"),
-    "select ev from ev": (
-        Reason.UNKNOWN_COLUMN,
-        "there is no column ev in ev; write ev._doc for the whole document",
-    ),
     "select n from ev, pe": (Reason.UNKNOWN_COLUMN, "n is ambiguous; write ev.n or pe.n"),
     "with t as (select 1 a) select b from t": (
         Reason.UNKNOWN_COLUMN,
@@ -167,14 +160,46 @@ SENTENCES = {
         Reason.UNSUPPORTED,
         "there is no function fooo here; check the spelling",
     ),
-    "select n from ev natural join pe": (
-        Reason.UNSUPPORTED,
-        "NATURAL JOIN of a collection is not supported; use USING",
+    "select type from ev natural join (select 1 as one)": (
+        Reason.WRONG_TYPE,
+        "the sides of NATURAL JOIN have no column in common; use CROSS JOIN for every pair of rows",
     ),
-    "select columns('n.*') from ev": (
+    "select * from ev natural join (select unnest({'n': 1}))": (
         Reason.UNSUPPORTED,
-        "* and COLUMNS(…) inside an expression are not supported over a collection; "
-        "name the columns",
+        "NATURAL JOIN of a table whose columns are known only when it runs is not supported; "
+        "use USING",
+    ),
+    "select * from ev e(a, b, c, d)": (
+        Reason.WRONG_TYPE,
+        "e has 3 columns, but 4 are named after it",
+    ),
+    "select e.type from ev e(a, kind)": (
+        Reason.UNKNOWN_COLUMN,
+        "there is no column e.type in ev",
+    ),
+    "select columns('z') from ev": (
+        Reason.UNKNOWN_COLUMN,
+        "there is no column COLUMNS('z') among those of *",
+    ),
+    "select columns(['n', 'zz']) from ev": (
+        Reason.UNKNOWN_COLUMN,
+        "there is no column zz among those of *",
+    ),
+    "select columns('n') + columns('type') from ev": (
+        Reason.UNSUPPORTED,
+        "several different COLUMNS(…) in one expression are not supported",
+    ),
+    "select columns(lambda c: (select count(*) from range(1000000000000)) > 0) from ev": (
+        Reason.UNSUPPORTED,
+        "COLUMNS(…) takes a regular expression, a list of names or a lambda that compares names",
+    ),
+    "select columns(list_apply(*, lambda a: list_apply(*, lambda b: a)[1])) from ev": (
+        Reason.UNSUPPORTED,
+        "COLUMNS(…) takes a regular expression, a list of names or a lambda that compares names",
+    ),
+    "select count(ev.*) from ev": (
+        Reason.UNSUPPORTED,
+        "* and COLUMNS(…) of a collection are not supported here; name the columns",
     ),
 }
 
