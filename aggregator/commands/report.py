@@ -100,6 +100,8 @@ def analyzed(run: Run, answered: Answered, ends: Ends, parser: Parser) -> list[s
         branch = _add_read(root, read, collection, names)
         key = collection.collection_id
         _add_cut(branch, prepared.cuts[read.collection], answer, ends.get(key, {}))
+        for line in answer.told:
+            branch.add(line)
         _add_leaves(branch, answer)
     root.add(f"finish: {names.finish_sql()}")
     return root.lines()
@@ -119,6 +121,11 @@ def _add_read(root: Branch, read: Read, collection: Collection, names: "_Names")
     moment = "" if as_of is None else f" {as_of}"
     branch = root.add(f"read {collection.name}{moment}{called}: {shards} on {on}")
     branch.add(f"class {read.read_class}: {READ_CLASSES[read.read_class]}")
+    if read.whole_key and leaves > 1:
+        path = collection.key_path or collection.shard_by_path
+        branch.add(f"groups: sharded by {path}, so those with one are on one leaf each")
+    elif read.search is not None and leaves > 1:
+        branch.add(f"groups: the first {read.search.rows} of each leaf, then those missing")
     columns = [f"{column.path} {column.sql_type}" for column in read.fragment.columns]
     branch.add(f"columns: {', '.join(columns) or 'none'}")
     sql, conditions = names.fragment(read, collection.name)

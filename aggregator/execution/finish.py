@@ -11,7 +11,7 @@ import pyarrow as pa
 from aggregator.execution.engine import Engine, Input, run
 from aggregator.execution.scatter import Gathered
 from aggregator.planning.direct import finished
-from aggregator.planning.plan import Plan
+from aggregator.planning.plan import Plan, Read
 from alder.v1 import leaf_pb2
 
 _INTERRUPT_EVERY_S: Final = 0.02
@@ -48,14 +48,18 @@ def finished_directly(plan: Plan, answers: Sequence[Gathered]) -> pa.Table | Non
     """The result without the engine, where rows or finished groups need only be sorted and cut."""
     if plan.direct is None or len(answers) != 1:
         return None
-    if plan.plan_class == "a" and not _has_finished_groups(answers[0]):
+    if plan.plan_class == "a" and not _has_finished_groups(plan.reads[0], answers[0]):
         return None
     return finished(*plan.direct, answers[0].rows)
 
 
-def _has_finished_groups(answer: Gathered) -> bool:
-    """True if one leaf gave one row per group."""
-    return len(answer.leaves) == 1 and all(scan.engine in _GROUPS_FINISHED for scan in answer.scans)
+def _has_finished_groups(read: Read, answer: Gathered) -> bool:
+    """True if there is one row per group: one leaf gave it, or no two have the same group."""
+    if not all(scan.engine in _GROUPS_FINISHED for scan in answer.scans):
+        return False
+    if len(answer.leaves) == 1:
+        return True
+    return bool(read.whole_key) and answer.rows.column(read.whole_key).null_count <= 1
 
 
 def _run_and_close(

@@ -9,7 +9,7 @@ cut, and a new field needs no second try.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -22,6 +22,7 @@ from aggregator.execution.finish import finish, finished_directly
 from aggregator.execution.moments import Moment, moment_of, positions_of
 from aggregator.execution.rehearsal import rehearse
 from aggregator.execution.scatter import Budget, Gathered, Scatter, State, gather
+from aggregator.execution.topsearch import first_groups
 from aggregator.functions.textstats import Statistic, Statistics, Wanted
 from aggregator.planning.plan import Plan, Read
 from aggregator.planning.plans import Known, Plans
@@ -377,6 +378,15 @@ class Queries:
         )
         if not latest:
             request.at.CopyFrom(cut.to_proto())
+
+        async def call(groups: leaf_pb2.WantedGroups, leaves: Container[str] | None) -> Gathered:
+            own = leaf_pb2.FragmentRequest()
+            own.CopyFrom(request)
+            own.groups.CopyFrom(groups)
+            return await self.scatter.run(collection, own, self.left_s(run), budget, leaves)
+
+        if read.search is not None and len(collection.shards_by_leaf()) > 1:
+            return await first_groups(call, read.search, not latest)
         return await self.scatter.run(collection, request, self.left_s(run), budget)
 
     async def _collections(self, names: Sequence[str]) -> dict[str, Collection]:

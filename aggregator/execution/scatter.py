@@ -6,7 +6,7 @@ silently (I5). The bytes gathered by one query are bounded over all its leaves t
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -54,7 +54,10 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class LeafAnswer:
-    """One leaf's part in a fragment: its own time, and the time until its answer was here."""
+    """One leaf's part in a fragment: its own time, and the time until its answer was here.
+
+    ``groups_worst``: groups were left out, and what orders them is no worse than this.
+    """
 
     leaf: str
     shards: tuple[int, ...]
@@ -62,15 +65,20 @@ class LeafAnswer:
     waited_us: int
     rows: int
     size_bytes: int
+    groups_worst: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What the leaves answered to one fragment."""
+    """What the leaves answered to one fragment; ``rows`` are in the order of ``leaves``.
+
+    ``told`` says what else was asked to get there, one sentence each.
+    """
 
     rows: pa.Table
     scans: tuple[leaf_pb2.ShardScan, ...]
     leaves: tuple[LeafAnswer, ...]
+    told: tuple[str, ...] = ()
 
 
 _Answer = tuple[pa.Table, tuple[leaf_pb2.ShardScan, ...], LeafAnswer]
@@ -172,9 +180,17 @@ class Scatter:
         request: leaf_pb2.FragmentRequest,
         timeout_s: float,
         budget: Budget,
+        leaves: Container[str] | None = None,
     ) -> Gathered:
-        """The answers of all shards to a fragment; ``request.shards`` is set here, per leaf."""
-        by_leaf = collection.shards_by_leaf()
+        """The answers of all shards to a fragment; ``request.shards`` is set here, per leaf.
+
+        ``leaves`` are those to be asked; None for all.
+        """
+        by_leaf = {
+            leaf: shards
+            for leaf, shards in collection.shards_by_leaf().items()
+            if leaves is None or leaf in leaves
+        }
 
         async def ask(leaf: str, shards: list[int]) -> _Answer:
             begin_s = time.monotonic()
@@ -202,17 +218,17 @@ class Scatter:
                 table = await asyncio.to_thread(join_chunks, parts)
             budget.progress.rows_gathered += table.num_rows
             elapsed_us = trailer.elapsed_us
+            worst = trailer.groups_worst if trailer.groups_left_out else None
             told = LeafAnswer(
-                leaf, tuple(shards), elapsed_us, waited_us, table.num_rows, size_bytes
+                leaf, tuple(shards), elapsed_us, waited_us, table.num_rows, size_bytes, worst
             )
             return table, tuple(trailer.shards), told
 
         answers = await gather([ask(leaf, shards) for leaf, shards in by_leaf.items()])
         scans = tuple(scan for _, shards, _ in answers for scan in shards)
-        core.check_answers(
-            [entry.shard for entry in collection.shards], [scan.shard for scan in scans]
-        )
-        tables = [table for table, _, _ in answers]
+        asked = [shard for shards in by_leaf.values() for shard in shards]
+        core.check_answers(asked, [scan.shard for scan in scans])
+        tables = _alike([table for table, _, _ in answers])
         return Gathered(pa.concat_tables(tables), scans, tuple(told for _, _, told in answers))
 
     async def check_index(
@@ -237,6 +253,15 @@ class Scatter:
             [entry.shard for entry in collection.shards], {check.shard for check in checks}
         )
         return sorted(checks, key=lambda check: (check.shard, check.path))
+
+
+def _alike(tables: Sequence[pa.Table]) -> Sequence[pa.Table]:
+    """The tables without columns that only some of them have."""
+    names = tables[0].column_names
+    if all(table.column_names == names for table in tables):
+        return tables
+    common = [name for name in names if all(name in table.column_names for table in tables)]
+    return [table.select(common) for table in tables]
 
 
 async def gather(calls: Sequence[Awaitable[T]]) -> list[T]:

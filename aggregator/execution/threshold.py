@@ -23,25 +23,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from aggregator.planning.spread import TopSearch
+
 CANDIDATES_MAX: Final = 1 << 16
 """Groups that leaves are asked for by name; where more are possible, all groups are to be sent."""
 _SUM_MAX: Final = 1 << 53
 Numbers = NDArray[np.int64 | np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class TopSearch:
-    """The first ``rows`` groups by ``order``, a column of what the leaves send, NULL last.
-
-    ``adds``: a group's number is the sum of those of the leaves, all integers; else their largest
-    (smallest, where the smallest come first).
-    """
-
-    keys: tuple[str, ...]
-    order: str
-    adds: bool
-    rows: int
-    descending: bool
 
 
 @dataclass(frozen=True, slots=True)

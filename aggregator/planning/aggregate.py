@@ -2,14 +2,16 @@
 
 The leaves group and export the states of the aggregates; here states of equal keys combine and
 finalise, and the select list, HAVING, QUALIFY, ORDER BY and LIMIT run over the finished groups. An
-argument of a DISTINCT aggregate becomes one more key on the leaves and is aggregated here; where
-one leaf has the whole collection, it counts the distinct values itself. Whatever doesn't fit
+argument of a DISTINCT aggregate becomes one more key on the leaves and is aggregated here. Where a
+leaf has all rows of a group, or of each value (:mod:`aggregator.planning.spread`), it counts the
+distinct values itself and these counts add up; and where the first groups by an aggregate are
+wanted, leaves need not send all groups. Whatever doesn't fit
 exactly (an aggregate whose state can't travel, a type that would come out differently) makes no
 split, and the statement is gathered whole instead.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +23,7 @@ from aggregator.functions.lists import DISTINCT, EXPORTED, NUMERIC
 from aggregator.planning import pushdown
 from aggregator.planning.aggregation import described
 from aggregator.planning.direct import Direct, direct, ending, top
+from aggregator.planning.spread import ANYHOW, INTEGERS, Spread, TopSearch, searched
 from aggregator.statement import tree
 from aggregator.statement.aliases import explicit, unaliased
 from aggregator.statement.bind import Bound
@@ -37,7 +40,7 @@ _GROUPS: Final = "__groups"
 class Aggregate:
     """One aggregate: the argument types are told by ``types_of``; a distinct one has a ``key``.
 
-    A ``final`` one comes finished from the only leaf, in one row per group.
+    A ``final`` one comes as a count; those of several leaves add up.
     """
 
     function: str
@@ -60,6 +63,7 @@ class Split:
     distinct_keys: tuple[str, ...]
     aggregates: tuple[Aggregate, ...]
     conditions: list[tree.Node]
+    spread: Spread = ANYHOW
     aggregation: leaf_pb2.Aggregation | None = None
     direct: Direct | None = None
 
@@ -71,11 +75,15 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The finishing SQL, the types of the gathered table and those of the result."""
+    """The finishing SQL, the types of the gathered table and those of the result.
+
+    ``search``: how the first groups are found without all of them.
+    """
 
     sql: str
     columns: tuple[tuple[str, str], ...]
     types: tuple[str, ...] = ()
+    search: TopSearch | None = None
 
 
 class _NoSplit(Exception):
@@ -89,7 +97,7 @@ class _Splitter:
     aliases: set[str]
     functions: frozenset[str]
     prefix: str
-    sole: bool
+    spread: Spread
     keys: dict[str, tuple[str, tree.Node]] = field(default_factory=dict)
     states: dict[str, tuple[Aggregate, tree.Node]] = field(default_factory=dict)
     arguments: dict[str, tree.Node] = field(default_factory=dict)
@@ -172,7 +180,7 @@ class _Splitter:
         if name not in DISTINCT or len(arguments) != 1 or node["filter"] is not None:
             raise _NoSplit
         argument = arguments[0]
-        if self.sole:
+        if self.spread.counts_once(argument):
             if name != "count":
                 raise _NoSplit
             call = pushdown.over_rows(tree.named(node, ""))
@@ -190,25 +198,22 @@ def split(
     reference: Reference,
     functions: Iterable[str],
     parser: Parser,
-    sole: bool = False,
+    spread: Spread = ANYHOW,
 ) -> Split | None:
-    """The two parts of an aggregate; None where the statement is none or doesn't fit.
-
-    ``sole``: one leaf has all rows.
-    """
-    for whole in (True, False) if sole else (False,):
+    """The two parts of an aggregate; None where the statement is none or doesn't fit."""
+    for known in dict.fromkeys((spread, ANYHOW)):
         try:
-            return _split(bound, reference, frozenset(functions), parser, whole)
+            return _split(bound, reference, frozenset(functions), parser, known)
         except _NoSplit:
             continue
     return None
 
 
 def _split(
-    bound: Bound, reference: Reference, functions: frozenset[str], parser: Parser, sole: bool
+    bound: Bound, reference: Reference, functions: frozenset[str], parser: Parser, spread: Spread
 ) -> Split | None:
     node = bound.node
-    splitter = _Splitter({reference.alias}, functions, bound.bindings.prefix, sole)
+    splitter = _Splitter({reference.alias}, functions, bound.bindings.prefix, spread)
     items = [
         tree.named(item, name)
         for item, name in zip(node["select_list"], bound.columns or [], strict=True)
@@ -216,6 +221,7 @@ def _split(
     for key in _keys(node, items, splitter):
         splitter.add_key(tree.named(key, ""))
     conditions = _conditions(node, splitter)
+    spread = splitter.spread = spread.over(splitter.keys.values(), conditions)
     outer_items = [splitter.outer(item) for item in items]
     outer_having = node["having"] and splitter.outer(node["having"])
     outer = tree.select(
@@ -253,9 +259,10 @@ def _split(
     functions_by_column = {one.column: one.function for one, _ in calls if not one.key}
     end = ending(outer, _GROUPS)
     ordering = ""
-    if sole and end is not None and aggregation is not None:
+    if end is not None and aggregation is not None and not splitter.distinct:
         best = top(end, functions_by_column, parser, f"{splitter.prefix}o")
-        if best is not None:
+        if best is not None and (spread.groups_whole or searched(best, functions_by_column)):
+            best.with_null_keys = bool(spread.whole_key) and not spread.never_null
             aggregation.top.CopyFrom(best)
             ordering = best.result
     results = dict.fromkeys((name for name, _ in splitter.keys.values()), "")
@@ -269,6 +276,7 @@ def _split(
         distinct_keys=tuple(name for name, _ in splitter.distinct.values()),
         aggregates=tuple(aggregate for aggregate, _ in calls),
         conditions=conditions,
+        spread=spread,
         aggregation=aggregation,
         direct=None
         if end is None
@@ -373,12 +381,30 @@ def _finished(
     whole, parts = cursor.sql(split.direct_sql), cursor.sql(sql)
     if [str(entry) for entry in whole.types] != [str(entry) for entry in parts.types]:
         return None
-    return Finished(sql, restored, tuple(str(entry) for entry in whole.types))
+    search = None
+    if split.aggregation is not None and not split.spread.groups_whole:
+        search = _search(split, types)
+    return Finished(sql, restored, tuple(str(entry) for entry in whole.types), search)
 
 
-def _final(aggregate: Aggregate, types: dict[str, str]) -> str:
+def _search(split: Split, types: Mapping[str, str]) -> TopSearch | None:
+    """How the first groups of all leaves are found; the leaves send all where there is no way."""
+    if split.aggregation is None or not split.aggregation.HasField("top"):
+        return None
+    wanted = split.aggregation.top
+    [column] = wanted.columns
+    [call] = [one for one in split.aggregates if one.column == column]
+    adds = call.function not in {"min", "max"}
+    sums = [types[probe] for probe in call.types_of] if call.function == "sum" else []
+    if not all(kind in INTEGERS for kind in sums):
+        split.aggregation.ClearField("top")
+        return None
+    return TopSearch(split.keys, column, adds, wanted.rows, wanted.descending)
+
+
+def _final(aggregate: Aggregate, types: Mapping[str, str]) -> str:
     if aggregate.final:
-        return f"any_value({quote(aggregate.column)})"
+        return f"sum({quote(aggregate.column)})::BIGINT"
     if aggregate.key:
         return f"{aggregate.function}(DISTINCT {quote(aggregate.key)})"
     arguments = ", ".join(f"'{types[probe]}'" for probe in aggregate.types_of)

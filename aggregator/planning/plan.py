@@ -14,11 +14,13 @@ and the statement runs as it is: this is always right, and what the others are c
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 from aggregator.functions import geo, text
 from aggregator.planning import aggregate, pushdown, scan
 from aggregator.planning.direct import Direct, selected
+from aggregator.planning.spread import ANYHOW, Spread, TopSearch
 from aggregator.planning.terms import exact, terms
 from aggregator.statement import security, tree
 from aggregator.statement.bind import Bound
@@ -30,6 +32,7 @@ from alder.fieldtypes import ROW_COLUMN
 from alder.v1 import leaf_pb2
 
 CLASSES: Final = frozenset({"a", "b", "e"})
+NO_SPREADS: Final[Mapping[str, Spread]] = MappingProxyType({})
 _FIXED: Final = frozenset({"CONSTANT", "COMPARISON", "CONJUNCTION", "OPERATOR"})
 
 
@@ -38,7 +41,8 @@ class Read:
     """What one reference to a collection asks of the leaves, and the class of that.
 
     ``table`` is the name of the gathered table, ``columns`` are the names and SQL types of its
-    columns ("": as it arrives).
+    columns ("": as it arrives). ``whole_key``: groups with a value in this column are on one leaf
+    each. ``search``: how the first groups are found where they are not.
     """
 
     collection: str
@@ -46,6 +50,8 @@ class Read:
     read_class: str
     fragment: leaf_pb2.Fragment
     columns: tuple[tuple[str, str], ...]
+    whole_key: str = ""
+    search: TopSearch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +59,8 @@ class Plan:
     """The reads of a statement and the SQL that finishes it over the gathered tables.
 
     ``direct`` and the SQL types of its columns: how it is finished without the engine; in class a
-    only where a leaf has given one row per group. ``constant``: it reads nothing and gives the same
-    rows every time.
+    only where leaves have given one row per group. ``constant``: it reads nothing and gives the
+    same rows every time.
     """
 
     plan_class: str
@@ -86,10 +92,12 @@ class Planner:
         """Releases the engine that tells types."""
         self._types.close()
 
-    def plan(self, bound: Bound, wanted_class: str, sole: Container[str] = ()) -> Plan:
+    def plan(
+        self, bound: Bound, wanted_class: str, spreads: Mapping[str, Spread] = NO_SPREADS
+    ) -> Plan:
         """The plan; ``wanted_class`` forces a class, "" takes the first that fits.
 
-        ``sole`` are the collections that one leaf has alone.
+        ``spreads`` tell how collections lie on the leaves.
 
         Raises AlderError(INVALID_ARGUMENT) where a forced class can't run the statement.
         """
@@ -99,11 +107,11 @@ class Planner:
             )
         plan = None
         if wanted_class in {"", "a"}:
-            plan = self._aggregate(bound, sole)
+            plan = self._aggregate(bound, spreads)
         if plan is None and wanted_class in {"", "b"}:
             plan = self._scan(bound)
         if plan is None and wanted_class == "":
-            plan = self._in_parts(bound, sole)
+            plan = self._in_parts(bound, spreads)
         if plan is None and wanted_class == "e":
             plan = self._gathered(bound)
         if plan is None:
@@ -112,23 +120,24 @@ class Planner:
             )
         return plan
 
-    def _aggregate(self, bound: Bound, sole: Container[str]) -> Plan | None:
-        made = self._aggregated(bound, sole)
+    def _aggregate(self, bound: Bound, spreads: Mapping[str, Spread]) -> Plan | None:
+        made = self._aggregated(bound, spreads)
         if made is None:
             return None
         return Plan("a", (made.read,), made.sql, bound.bindings.user_names(), made.direct)
 
-    def _aggregated(self, bound: Bound, sole: Container[str]) -> _Aggregated | None:
+    def _aggregated(self, bound: Bound, spreads: Mapping[str, Spread]) -> _Aggregated | None:
         """The parts of a query that is an aggregate over one collection; None for any other."""
         reference = pushdown.lone_reference(bound.node, bound.bindings)
         if reference is None or bound.columns is None:
             return None
+        spread = spreads.get(reference.collection, ANYHOW)
         split = aggregate.split(
             bound,
             reference,
             self._catalog.aggregates,
             self._parser,
-            reference.collection in sole,
+            replace(spread, field_of=bound.bindings.field_of),
         )
         if split is None:
             return None
@@ -140,7 +149,15 @@ class Planner:
         fragment.partial_aggregate = split.partial
         if split.aggregation is not None:
             fragment.aggregation.CopyFrom(split.aggregation)
-        read = Read(reference.collection, split.table, "a", fragment, finished.columns)
+        read = Read(
+            reference.collection,
+            split.table,
+            "a",
+            fragment,
+            finished.columns,
+            split.spread.whole_key,
+            finished.search,
+        )
         direct = None
         if split.direct is not None and not split.distinct_keys:
             direct = split.direct, finished.types
@@ -166,12 +183,12 @@ class Planner:
             return None
         return scan.top(rest, reference.alias)
 
-    def _in_parts(self, bound: Bound, sole: Container[str]) -> Plan:
+    def _in_parts(self, bound: Bound, spreads: Mapping[str, Spread]) -> Plan:
         """Class (e), in which each SELECT over one collection is of the class that fits it."""
         made: dict[str, Read] = {}
 
         def part(node: tree.Node) -> tree.Node:
-            found = self._part(node, bound.bindings, sole)
+            found = self._part(node, bound.bindings, spreads)
             if found is None:
                 return tree.mapped(node, part)
             made[found.read.table] = found.read
@@ -200,7 +217,7 @@ class Planner:
         return self._finished(bound, pushed.rest, reads)
 
     def _part(
-        self, node: tree.Node, bindings: Bindings, sole: Container[str]
+        self, node: tree.Node, bindings: Bindings, spreads: Mapping[str, Spread]
     ) -> _Aggregated | None:
         if node.get("type") != "SELECT_NODE":
             return None
@@ -210,7 +227,7 @@ class Planner:
         if pushdown.lone_reference(node, bindings) is None:
             return None
         names = [item["alias"] or default_name(item, self._parser) for item in items]
-        return self._aggregated(Bound(node, bindings, names), sole)
+        return self._aggregated(Bound(node, bindings, names), spreads)
 
     def _gathered(self, bound: Bound) -> Plan:
         """Class (e) that gathers rows only and leaves the statement as it is."""

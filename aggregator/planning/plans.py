@@ -1,9 +1,9 @@
 """Statements and plans at hand: what was parsed or planned once is not again.
 
 A statement is known by its text, a plan by the shape of its statement
-(:mod:`aggregator.planning.shapes`) and what else it depends on: the schemas, which collections one
-leaf has alone, the class asked for. Both are looked up in the event loop; parser and planner work
-in a thread of their own.
+(:mod:`aggregator.planning.shapes`) and what else it depends on: the schemas, how collections lie on
+the leaves, the class asked for. Both are looked up in the event loop; parser and planner work in a
+thread of their own.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from aggregator.functions.textstats import Statistics, Wanted
 from aggregator.planning import shapes
 from aggregator.planning.plan import Plan, Planner
 from aggregator.planning.shapes import Shape, Template
+from aggregator.planning.spread import Spread
 from aggregator.statement import dialect, parameters, security, tables, tree
 from aggregator.statement.bind import Bound, bind
 from aggregator.statement.names import Names
@@ -48,7 +49,7 @@ class _Asked:
     collections: Mapping[str, Collection]
     states: Mapping[int, State]
     texts: Statistics
-    sole: frozenset[str]
+    spreads: Mapping[str, Spread]
     values: Sequence[tree.Node | shapes.Literal]
     nodes: Mapping[str, tree.Node]
 
@@ -119,12 +120,12 @@ class Plans:
             (name, one.collection_id, states[one.collection_id].schema.version)
             for name, one in collections.items()
         )
-        sole = frozenset(
-            name for name, one in collections.items() if len(one.shards_by_leaf()) == 1
+        spreads = {name: _spread(one) for name, one in collections.items()}
+        asked = _Asked(
+            known, request.plan_class, collections, states, texts, spreads, values, others
         )
-        asked = _Asked(known, request.plan_class, collections, states, texts, sole, values, others)
         left = json.dumps(others) if others else ""
-        rest = request.plan_class, versions, frozenset(texts.items()), sole, left
+        rest = request.plan_class, versions, frozenset(texts.items()), tuple(spreads.items()), left
         free = [value for value in values if isinstance(value, tuple)]
         kinds = shapes.kinds(free) if len(free) == len(values) else None
         if kinds and not shapes.holds_mark(left):
@@ -188,12 +189,17 @@ class Plans:
     def _planned(self, asked: _Asked, bound: Bound) -> Plan:
         try:
             fixed = security.with_fixed_clock(bound.node, self._wall_clock_us())
-            return self._planner.plan(replace(bound, node=fixed), asked.plan_class, asked.sole)
+            return self._planner.plan(replace(bound, node=fixed), asked.plan_class, asked.spreads)
         except RecursionError as error:
             raise too_deep() from error
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+def _spread(collection: Collection) -> Spread:
+    by = collection.key_path or collection.shard_by_path
+    return Spread(len(collection.shards_by_leaf()) == 1, by, collection.keyed)
 
 
 def _wanted(bound: Bound) -> Wanted:

@@ -278,12 +278,14 @@ class JoinedRows(_message.Message):
     def __init__(self, name: _Optional[str] = ..., collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ...) -> None: ...
 
 class WantedGroups(_message.Message):
-    __slots__ = ("threshold", "keys")
+    __slots__ = ("threshold", "keys", "all")
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
+    ALL_FIELD_NUMBER: _ClassVar[int]
     threshold: int
     keys: bytes
-    def __init__(self, threshold: _Optional[int] = ..., keys: _Optional[bytes] = ...) -> None: ...
+    all: bool
+    def __init__(self, threshold: _Optional[int] = ..., keys: _Optional[bytes] = ..., all: _Optional[bool] = ...) -> None: ...
 
 class Fragment(_message.Message):
     __slots__ = ("sql", "columns", "terms", "partial_aggregate", "aggregation", "selection", "terms_exact", "inputs")

@@ -193,6 +193,8 @@ class Aggregation:
         top = self._plan.top
         if top is None or self._plan.distinct is not None or kept.groups < _RANKED_MIN:
             return [kept, *rest]
+        if self._wanted.all_groups:
+            return [kept, *rest]
         ranking = memory.partials.find((_RANKING, name))
         if not isinstance(ranking, Ranking):
             ranking = self._ranking(kept, top)
@@ -433,7 +435,7 @@ class Aggregation:
         """The table of groups, with what orders them where that is wanted and computed."""
         plan, keys = self._plan, partial.keys
         columns, schema = self._aggregates(partial, counts), plan.schema
-        if plan.top is not None:
+        if plan.top is not None and not self._wanted.all_groups:
             found = top_groups(
                 plan.top,
                 columns,

@@ -31,16 +31,19 @@ class Wanted:
     """Groups that are wanted beside the first ones: those up to a threshold, those of some keys.
 
     ``threshold`` is compared with what orders the groups; ``keys`` has the columns of the keys.
+    ``all_groups``: none is left out.
     """
 
     threshold: int | None = None
     keys: pa.Table | None = None
+    all_groups: bool = False
 
     @classmethod
     def from_proto(cls, message: leaf_pb2.WantedGroups) -> "Wanted":
         """Raises AlderError(CORRUPT) where the keys are no Arrow stream."""
         threshold = message.threshold if message.HasField("threshold") else None
-        return cls(threshold, from_bytes(message.keys) if message.keys else None)
+        keys = from_bytes(message.keys) if message.keys else None
+        return cls(threshold, keys, message.all)
 
 
 NO_MORE: Final = Wanted()

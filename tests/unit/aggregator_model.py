@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TypeVar
 
 import duckdb
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from aggregator.service import Aggregator, AggregatorSettings
 from alder import paths
-from alder.arrow import join_chunks, to_bytes
+from alder.arrow import from_bytes, join_chunks, to_bytes
 from alder.catalog import LOG_SOURCE, Collection, Node, Shard, Snapshot, Source, SourcePartition
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import EMPTY_LIST, arrow_type, column_name, quote, value_expression
@@ -24,7 +25,7 @@ from alder.interfaces import LeafClient, TailerClient
 from alder.membership import CatalogFollower
 from alder.positions import PositionVector
 from alder.schema import Schema
-from alder.slots import split_evenly
+from alder.slots import SLOTS, slot_of_key, split_evenly
 from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, query_pb2
 
 T = TypeVar("T")
@@ -147,6 +148,9 @@ class LeafModel:
             if request.latest or row[0] < cut[LOG_SOURCE, 0]
         ]
         table = self._run(request.fragment, rows)
+        left_out = None
+        if request.fragment.aggregation.HasField("top") and not request.groups.all:
+            table, left_out = first_groups(request, table)
         self.rows_returned += table.num_rows
         data = to_bytes(table)
         half = len(data) // 2
@@ -159,7 +163,10 @@ class LeafModel:
         ]
         if self.breaks_off:
             return
-        yield leaf_pb2.FragmentResponse(trailer=leaf_pb2.FragmentTrailer(shards=scans))
+        trailer = leaf_pb2.FragmentTrailer(shards=scans)
+        if left_out is not None:
+            trailer.groups_left_out, trailer.groups_worst = True, left_out
+        yield leaf_pb2.FragmentResponse(trailer=trailer)
 
     async def list_quarantine(
         self, request: leaf_pb2.ListQuarantineRequest, timeout_s: float | None = None
@@ -248,6 +255,36 @@ class LeafModel:
             return table
 
 
+def first_groups(request: leaf_pb2.FragmentRequest, table: pa.Table) -> tuple[pa.Table, int | None]:
+    """The groups that a leaf must send, and what orders the last of all if some are left out."""
+    top, wanted = request.fragment.aggregation.top, request.groups
+    order = table.column(top.columns[0]).to_pylist() if len(top.columns) == 1 else []
+    if top.sql or not all(isinstance(value, (int, Decimal, type(None))) for value in order):
+        return table, None
+    sign = 1 if top.descending else -1
+    ranked = sorted((sign * value for value in order if value is not None), reverse=True)
+    if len(ranked) <= top.rows:
+        return table, None
+    last = ranked[top.rows - 1]
+    if wanted.HasField("threshold"):
+        last = min(last, sign * wanted.threshold)
+    names = [key.name for key in request.fragment.aggregation.keys]
+    keys = list(zip(*(table.column(name).to_pylist() for name in names), strict=True))
+    named = set()
+    if wanted.keys:
+        asked = from_bytes(wanted.keys)
+        named = set(zip(*(column.to_pylist() for column in asked.columns), strict=True))
+    mask = [
+        (value is not None and sign * value >= last)
+        or key in named
+        or (top.with_null_keys and None in key)
+        for value, key in zip(order, keys, strict=True)
+    ]
+    if all(mask):
+        return table, None
+    return table.filter(pa.array(mask)), int(sign * ranked[-1])
+
+
 def _expression(binding: leaf_pb2.ColumnBinding, present: list[str]) -> str:
     match binding.path:
         case "_doc":
@@ -313,7 +350,10 @@ class Cluster:
         collections: Mapping[str, Iterable[Document]],
         shards: int = 3,
         settings: AggregatorSettings | None = None,
+        shard_by: Mapping[str, str] | None = None,
+        leaves: int = 2,
     ) -> None:
+        """``shard_by``: top-level fields by whose values the rows of collections are sharded."""
         self._runner = asyncio.Runner()
         self.leaves: dict[str, LeafModel] = {}
         known = {}
@@ -321,18 +361,23 @@ class Cluster:
         for index, (name, documents) in enumerate(collections.items()):
             models = [ShardModel(number) for number in range(shards)]
             for offset, document in enumerate(documents):
-                models[offset * 7 % shards].rows.append((offset, document))
+                value = document.get((shard_by or {}).get(name, ""))
+                place = offset * 7 % shards
+                if value is not None:
+                    place = slot_of_key(json.dumps(value).encode()) * shards // SLOTS
+                models[place].rows.append((offset, document))
                 ends[name] = offset + 1
             for model in models:
                 model.next_offset = ends.get(name, 0)
             ends.setdefault(name, 0)
-            placed = [f"{name}-leaf-{number % 2}" for number in range(shards)]
+            placed = [f"{name}-leaf-{number % leaves}" for number in range(shards)]
             for leaf in sorted(set(placed)):
                 own = [m for m, owner in zip(models, placed, strict=True) if owner == leaf]
                 self.leaves[leaf] = LeafModel(name, own)
             known[name] = Collection(
                 name,
                 index + 1,
+                shard_by_path=(shard_by or {}).get(name, ""),
                 sources=(Source(LOG_SOURCE, "log", "t", (SourcePartition(0),)),),
                 shards=tuple(
                     Shard(number, begin, end, placed[number])

@@ -15,6 +15,7 @@ from leaf_model import NODE, Document, StillCatalog, collection_of, push, rows_b
 from aggregator.execution import engine as finishing
 from aggregator.planning.direct import finished
 from aggregator.planning.plan import Plan, Planner
+from aggregator.planning.spread import Spread
 from aggregator.statement import security
 from aggregator.statement.bind import bind
 from aggregator.statement.names import Names
@@ -103,7 +104,7 @@ class Asker:
     def _planned(self, sql: str, sole: bool) -> Plan:
         node = self._parser.parse(sql).node
         bound = bind(node, sql, {"c": Names(Schema(1, FIELDS))}, self._parser)
-        return self._planner.plan(bound, "a", {"c"} if sole else set())
+        return self._planner.plan(bound, "a", {"c": Spread(sole=sole)})
 
     async def ask(
         self,

@@ -14,8 +14,8 @@ from aggregator.execution.threshold import (
     Part,
     Rounds,
     TooManyCandidates,
-    TopSearch,
 )
+from aggregator.planning.spread import TopSearch
 
 Key = tuple[str | None, int | None]
 Groups = dict[Key, int | None]
