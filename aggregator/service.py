@@ -17,7 +17,7 @@ from aggregator.statement.syntax import check_size
 from alder.arrow import SMALL_BYTES, chunks, to_bytes
 from alder.caller import CALLER
 from alder.errors import AlderError, Reason
-from alder.interfaces import LogClient, NodeDirectory
+from alder.interfaces import CatalogClient, LogClient, NodeDirectory
 from alder.membership import CatalogFollower
 from alder.v1 import common_pb2, query_pb2
 
@@ -34,6 +34,7 @@ class Aggregator:
         log: LogClient,
         settings: AggregatorSettings | None = None,
         *,
+        catalog: CatalogClient,
         wall_clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         new_query_id: Callable[[], str] | None = None,
     ) -> None:
@@ -45,7 +46,7 @@ class Aggregator:
         self._queries = Queries(follower, directory, self._settings, wall_clock_us, log)
         self._running = Running(wall_clock_us)
         self._gate = Gate(self._settings.admission, time.monotonic)
-        self._server = Server(self._queries, follower, log, self._running)
+        self._server = Server(self._queries, follower, log, self._running, catalog)
         self.prover = Prover(self._queries, directory)
 
     async def start(self) -> None:

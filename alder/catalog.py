@@ -1,5 +1,7 @@
 """The catalog's values: collections, sources, shards, nodes, and a snapshot of all of them.
 
+Views and saved queries are values of :mod:`alder.definitions`.
+
 A snapshot is immutable and has a revision; a collection's shard map has an epoch. Tiers hold the
 newest snapshot and never change one.
 """
@@ -9,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from alder.definitions import Definition
 from alder.errors import AlderError, Reason
 from alder.indexing import IndexSetting
 from alder.v1 import catalog_pb2
@@ -208,6 +211,7 @@ class Snapshot:
     revision: int = 0
     collections: Mapping[str, Collection] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
+    definitions: Mapping[str, Definition] = field(default_factory=dict)
 
     @classmethod
     def from_proto(cls, message: catalog_pb2.CatalogSnapshot) -> "Snapshot":
@@ -216,6 +220,7 @@ class Snapshot:
             message.revision,
             {entry.name: Collection.from_proto(entry) for entry in message.collections},
             {entry.node_id: Node.from_proto(entry) for entry in message.nodes},
+            {entry.name: Definition.from_proto(entry) for entry in message.definitions},
         )
 
     def to_proto(self) -> catalog_pb2.CatalogSnapshot:
@@ -224,6 +229,7 @@ class Snapshot:
             revision=self.revision,
             collections=[entry.to_proto() for entry in self.collections.values()],
             nodes=[entry.to_proto() for entry in self.nodes.values()],
+            definitions=[entry.to_proto() for entry in self.definitions.values()],
         )
 
     def live_nodes(self, role: catalog_pb2.NodeRole) -> list[Node]:

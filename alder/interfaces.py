@@ -24,6 +24,18 @@ class CatalogClient(Protocol):
         self, request: catalog_pb2.DropCollectionRequest, timeout_s: float | None = None
     ) -> catalog_pb2.DropCollectionResponse: ...
 
+    async def define(
+        self, request: catalog_pb2.DefineRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.DefineResponse: ...
+
+    async def undefine(
+        self, request: catalog_pb2.UndefineRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.UndefineResponse: ...
+
+    async def accelerate(
+        self, request: catalog_pb2.AccelerateRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.AccelerateResponse: ...
+
     async def register_partitions(
         self, request: catalog_pb2.RegisterPartitionsRequest, timeout_s: float | None = None
     ) -> catalog_pb2.RegisterPartitionsResponse: ...

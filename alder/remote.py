@@ -78,6 +78,26 @@ class RemoteCatalog(_Stub):
         )
         return response
 
+    async def define(
+        self, request: catalog_pb2.DefineRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.DefineResponse:
+        response: catalog_pb2.DefineResponse = await self._unary("define", request, timeout_s)
+        return response
+
+    async def undefine(
+        self, request: catalog_pb2.UndefineRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.UndefineResponse:
+        response: catalog_pb2.UndefineResponse = await self._unary("undefine", request, timeout_s)
+        return response
+
+    async def accelerate(
+        self, request: catalog_pb2.AccelerateRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.AccelerateResponse:
+        response: catalog_pb2.AccelerateResponse = await self._unary(
+            "accelerate", request, timeout_s
+        )
+        return response
+
     async def register_partitions(
         self, request: catalog_pb2.RegisterPartitionsRequest, timeout_s: float | None = None
     ) -> catalog_pb2.RegisterPartitionsResponse:

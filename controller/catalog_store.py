@@ -1,4 +1,4 @@
-"""The catalog on disk: SQLite, one row per collection and node, and one revision for all.
+"""The catalog on disk: SQLite, one row per collection, definition and node, one revision for all.
 
 Every change is one transaction that succeeds only at the revision it was made for, so that of two
 writers that saw the same catalog one has to look again. The revision never goes back, over restarts
@@ -14,9 +14,18 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from alder.catalog import Collection, Node, Snapshot
+from alder.definitions import Definition
 from alder.errors import AlderError, Reason
 from alder.v1 import catalog_pb2
-from controller.changes import CatalogState, Change, PutCollection, PutNode, RemoveCollection
+from controller.changes import (
+    CatalogState,
+    Change,
+    PutCollection,
+    PutDefinition,
+    PutNode,
+    RemoveCollection,
+    RemoveDefinition,
+)
 
 FIRST_REVISION: Final = 1
 """Not 0: a watcher that knows nothing asks for what is newer than 0."""
@@ -29,6 +38,7 @@ CREATE TABLE IF NOT EXISTS catalog (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS collections (name TEXT PRIMARY KEY, message BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS nodes (node_id TEXT PRIMARY KEY, message BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS definitions (name TEXT PRIMARY KEY, message BLOB NOT NULL) STRICT;
 INSERT OR IGNORE INTO catalog VALUES (1, {FIRST_REVISION}, 1);
 """
 
@@ -63,7 +73,14 @@ class CatalogStore:
                     "SELECT node_id, message FROM nodes ORDER BY node_id"
                 )
             }
-        return CatalogState(Snapshot(revision, collections, nodes), next_collection_id)
+            definitions = {
+                name: Definition.from_proto(catalog_pb2.Definition.FromString(message))
+                for name, message in self._connection.execute(
+                    "SELECT name, message FROM definitions ORDER BY name"
+                )
+            }
+        snapshot = Snapshot(revision, collections, nodes, definitions)
+        return CatalogState(snapshot, next_collection_id)
 
     def commit(self, expected: CatalogState, changes: Sequence[Change]) -> CatalogState:
         """Makes the changes to ``expected`` and returns the state after them, which is on disk.
@@ -109,6 +126,13 @@ class CatalogStore:
                     "INSERT OR REPLACE INTO nodes VALUES (?, ?)",
                     (node.node_id, known.SerializeToString()),
                 )
+            case PutDefinition(definition):
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO definitions VALUES (?, ?)",
+                    (definition.name, definition.to_proto().SerializeToString()),
+                )
+            case RemoveDefinition(name):
+                self._connection.execute("DELETE FROM definitions WHERE name = ?", (name,))
 
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[None]:

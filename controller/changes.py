@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from alder.catalog import Collection, Node, Snapshot
+from alder.definitions import Definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,21 @@ class PutNode:
     node: Node
 
 
-Change = PutCollection | RemoveCollection | PutNode
+@dataclass(frozen=True, slots=True)
+class PutDefinition:
+    """A view or saved query that is new, or replaces the one of its name."""
+
+    definition: Definition
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDefinition:
+    """A view or saved query goes."""
+
+    name: str
+
+
+Change = PutCollection | RemoveCollection | PutNode | PutDefinition | RemoveDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +56,7 @@ class CatalogState:
         """The state after one commit: its revision is the next one."""
         collections = dict(self.snapshot.collections)
         nodes = dict(self.snapshot.nodes)
+        definitions = dict(self.snapshot.definitions)
         next_collection_id = self.next_collection_id
         for change in changes:
             match change:
@@ -51,7 +67,11 @@ class CatalogState:
                     collections.pop(name, None)
                 case PutNode(node):
                     nodes[node.node_id] = node
-        snapshot = Snapshot(self.snapshot.revision + 1, collections, nodes)
+                case PutDefinition(definition):
+                    definitions[definition.name] = definition
+                case RemoveDefinition(name):
+                    definitions.pop(name, None)
+        snapshot = Snapshot(self.snapshot.revision + 1, collections, nodes, definitions)
         return CatalogState(snapshot, next_collection_id)
 
     def with_liveness(self, live: Callable[[str], bool]) -> "CatalogState":

@@ -18,7 +18,7 @@ from alder.catalog import Collection, CollectionSettings, Node, Snapshot, Source
 from alder.errors import AlderError, Reason
 from alder.interfaces import LogClient
 from alder.v1 import catalog_pb2, log_pb2
-from controller import requests
+from controller import definitions, requests
 from controller.catalog_store import CatalogStore
 from controller.changes import CatalogState, Change, PutCollection, PutNode, RemoveCollection
 from controller.leases import Leases
@@ -103,6 +103,7 @@ class Controller:
         requests.check_create(request, self._settings)
         if request.name in self.snapshot.collections:
             raise requests.already_exists(request.name)
+        definitions.check_unused(self.snapshot, request.name)
         await self._wait_for_leaf(timeout_s)
         collection, revision = await self._uninterrupted(self._create(request, timeout_s))
         return catalog_pb2.CreateCollectionResponse(
@@ -115,11 +116,43 @@ class Controller:
         """Removes the topic, then the collection; leaves drop shards that they no longer see.
 
         In this order no crash leaves a topic whose records a later collection would take over.
-        Raises AlderError(UNKNOWN_COLLECTION, UNAVAILABLE).
+        Raises AlderError(UNKNOWN_COLLECTION, CONFLICT, UNAVAILABLE).
         """
         self._check_open()
         revision = await self._uninterrupted(self._drop(request.name, timeout_s))
         return catalog_pb2.DropCollectionResponse(revision=revision)
+
+    async def define(
+        self, request: catalog_pb2.DefineRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.DefineResponse:
+        """Adds a version of a view or saved query; raises what :mod:`controller.definitions` does.
+
+        Collections stay as they are meanwhile, so none that it reads goes half-way.
+        """
+        self._check_open()
+        state = await self._redefine(
+            lambda state: definitions.defined(state.snapshot, request, self._settings)
+        )
+        known = state.snapshot.definitions[request.name]
+        return catalog_pb2.DefineResponse(
+            version=known.newest.number, revision=state.snapshot.revision
+        )
+
+    async def undefine(
+        self, request: catalog_pb2.UndefineRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.UndefineResponse:
+        """Drops a view or saved query, unless a view reads it."""
+        self._check_open()
+        state = await self._redefine(lambda state: definitions.undefined(state.snapshot, request))
+        return catalog_pb2.UndefineResponse(revision=state.snapshot.revision)
+
+    async def accelerate(
+        self, request: catalog_pb2.AccelerateRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.AccelerateResponse:
+        """Says whether leaves keep what a view gives. Raises AlderError(UNKNOWN_COLLECTION)."""
+        self._check_open()
+        state = await self._redefine(lambda state: definitions.accelerated(state.snapshot, request))
+        return catalog_pb2.AccelerateResponse(revision=state.snapshot.revision)
 
     async def register_partitions(
         self, request: catalog_pb2.RegisterPartitionsRequest, timeout_s: float | None = None
@@ -220,6 +253,7 @@ class Controller:
         async with self._defining:
             if request.name in self.snapshot.collections:
                 raise requests.already_exists(request.name)
+            definitions.check_unused(self.snapshot, request.name)
             topic = await self._log.create_topic(
                 log_pb2.CreateTopicRequest(
                     topic=request.name,
@@ -266,11 +300,19 @@ class Controller:
     async def _drop(self, name: str, timeout_s: float | None) -> int:
         async with self._defining:
             self._collection(self._state, name)
+            definitions.check_unread(self.snapshot, name)
             await self._log.delete_topic(log_pb2.DeleteTopicRequest(topic=name), timeout_s)
             state = await self._change(
                 lambda state: (RemoveCollection(self._collection(state, name).name),)
             )
         return state.snapshot.revision
+
+    async def _redefine(self, decide: Decision) -> CatalogState:
+        async def work() -> CatalogState:
+            async with self._defining:
+                return await self._commit(decide)
+
+        return await self._uninterrupted(work())
 
     def _collection(self, state: CatalogState, name: str) -> Collection:
         collection = state.snapshot.collections.get(name)

@@ -15,6 +15,10 @@ class ControllerSettings:
     sources_max: int = 64
     cluster_by_max: int = 8
     index_settings_max: int = 1_000
+    definitions_max: int = 1_000
+    versions_max: int = 256
+    definition_bytes_max: int = 65_536
+    view_depth_max: int = 16
     files_max: int = 100_000
     nodes_max: int = 10_000
     snapshot_bytes_max: int = 48 << 20

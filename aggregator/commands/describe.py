@@ -1,30 +1,35 @@
-"""``DESCRIBE NAME``: the columns of a collection, as SQL sees them."""
+"""``DESCRIBE NAME``: the columns of a collection or a view, as SQL sees them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aggregator import status
 from aggregator.commands import listing
 from aggregator.commands.model import Answer, Server
-from aggregator.commands.words import only_name
+from aggregator.commands.words import Words
 from aggregator.execution.queries import Run
 from aggregator.statement.names import SYSTEM_TYPES
+from alder.arrow import SQL_TYPE_KEY
+from alder.fieldtypes import quote
 from alder.sqltext import Token
 
 
 @dataclass(frozen=True, slots=True)
 class Describe:
-    """The columns of the documents first, then those of every row."""
+    """Of a collection the columns of the documents first, then those of every row."""
 
     name: str
 
     async def run(self, run: Run, server: Server) -> Answer:
         """One row per column."""
+        if await server.queries.views([self.name]):
+            run.sql = f"SELECT * FROM {quote(self.name)}"
+            schema = await server.queries.columns(run)
+            return _answer((one.name, one.metadata[SQL_TYPE_KEY].decode(), []) for one in schema)
         answer = await status.described(server.queries, self.name, server.queries.left_s(run))
         rows = [(column.path, column.sql_type, list(column.types)) for column in answer.columns]
         rows += [(name, sql_type, []) for name, sql_type in SYSTEM_TYPES.items()]
-        names = [("column_name", "VARCHAR"), ("column_type", "VARCHAR")]
-        return Answer(listing.table([*names, ("physical_types", "VARCHAR[]")], rows))
+        return _answer(rows)
 
 
 def parse(sql: str, first: Sequence[Token]) -> Describe | None:
@@ -33,5 +38,14 @@ def parse(sql: str, first: Sequence[Token]) -> Describe | None:
         case ["DESCRIBE" | "DESC", "SELECT" | "WITH" | "FROM" | "VALUES", *_]:
             return None
         case ["DESCRIBE" | "DESC" as verb, *_]:
-            return Describe(only_name(first[1:], f"{verb} NAME"))
+            words = Words(sql, f"{verb} NAME")
+            words.expect(verb)
+            name = words.table()
+            words.end()
+            return Describe(name)
     return None
+
+
+def _answer(rows: Iterable[Sequence[object]]) -> Answer:
+    names = [("column_name", "VARCHAR"), ("column_type", "VARCHAR")]
+    return Answer(listing.table([*names, ("physical_types", "VARCHAR[]")], rows))

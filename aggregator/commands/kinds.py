@@ -8,10 +8,13 @@ from typing import Final
 from aggregator.commands import (
     cancel,
     check_index,
+    create_view,
     describe,
+    drop_view,
     explain,
     show_queries,
     show_tables,
+    show_views,
 )
 from aggregator.commands.model import Command, Parse
 from aggregator.commands.words import TOKENS_MAX
@@ -24,12 +27,17 @@ _PARSES: Final[Sequence[Parse]] = (
     check_index.parse,
     show_queries.parse,
     cancel.parse,
+    create_view.parse,
+    drop_view.parse,
+    show_views.parse,
 )
 _ALWAYS: Final = (
     cancel.Cancel,
     describe.Describe,
+    drop_view.DropView,
     show_queries.ShowQueries,
     show_tables.ShowTables,
+    show_views.ShowViews,
 )
 
 

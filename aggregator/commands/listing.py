@@ -10,6 +10,7 @@ from alder.arrow import SQL_TYPE_KEY
 _ARROW: Final = {
     "VARCHAR": pa.string(),
     "VARCHAR[]": pa.list_(pa.string()),
+    "BOOLEAN": pa.bool_(),
     "INTEGER": pa.int32(),
     "BIGINT": pa.int64(),
     "TIMESTAMP": pa.timestamp("us"),

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from aggregator.execution.queries import Queries, Run
 from aggregator.protection.running import Running
-from alder.interfaces import LogClient
+from alder.interfaces import CatalogClient, LogClient
 from alder.membership import CatalogFollower
 from alder.sqltext import Token
 from alder.v1 import query_pb2
@@ -22,6 +22,7 @@ class Server:
     follower: CatalogFollower
     log: LogClient
     running: Running
+    catalog: CatalogClient
 
 
 @dataclass(frozen=True, slots=True)

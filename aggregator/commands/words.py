@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from aggregator.statement.tablename import TableName
 from alder.errors import AlderError, Reason
-from alder.sqltext import Kind, Token, name_of, text_of
+from alder.sqltext import Kind, Token, name_of, text_of, tokens
 
 TOKENS_MAX: Final = 8
 """Tokens that a command may be told by."""
@@ -37,6 +38,84 @@ def only_text(rest: Sequence[Token], form: str) -> str:
         raise AlderError(Reason.SYNTAX, f"write {form}")
     check_end(rest[1:], form)
     return text
+
+
+class Words:
+    """The tokens of a command, taken one after the other.
+
+    What does not fit raises AlderError(SYNTAX) that shows the ``form`` of the command.
+    """
+
+    def __init__(self, sql: str, form: str) -> None:
+        self._tokens = list(tokens(sql))
+        self._form = form
+        self._place = 0
+
+    def take(self, *words: str) -> bool:
+        """Takes these words or signs if they come next, or leaves all."""
+        ahead = self._tokens[self._place : self._place + len(words)]
+        if [token.word or token.text for token in ahead] != list(words):
+            return False
+        self._place += len(words)
+        return True
+
+    def expect(self, *words: str) -> None:
+        """Takes these words or signs."""
+        if not self.take(*words):
+            raise self.wrong()
+
+    def next(self) -> Token:
+        """Takes any token."""
+        if self._place == len(self._tokens):
+            raise self.wrong()
+        self._place += 1
+        return self._tokens[self._place - 1]
+
+    def name(self) -> str:
+        """Takes a name, bare or quoted."""
+        name = name_of(self.next())
+        if name is None:
+            self._place -= 1
+            raise self.wrong()
+        return name
+
+    def names(self) -> list[str]:
+        """Takes names between brackets, none where there are no brackets."""
+        found: list[str] = []
+        if self.take("("):
+            found.append(self.name())
+            while self.take(","):
+                found.append(self.name())
+            self.expect(")")
+        return found
+
+    def table(self) -> str:
+        """Takes a name that may pin a version, ``v`` or ``v@2``."""
+        name = self.name()
+        if not self.take("@"):
+            return name
+        number = self.next().text
+        if not (number.isascii() and number.isdigit()):
+            self._place -= 1
+            raise self.wrong()
+        return TableName(name, int(number)).encode()
+
+    def end(self) -> None:
+        """Nothing but semicolons is left."""
+        check_end(self._tokens[self._place :], self._form)
+
+    @property
+    def begin(self) -> int:
+        """The place in the text where what was not taken begins."""
+        if self._place == len(self._tokens):
+            raise self.wrong()
+        return self._tokens[self._place].begin
+
+    def wrong(self) -> AlderError:
+        """The error for what comes next."""
+        ahead = self._tokens[self._place : self._place + 1]
+        where = f"at {ahead[0].text[:40]!r}" if ahead else "at the end"
+        return AlderError(Reason.SYNTAX, f"the statement can't be read {where}; write {self._form}")
 
 
 def check_end(rest: Sequence[Token], form: str) -> None:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import pyarrow as pa
@@ -28,7 +28,7 @@ from aggregator.planning.plan import Plan, Read
 from aggregator.planning.plans import Known, Plans
 from aggregator.protection.admission import AdmissionSettings
 from aggregator.protection.running import Progress, Stage
-from aggregator.statement import tables
+from aggregator.statement import tables, views
 from aggregator.statement.syntax import Parser
 from aggregator.statement.tablename import AsOf, TableName
 from alder.arrow import SMALL_BYTES
@@ -173,6 +173,31 @@ class Queries:
         """The answer of a query."""
         return await self._trying(run, lambda prepared: self._perform(run, prepared))
 
+    async def statement(self, sql: str) -> Known:
+        """A checked statement, its views by name. Raises AlderError as :meth:`Plans.statement`."""
+        return await self._plans.statement(sql)
+
+    async def views(self, names: Sequence[str]) -> views.Views:
+        """The versions of views that a query reads from its begin to its end."""
+        try:
+            return views.pinned(names, self._follower.snapshot)
+        except AlderError:
+            await self._newer_catalog(self._settings.catalog_wait_s)
+            return views.pinned(names, self._follower.snapshot)
+
+    async def columns(self, run: Run) -> pa.Schema:
+        """The columns of a query's result, by the engine's judgement; no rows are asked for."""
+        request = query_pb2.ExecuteRequest()
+        request.CopyFrom(run.request)
+        request.plan_class = "e"
+        prepared = await self.prepare(replace(run, request=request))
+        tables = [
+            pa.table({name: pa.nulls(0) for name, _ in read.columns})
+            for read in prepared.plan.reads
+        ]
+        result = await finish(self._engine, self._finishing, prepared.plan, tables)
+        return result.schema
+
     async def with_parser(self, call: Callable[[Parser], T]) -> T:
         """The result of a call that needs the parser, which serves one thread at a time."""
         return await self._plans.with_parser(call)
@@ -199,6 +224,7 @@ class Queries:
         begin = time.monotonic()
         run.progress.stage = Stage.PLANNING
         statement = await self._plans.statement(run.sql)
+        statement = await self._plans.expanded(statement, await self.views(statement.tables))
         run.plan_us += since_us(begin)
         attempt = 1
         while True:

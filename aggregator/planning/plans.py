@@ -19,7 +19,7 @@ from aggregator.planning import shapes
 from aggregator.planning.plan import Plan, Planner
 from aggregator.planning.shapes import Shape, Template
 from aggregator.planning.spread import Spread
-from aggregator.statement import dialect, parameters, security, tables, tree
+from aggregator.statement import dialect, parameters, security, tables, tree, views
 from aggregator.statement.bind import Bound, bind
 from aggregator.statement.names import Names
 from aggregator.statement.syntax import Parser, Statement, too_deep
@@ -70,6 +70,7 @@ class Plans:
         self._functions = security.Catalog.of_engine()
         self._planner = Planner(self._parser, self._functions)
         self._statements: Recent[str, Known] = Recent(plans_max)
+        self._expanded: Recent[Hashable, Known] = Recent(plans_max)
         self._plans: Recent[Hashable, Plan | Template | Wanted | str] = Recent(plans_max)
 
     async def close(self) -> None:
@@ -97,6 +98,20 @@ class Plans:
             known = await self._in_thread(lambda: self._parsed(sql))
             self._statements.put(sql, known)
         return known
+
+    async def expanded(self, known: Known, pinned: views.Views) -> Known:
+        """A statement with these versions of views in the place of their names.
+
+        Raises AlderError: LIMIT, and what :meth:`statement` raises.
+        """
+        if not pinned:
+            return known
+        key = known.statement.sql, frozenset(pinned.items())
+        found = self._expanded.get(key)
+        if found is None:
+            found = await self._in_thread(lambda: self._with_views(known, pinned))
+            self._expanded.put(key, found)
+        return found
 
     async def plan(
         self,
@@ -152,10 +167,19 @@ class Plans:
 
     def _parsed(self, sql: str) -> Known:
         try:
-            statement = dialect.parsed(self._parser, sql)
-            self._functions.check(statement.node)
-            shape = shapes.shape_of(sql, statement.node)
-            return Known(statement, shape, tuple(tables.tables(statement.node)))
+            return _known(self._checked(sql))
+        except RecursionError as error:
+            raise too_deep() from error
+
+    def _checked(self, sql: str) -> Statement:
+        """The statement in a text, if it is one SELECT that calls nothing but what it may."""
+        statement = dialect.parsed(self._parser, sql)
+        self._functions.check(statement.node)
+        return statement
+
+    def _with_views(self, known: Known, pinned: views.Views) -> Known:
+        try:
+            return _known(views.expanded(known.statement, pinned, self._checked))
         except RecursionError as error:
             raise too_deep() from error
 
@@ -200,6 +224,11 @@ class Plans:
 def _spread(collection: Collection) -> Spread:
     by = collection.key_path or collection.shard_by_path
     return Spread(len(collection.shards_by_leaf()) == 1, by, collection.keyed)
+
+
+def _known(statement: Statement) -> Known:
+    shape = shapes.shape_of(statement.sql, statement.node)
+    return Known(statement, shape, tuple(tables.tables(statement.node)))
 
 
 def _wanted(bound: Bound) -> Wanted:

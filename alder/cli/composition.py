@@ -76,7 +76,7 @@ async def standalone(
     directory.add_tailer(node.node_id, tailer)
     await _start(stack, tailer.start, tailer.close)
     await _follow(stack, catalog, node)
-    aggregator = Aggregator(follower, directory, log, settings.aggregator)
+    aggregator = Aggregator(follower, directory, log, settings.aggregator, catalog=catalog)
     await _start(stack, aggregator.start, aggregator.close)
     services = {QUERY: aggregator, PROOF: aggregator.prover, LOG: log, CATALOG: catalog}
     address = await _serve(stack, listen, services)
@@ -134,7 +134,7 @@ async def aggregator_node(stack: AsyncExitStack, config: NodeConfig) -> str:
     follower = await _follow(stack, catalog)
     directory = Directory(follower)
     stack.push_async_callback(directory.close)
-    aggregator = Aggregator(follower, directory, log, settings)
+    aggregator = Aggregator(follower, directory, log, settings, catalog=catalog)
     await _start(stack, aggregator.start, aggregator.close)
     services = {QUERY: aggregator, PROOF: aggregator.prover, LOG: log, CATALOG: catalog}
     address = await _serve(stack, config.listen, services)

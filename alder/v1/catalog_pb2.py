@@ -24,15 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61lder/v1/catalog.proto\x12\x08\x61lder.v1\"X\n\x04Node\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.alder.v1.NodeRole\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0c\n\x04live\x18\x04 \x01(\x08\"D\n\x0fSourcePartition\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08identity\x18\x03 \x01(\t\"d\n\x06Source\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x10\n\x08topic_id\x18\x03 \x01(\t\x12-\n\npartitions\x18\x04 \x03(\x0b\x32\x19.alder.v1.SourcePartition\"J\n\x05Shard\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x12\n\nslot_begin\x18\x02 \x01(\x05\x12\x10\n\x08slot_end\x18\x03 \x01(\x05\x12\x0c\n\x04leaf\x18\x04 \x01(\t\"*\n\x0cIndexSetting\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\"~\n\x12\x43ollectionSettings\x12\x18\n\x10\x63luster_by_paths\x18\x01 \x03(\t\x12\x11\n\tretain_us\x18\x02 \x01(\x03\x12\x12\n\nhistory_us\x18\x03 \x01(\x03\x12\'\n\x07indexes\x18\x04 \x03(\x0b\x32\x16.alder.v1.IndexSetting\"\xf0\x01\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\x10\n\x08key_path\x18\x03 \x01(\t\x12\x11\n\ttime_path\x18\x04 \x01(\t\x12\x15\n\rshard_by_path\x18\x05 \x01(\t\x12!\n\x07sources\x18\x06 \x03(\x0b\x32\x10.alder.v1.Source\x12\x1f\n\x06shards\x18\x07 \x03(\x0b\x32\x0f.alder.v1.Shard\x12\r\n\x05\x65poch\x18\x08 \x01(\x03\x12.\n\x08settings\x18\t \x01(\x0b\x32\x1c.alder.v1.CollectionSettings\"m\n\x0f\x43\x61talogSnapshot\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12)\n\x0b\x63ollections\x18\x02 \x03(\x0b\x32\x14.alder.v1.Collection\x12\x1d\n\x05nodes\x18\x03 \x03(\x0b\x32\x0e.alder.v1.Node\"\xd0\x01\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08key_path\x18\x02 \x01(\t\x12\x11\n\ttime_path\x18\x03 \x01(\t\x12\x15\n\rshard_by_path\x18\x04 \x01(\t\x12\x0e\n\x06shards\x18\x05 \x01(\x05\x12\x13\n\x0bsource_urls\x18\x06 \x03(\t\x12\x16\n\x0elog_partitions\x18\x07 \x01(\x05\x12.\n\x08settings\x18\x08 \x01(\x0b\x32\x1c.alder.v1.CollectionSettings\"V\n\x18\x43reateCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.alder.v1.Collection\x12\x10\n\x08revision\x18\x02 \x01(\x03\"%\n\x15\x44ropCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"*\n\x16\x44ropCollectionResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"i\n\x19RegisterPartitionsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12(\n\x05\x66ound\x18\x03 \x03(\x0b\x32\x19.alder.v1.SourcePartition\">\n\x1aRegisterPartitionsResponse\x12 \n\x06source\x18\x01 \x01(\x0b\x32\x10.alder.v1.Source\"A\n\x10HeartbeatRequest\x12\x1c\n\x04node\x18\x01 \x01(\x0b\x32\x0e.alder.v1.Node\x12\x0f\n\x07leaving\x18\x02 \x01(\x08\"7\n\x11HeartbeatResponse\x12\x10\n\x08lease_ms\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x03\" \n\x0cWatchRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03*i\n\x08NodeRole\x12\x19\n\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eNODE_ROLE_LEAF\x10\x01\x12\x14\n\x10NODE_ROLE_TAILER\x10\x02\x12\x18\n\x14NODE_ROLE_AGGREGATOR\x10\x03\x32\x9e\x03\n\x07\x43\x61talog\x12Y\n\x10\x43reateCollection\x12!.alder.v1.CreateCollectionRequest\x1a\".alder.v1.CreateCollectionResponse\x12S\n\x0e\x44ropCollection\x12\x1f.alder.v1.DropCollectionRequest\x1a .alder.v1.DropCollectionResponse\x12_\n\x12RegisterPartitions\x12#.alder.v1.RegisterPartitionsRequest\x1a$.alder.v1.RegisterPartitionsResponse\x12\x44\n\tHeartbeat\x12\x1a.alder.v1.HeartbeatRequest\x1a\x1b.alder.v1.HeartbeatResponse\x12<\n\x05Watch\x12\x16.alder.v1.WatchRequest\x1a\x19.alder.v1.CatalogSnapshot0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x61lder/v1/catalog.proto\x12\x08\x61lder.v1\"X\n\x04Node\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12 \n\x04role\x18\x02 \x01(\x0e\x32\x12.alder.v1.NodeRole\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0c\n\x04live\x18\x04 \x01(\x08\"D\n\x0fSourcePartition\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x10\n\x08identity\x18\x03 \x01(\t\"d\n\x06Source\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x10\n\x08topic_id\x18\x03 \x01(\t\x12-\n\npartitions\x18\x04 \x03(\x0b\x32\x19.alder.v1.SourcePartition\"J\n\x05Shard\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x12\n\nslot_begin\x18\x02 \x01(\x05\x12\x10\n\x08slot_end\x18\x03 \x01(\x05\x12\x0c\n\x04leaf\x18\x04 \x01(\t\"*\n\x0cIndexSetting\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\"~\n\x12\x43ollectionSettings\x12\x18\n\x10\x63luster_by_paths\x18\x01 \x03(\t\x12\x11\n\tretain_us\x18\x02 \x01(\x03\x12\x12\n\nhistory_us\x18\x03 \x01(\x03\x12\'\n\x07indexes\x18\x04 \x03(\x0b\x32\x16.alder.v1.IndexSetting\"\xf0\x01\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\x10\n\x08key_path\x18\x03 \x01(\t\x12\x11\n\ttime_path\x18\x04 \x01(\t\x12\x15\n\rshard_by_path\x18\x05 \x01(\t\x12!\n\x07sources\x18\x06 \x03(\x0b\x32\x10.alder.v1.Source\x12\x1f\n\x06shards\x18\x07 \x03(\x0b\x32\x0f.alder.v1.Shard\x12\r\n\x05\x65poch\x18\x08 \x01(\x03\x12.\n\x08settings\x18\t \x01(\x0b\x32\x1c.alder.v1.CollectionSettings\"H\n\x0eQueryParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x18\n\x0b\x64\x65\x66\x61ult_sql\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_default_sql\"\x7f\n\x11\x44\x65\x66initionVersion\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x0b\n\x03sql\x18\x02 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12,\n\nparameters\x18\x04 \x03(\x0b\x32\x18.alder.v1.QueryParameter\x12\r\n\x05reads\x18\x05 \x03(\t\"\x85\x01\n\nDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.alder.v1.DefinitionKind\x12-\n\x08versions\x18\x03 \x03(\x0b\x32\x1b.alder.v1.DefinitionVersion\x12\x12\n\naccelerate\x18\x04 \x01(\x08\"\x98\x01\n\x0f\x43\x61talogSnapshot\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12)\n\x0b\x63ollections\x18\x02 \x03(\x0b\x32\x14.alder.v1.Collection\x12\x1d\n\x05nodes\x18\x03 \x03(\x0b\x32\x0e.alder.v1.Node\x12)\n\x0b\x64\x65\x66initions\x18( \x03(\x0b\x32\x14.alder.v1.Definition\"\xd0\x01\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08key_path\x18\x02 \x01(\t\x12\x11\n\ttime_path\x18\x03 \x01(\t\x12\x15\n\rshard_by_path\x18\x04 \x01(\t\x12\x0e\n\x06shards\x18\x05 \x01(\x05\x12\x13\n\x0bsource_urls\x18\x06 \x03(\t\x12\x16\n\x0elog_partitions\x18\x07 \x01(\x05\x12.\n\x08settings\x18\x08 \x01(\x0b\x32\x1c.alder.v1.CollectionSettings\"V\n\x18\x43reateCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.alder.v1.Collection\x12\x10\n\x08revision\x18\x02 \x01(\x03\"%\n\x15\x44ropCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"*\n\x16\x44ropCollectionResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\xa1\x01\n\rDefineRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.alder.v1.DefinitionKind\x12/\n\ndefinition\x18\x03 \x01(\x0b\x32\x1b.alder.v1.DefinitionVersion\x12\x12\n\nor_replace\x18\x04 \x01(\x08\x12\x15\n\rif_not_exists\x18\x05 \x01(\x08\"3\n\x0e\x44\x65\x66ineResponse\x12\x0f\n\x07version\x18\x01 \x01(\x05\x12\x10\n\x08revision\x18\x02 \x01(\x03\"Z\n\x0fUndefineRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.alder.v1.DefinitionKind\x12\x11\n\tif_exists\x18\x03 \x01(\x08\"$\n\x10UndefineResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"5\n\x11\x41\x63\x63\x65lerateRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\naccelerate\x18\x02 \x01(\x08\"&\n\x12\x41\x63\x63\x65lerateResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"i\n\x19RegisterPartitionsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12(\n\x05\x66ound\x18\x03 \x03(\x0b\x32\x19.alder.v1.SourcePartition\">\n\x1aRegisterPartitionsResponse\x12 \n\x06source\x18\x01 \x01(\x0b\x32\x10.alder.v1.Source\"A\n\x10HeartbeatRequest\x12\x1c\n\x04node\x18\x01 \x01(\x0b\x32\x0e.alder.v1.Node\x12\x0f\n\x07leaving\x18\x02 \x01(\x08\"7\n\x11HeartbeatResponse\x12\x10\n\x08lease_ms\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x03\" \n\x0cWatchRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03*i\n\x08NodeRole\x12\x19\n\x15NODE_ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0eNODE_ROLE_LEAF\x10\x01\x12\x14\n\x10NODE_ROLE_TAILER\x10\x02\x12\x18\n\x14NODE_ROLE_AGGREGATOR\x10\x03*f\n\x0e\x44\x65\x66initionKind\x12\x1f\n\x1b\x44\x45\x46INITION_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45\x46INITION_KIND_VIEW\x10\x01\x12\x19\n\x15\x44\x45\x46INITION_KIND_QUERY\x10\x02\x32\xe7\x04\n\x07\x43\x61talog\x12Y\n\x10\x43reateCollection\x12!.alder.v1.CreateCollectionRequest\x1a\".alder.v1.CreateCollectionResponse\x12S\n\x0e\x44ropCollection\x12\x1f.alder.v1.DropCollectionRequest\x1a .alder.v1.DropCollectionResponse\x12;\n\x06\x44\x65\x66ine\x12\x17.alder.v1.DefineRequest\x1a\x18.alder.v1.DefineResponse\x12\x41\n\x08Undefine\x12\x19.alder.v1.UndefineRequest\x1a\x1a.alder.v1.UndefineResponse\x12G\n\nAccelerate\x12\x1b.alder.v1.AccelerateRequest\x1a\x1c.alder.v1.AccelerateResponse\x12_\n\x12RegisterPartitions\x12#.alder.v1.RegisterPartitionsRequest\x1a$.alder.v1.RegisterPartitionsResponse\x12\x44\n\tHeartbeat\x12\x1a.alder.v1.HeartbeatRequest\x1a\x1b.alder.v1.HeartbeatResponse\x12<\n\x05Watch\x12\x16.alder.v1.WatchRequest\x1a\x19.alder.v1.CatalogSnapshot0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'alder.v1.catalog_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_NODEROLE']._serialized_start=1611
-  _globals['_NODEROLE']._serialized_end=1716
+  _globals['_NODEROLE']._serialized_start=2436
+  _globals['_NODEROLE']._serialized_end=2541
+  _globals['_DEFINITIONKIND']._serialized_start=2543
+  _globals['_DEFINITIONKIND']._serialized_end=2645
   _globals['_NODE']._serialized_start=36
   _globals['_NODE']._serialized_end=124
   _globals['_SOURCEPARTITION']._serialized_start=126
@@ -47,26 +49,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COLLECTIONSETTINGS']._serialized_end=544
   _globals['_COLLECTION']._serialized_start=547
   _globals['_COLLECTION']._serialized_end=787
-  _globals['_CATALOGSNAPSHOT']._serialized_start=789
-  _globals['_CATALOGSNAPSHOT']._serialized_end=898
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=901
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=1109
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=1111
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1197
-  _globals['_DROPCOLLECTIONREQUEST']._serialized_start=1199
-  _globals['_DROPCOLLECTIONREQUEST']._serialized_end=1236
-  _globals['_DROPCOLLECTIONRESPONSE']._serialized_start=1238
-  _globals['_DROPCOLLECTIONRESPONSE']._serialized_end=1280
-  _globals['_REGISTERPARTITIONSREQUEST']._serialized_start=1282
-  _globals['_REGISTERPARTITIONSREQUEST']._serialized_end=1387
-  _globals['_REGISTERPARTITIONSRESPONSE']._serialized_start=1389
-  _globals['_REGISTERPARTITIONSRESPONSE']._serialized_end=1451
-  _globals['_HEARTBEATREQUEST']._serialized_start=1453
-  _globals['_HEARTBEATREQUEST']._serialized_end=1518
-  _globals['_HEARTBEATRESPONSE']._serialized_start=1520
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1575
-  _globals['_WATCHREQUEST']._serialized_start=1577
-  _globals['_WATCHREQUEST']._serialized_end=1609
-  _globals['_CATALOG']._serialized_start=1719
-  _globals['_CATALOG']._serialized_end=2133
+  _globals['_QUERYPARAMETER']._serialized_start=789
+  _globals['_QUERYPARAMETER']._serialized_end=861
+  _globals['_DEFINITIONVERSION']._serialized_start=863
+  _globals['_DEFINITIONVERSION']._serialized_end=990
+  _globals['_DEFINITION']._serialized_start=993
+  _globals['_DEFINITION']._serialized_end=1126
+  _globals['_CATALOGSNAPSHOT']._serialized_start=1129
+  _globals['_CATALOGSNAPSHOT']._serialized_end=1281
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=1284
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=1492
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=1494
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1580
+  _globals['_DROPCOLLECTIONREQUEST']._serialized_start=1582
+  _globals['_DROPCOLLECTIONREQUEST']._serialized_end=1619
+  _globals['_DROPCOLLECTIONRESPONSE']._serialized_start=1621
+  _globals['_DROPCOLLECTIONRESPONSE']._serialized_end=1663
+  _globals['_DEFINEREQUEST']._serialized_start=1666
+  _globals['_DEFINEREQUEST']._serialized_end=1827
+  _globals['_DEFINERESPONSE']._serialized_start=1829
+  _globals['_DEFINERESPONSE']._serialized_end=1880
+  _globals['_UNDEFINEREQUEST']._serialized_start=1882
+  _globals['_UNDEFINEREQUEST']._serialized_end=1972
+  _globals['_UNDEFINERESPONSE']._serialized_start=1974
+  _globals['_UNDEFINERESPONSE']._serialized_end=2010
+  _globals['_ACCELERATEREQUEST']._serialized_start=2012
+  _globals['_ACCELERATEREQUEST']._serialized_end=2065
+  _globals['_ACCELERATERESPONSE']._serialized_start=2067
+  _globals['_ACCELERATERESPONSE']._serialized_end=2105
+  _globals['_REGISTERPARTITIONSREQUEST']._serialized_start=2107
+  _globals['_REGISTERPARTITIONSREQUEST']._serialized_end=2212
+  _globals['_REGISTERPARTITIONSRESPONSE']._serialized_start=2214
+  _globals['_REGISTERPARTITIONSRESPONSE']._serialized_end=2276
+  _globals['_HEARTBEATREQUEST']._serialized_start=2278
+  _globals['_HEARTBEATREQUEST']._serialized_end=2343
+  _globals['_HEARTBEATRESPONSE']._serialized_start=2345
+  _globals['_HEARTBEATRESPONSE']._serialized_end=2400
+  _globals['_WATCHREQUEST']._serialized_start=2402
+  _globals['_WATCHREQUEST']._serialized_end=2434
+  _globals['_CATALOG']._serialized_start=2648
+  _globals['_CATALOG']._serialized_end=3263
 # @@protoc_insertion_point(module_scope)

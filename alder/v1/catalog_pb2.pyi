@@ -13,10 +13,19 @@ class NodeRole(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     NODE_ROLE_LEAF: _ClassVar[NodeRole]
     NODE_ROLE_TAILER: _ClassVar[NodeRole]
     NODE_ROLE_AGGREGATOR: _ClassVar[NodeRole]
+
+class DefinitionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DEFINITION_KIND_UNSPECIFIED: _ClassVar[DefinitionKind]
+    DEFINITION_KIND_VIEW: _ClassVar[DefinitionKind]
+    DEFINITION_KIND_QUERY: _ClassVar[DefinitionKind]
 NODE_ROLE_UNSPECIFIED: NodeRole
 NODE_ROLE_LEAF: NodeRole
 NODE_ROLE_TAILER: NodeRole
 NODE_ROLE_AGGREGATOR: NodeRole
+DEFINITION_KIND_UNSPECIFIED: DefinitionKind
+DEFINITION_KIND_VIEW: DefinitionKind
+DEFINITION_KIND_QUERY: DefinitionKind
 
 class Node(_message.Message):
     __slots__ = ("node_id", "role", "address", "live")
@@ -106,15 +115,51 @@ class Collection(_message.Message):
     settings: CollectionSettings
     def __init__(self, name: _Optional[str] = ..., collection_id: _Optional[int] = ..., key_path: _Optional[str] = ..., time_path: _Optional[str] = ..., shard_by_path: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., shards: _Optional[_Iterable[_Union[Shard, _Mapping]]] = ..., epoch: _Optional[int] = ..., settings: _Optional[_Union[CollectionSettings, _Mapping]] = ...) -> None: ...
 
+class QueryParameter(_message.Message):
+    __slots__ = ("name", "default_sql")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_SQL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    default_sql: str
+    def __init__(self, name: _Optional[str] = ..., default_sql: _Optional[str] = ...) -> None: ...
+
+class DefinitionVersion(_message.Message):
+    __slots__ = ("version", "sql", "columns", "parameters", "reads")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SQL_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    READS_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    sql: str
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    parameters: _containers.RepeatedCompositeFieldContainer[QueryParameter]
+    reads: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[int] = ..., sql: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., parameters: _Optional[_Iterable[_Union[QueryParameter, _Mapping]]] = ..., reads: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Definition(_message.Message):
+    __slots__ = ("name", "kind", "versions", "accelerate")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    ACCELERATE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: DefinitionKind
+    versions: _containers.RepeatedCompositeFieldContainer[DefinitionVersion]
+    accelerate: bool
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[DefinitionKind, str]] = ..., versions: _Optional[_Iterable[_Union[DefinitionVersion, _Mapping]]] = ..., accelerate: _Optional[bool] = ...) -> None: ...
+
 class CatalogSnapshot(_message.Message):
-    __slots__ = ("revision", "collections", "nodes")
+    __slots__ = ("revision", "collections", "nodes", "definitions")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     COLLECTIONS_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
+    DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
     revision: int
     collections: _containers.RepeatedCompositeFieldContainer[Collection]
     nodes: _containers.RepeatedCompositeFieldContainer[Node]
-    def __init__(self, revision: _Optional[int] = ..., collections: _Optional[_Iterable[_Union[Collection, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ...) -> None: ...
+    definitions: _containers.RepeatedCompositeFieldContainer[Definition]
+    def __init__(self, revision: _Optional[int] = ..., collections: _Optional[_Iterable[_Union[Collection, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., definitions: _Optional[_Iterable[_Union[Definition, _Mapping]]] = ...) -> None: ...
 
 class CreateCollectionRequest(_message.Message):
     __slots__ = ("name", "key_path", "time_path", "shard_by_path", "shards", "source_urls", "log_partitions", "settings")
@@ -151,6 +196,58 @@ class DropCollectionRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class DropCollectionResponse(_message.Message):
+    __slots__ = ("revision",)
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    def __init__(self, revision: _Optional[int] = ...) -> None: ...
+
+class DefineRequest(_message.Message):
+    __slots__ = ("name", "kind", "definition", "or_replace", "if_not_exists")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DEFINITION_FIELD_NUMBER: _ClassVar[int]
+    OR_REPLACE_FIELD_NUMBER: _ClassVar[int]
+    IF_NOT_EXISTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: DefinitionKind
+    definition: DefinitionVersion
+    or_replace: bool
+    if_not_exists: bool
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[DefinitionKind, str]] = ..., definition: _Optional[_Union[DefinitionVersion, _Mapping]] = ..., or_replace: _Optional[bool] = ..., if_not_exists: _Optional[bool] = ...) -> None: ...
+
+class DefineResponse(_message.Message):
+    __slots__ = ("version", "revision")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    revision: int
+    def __init__(self, version: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class UndefineRequest(_message.Message):
+    __slots__ = ("name", "kind", "if_exists")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    IF_EXISTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: DefinitionKind
+    if_exists: bool
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[DefinitionKind, str]] = ..., if_exists: _Optional[bool] = ...) -> None: ...
+
+class UndefineResponse(_message.Message):
+    __slots__ = ("revision",)
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    revision: int
+    def __init__(self, revision: _Optional[int] = ...) -> None: ...
+
+class AccelerateRequest(_message.Message):
+    __slots__ = ("name", "accelerate")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ACCELERATE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    accelerate: bool
+    def __init__(self, name: _Optional[str] = ..., accelerate: _Optional[bool] = ...) -> None: ...
+
+class AccelerateResponse(_message.Message):
     __slots__ = ("revision",)
     REVISION_FIELD_NUMBER: _ClassVar[int]
     revision: int

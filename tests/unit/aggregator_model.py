@@ -27,6 +27,9 @@ from alder.positions import PositionVector
 from alder.schema import Schema
 from alder.slots import SLOTS, slot_of_key, split_evenly
 from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, query_pb2
+from controller import definitions
+from controller.changes import CatalogState, Change
+from controller.settings import ControllerSettings
 
 T = TypeVar("T")
 Document = Mapping[str, object]
@@ -324,7 +327,39 @@ class DirectoryModel:
 
 
 class CatalogModel:
-    """``CatalogClient`` that is never called."""
+    """``CatalogClient`` of definitions, seen by its follower at once."""
+
+    def __init__(self) -> None:
+        self.follower = CatalogFollower(self)
+
+    async def define(
+        self, request: catalog_pb2.DefineRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.DefineResponse:
+        """Adds a version."""
+        snapshot = self.follower.snapshot
+        revision = self._change(definitions.defined(snapshot, request, ControllerSettings()))
+        newest = self.follower.snapshot.definitions[request.name].newest
+        return catalog_pb2.DefineResponse(version=newest.number, revision=revision)
+
+    async def undefine(
+        self, request: catalog_pb2.UndefineRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.UndefineResponse:
+        """Drops a definition."""
+        revision = self._change(definitions.undefined(self.follower.snapshot, request))
+        return catalog_pb2.UndefineResponse(revision=revision)
+
+    async def accelerate(
+        self, request: catalog_pb2.AccelerateRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.AccelerateResponse:
+        """Turns acceleration on or off."""
+        revision = self._change(definitions.accelerated(self.follower.snapshot, request))
+        return catalog_pb2.AccelerateResponse(revision=revision)
+
+    def _change(self, changes: Sequence[Change]) -> int:
+        state = CatalogState(self.follower.snapshot)
+        if changes:
+            self.follower.snapshot = state.applied(changes).snapshot
+        return self.follower.snapshot.revision
 
 
 class LogModel:
@@ -385,7 +420,8 @@ class Cluster:
                 ),
             )
         nodes = {leaf: Node(leaf, catalog_pb2.NODE_ROLE_LEAF, "", True) for leaf in self.leaves}
-        self.follower = CatalogFollower(CatalogModel())
+        catalog = CatalogModel()
+        self.follower = catalog.follower
         self.follower.snapshot = Snapshot(1, known, nodes)
         self.directory = DirectoryModel(self.leaves)
         self.settings = settings or AggregatorSettings(catalog_wait_s=0.0)
@@ -394,6 +430,7 @@ class Cluster:
             self.directory,
             LogModel(ends),
             self.settings,
+            catalog=catalog,
             wall_clock_us=lambda: 1_600_000_000_000_000,
             new_query_id=lambda: "q1",
         )
@@ -414,6 +451,12 @@ class Cluster:
             return join_chunks(parts), trailer
 
         return self.run(collect())
+
+    async def aggregate(self, sql: str) -> list[tuple[object, ...]]:
+        """The rows of a query, beside others in the same loop."""
+        message = query_pb2.ExecuteRequest(sql=sql)
+        parts = [response.arrow async for response in self.aggregator.execute(message)]
+        return list(zip(*[one.to_pylist() for one in join_chunks(parts).columns], strict=True))
 
     def run(self, call: Coroutine[object, object, T]) -> T:
         """The result of a coroutine, in this cluster's loop."""

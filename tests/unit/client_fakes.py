@@ -262,7 +262,7 @@ class FakeCatalog:
     async def register_partitions(self, request: object, timeout_s: float | None = None) -> None:
         raise NotImplementedError
 
-    heartbeat = register_partitions
+    heartbeat = define = undefine = accelerate = register_partitions
 
     async def watch(
         self, request: catalog_pb2.WatchRequest, timeout_s: float | None = None

@@ -263,8 +263,8 @@ def test_commands_are_told_by_their_first_words(sql: str, command: object) -> No
 @pytest.mark.parametrize(
     ("sql", "sentence"),
     [
-        ("describe", "write DESCRIBE NAME, with the name of one collection"),
-        ("describe 'ev'", "write DESCRIBE NAME, with the name of one collection"),
+        ("describe", "the statement can't be read at the end; write DESCRIBE NAME"),
+        ("describe 'ev'", "the statement can't be read at \"'ev'\"; write DESCRIBE NAME"),
         ("describe main.ev", "write DESCRIBE NAME and nothing after it; '.' follows"),
         ("desc ev; select 1", "write DESC NAME and nothing after it; 'select' follows"),
         ("show tables from x", "write SHOW TABLES and nothing after it; 'from' follows"),

@@ -70,7 +70,6 @@ NOT_SELECT = {
     "merge into ev using ev b on true when matched then delete": "MERGE",
     "drop table ev": "DROP",
     "create table x (a int)": "CREATE",
-    "create or replace view v as select 1": "CREATE",
     "create macro m() as 1": "CREATE",
     "alter table ev rename to x": "ALTER",
     "set memory_limit = '1TB'": "SET",

@@ -61,6 +61,7 @@ class FlakyCatalog:
         raise NotImplementedError
 
     create_collection = drop_collection = register_partitions = unused
+    define = undefine = accelerate = unused
 
 
 @pytest.fixture(autouse=True)

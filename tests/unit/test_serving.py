@@ -91,6 +91,7 @@ class FakeCatalog:
         raise NotImplementedError
 
     create_collection = drop_collection = register_partitions = heartbeat = unused
+    define = undefine = accelerate = unused
 
 
 Scenario = Callable[[grpc.aio.Channel, FakeLog, FakeCatalog], Awaitable[None]]
