@@ -119,6 +119,10 @@ class AlderError(Exception):
         return status
 
 
+class Unreachable(AlderError):
+    """The call failed, not the server: what became of it there is not known."""
+
+
 def _restored(
     reason: Reason, message: str, retry_s: float | None, metadata: Mapping[str, str]
 ) -> AlderError:
@@ -148,8 +152,11 @@ def from_code(code: grpc.StatusCode, details: str) -> AlderError:
     """The error for a call that failed without a message of ours: transport, deadline, limits."""
     reason = _REASONS_OF_CODES.get(code, Reason.INTERNAL)
     if reason is Reason.UNAVAILABLE:
-        details = f"the server can't be reached ({details}); check that it runs at this address"
-    elif reason is Reason.DEADLINE:
+        return Unreachable(
+            reason,
+            f"the server can't be reached ({details}); check that it runs at this address",
+        )
+    if reason is Reason.DEADLINE:
         details = "the deadline passed before the answer was complete; ask with a longer timeout"
     return AlderError(reason, details)
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import duckdb
 
+from aggregator.execution.coverage import Missing, share_of
 from aggregator.execution.queries import Answered, Prepared, Run
 from aggregator.execution.scatter import Gathered, LeafAnswer
 from aggregator.functions import text
@@ -102,6 +103,7 @@ def analyzed(run: Run, answered: Answered, ends: Ends, parser: Parser) -> list[s
         _add_cut(branch, prepared.cuts[read.collection], answer, ends.get(key, {}))
         for line in answer.told:
             branch.add(line)
+        _add_missing(branch, collection, prepared.missing.get(key, {}))
         _add_leaves(branch, answer)
     root.add(f"finish: {names.finish_sql()}")
     return root.lines()
@@ -148,6 +150,16 @@ def _add_cut(
     behind = f"{beyond} behind the log's end" if ends else "the log's end is not known"
     branch.add(f"cut: {at if at.offsets else 'nothing yet'}")
     branch.add(f"lag: {ahead} records behind the shard that is furthest, {behind}")
+
+
+def _add_missing(branch: Branch, collection: Collection, missing: Mapping[int, Missing]) -> None:
+    if missing:
+        inside = branch.add(
+            f"not in the answer: {_count(len(missing), 'shard')}; it stands for "
+            f"{100 * share_of(collection):.1f} % of {collection.name}"
+        )
+        for number, one in sorted(missing.items()):
+            inside.add(f"shard {number} on {one.leaf}: {one.why}")
 
 
 def _add_leaves(branch: Branch, answer: Gathered) -> None:

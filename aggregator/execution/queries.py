@@ -17,11 +17,13 @@ from typing import TypeVar
 import pyarrow as pa
 
 from aggregator.execution import core
+from aggregator.execution.coverage import WAIT_SHARE, Coverage, LeafError, Missing, share_of
 from aggregator.execution.engine import Engine, EngineSettings, in_user_names
 from aggregator.execution.finish import finish, finished_directly
 from aggregator.execution.moments import Moment, moment_of, positions_of
 from aggregator.execution.rehearsal import rehearse
 from aggregator.execution.scatter import Budget, Gathered, Scatter, State, gather
+from aggregator.execution.staleness import leave_out_stale
 from aggregator.execution.topsearch import first_groups
 from aggregator.functions.textstats import Statistic, Statistics, Wanted
 from aggregator.planning.plan import Plan, Read
@@ -36,6 +38,7 @@ from alder.catalog import Collection
 from alder.errors import AlderError
 from alder.interfaces import LogClient, NodeDirectory
 from alder.membership import CatalogFollower
+from alder.policy import Policy
 from alder.positions import PositionVector
 from alder.recent import Recent
 from alder.v1 import leaf_pb2, query_pb2
@@ -71,19 +74,24 @@ class Run:
     scatter_us: int = 0
     finish_us: int = 0
     progress: Progress = field(default_factory=Progress)
+    coverage: Coverage = field(default_factory=Coverage)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A query that is ready to run.
 
-    Collections and their cuts are by the name as written, which says the moment, states by id.
+    Collections and their cuts are by the name as written, which says the moment, the rest by
+    id. Collections have the covered shards only; ``missing`` are the others, by shard. ``lags_us``:
+    microseconds behind the log's end, where they are bounded.
     """
 
     plan: Plan
     collections: Mapping[str, Collection]
     states: Mapping[int, State]
     cuts: Mapping[str, PositionVector]
+    missing: Mapping[int, Mapping[int, Missing]] = field(default_factory=dict)
+    lags_us: Mapping[int, float] = field(default_factory=dict)
 
     def by_id(self) -> dict[int, Collection]:
         """The collections, each once."""
@@ -108,12 +116,11 @@ class Answered:
             alike.setdefault(key, []).append(name)
         return [
             _collection_read(
-                prepared.collections[names[0]],
-                as_of,
-                prepared.cuts[names[0]],
+                prepared,
+                names[0],
                 [answer for read, answer in pairs if read.collection in names],
             )
-            for (_, as_of), names in alike.items()
+            for names in alike.values()
         ]
 
     def references(self) -> list[query_pb2.ReferenceRead]:
@@ -143,6 +150,7 @@ class Queries:
         self._follower = follower
         self._settings = settings
         self._log = log
+        self._wall_clock_us = wall_clock_us
         self.scatter = Scatter(directory)
         self._revision = 0
         self._plans = Plans(settings.plans_max, wall_clock_us)
@@ -217,12 +225,15 @@ class Queries:
     def left_s(self, run: Run) -> float:
         """Seconds that leaves may take, so that the answer can still be finished."""
         left_s = run.deadline_s - time.monotonic() - self._settings.margin_s
+        if run.coverage.policy.tolerant:
+            left_s *= WAIT_SHARE
         return max(left_s, 0.001)
 
     async def _trying(self, run: Run, step: Callable[[Prepared], Awaitable[T]]) -> T:
         """Prepares the query and takes a step with it, again where metadata moved meanwhile."""
         begin = time.monotonic()
         run.progress.stage = Stage.PLANNING
+        run.coverage = Coverage(Policy.from_proto(run.request.policy))
         statement = await self._plans.statement(run.sql)
         statement = await self._plans.expanded(statement, await self.views(statement.tables))
         run.plan_us += since_us(begin)
@@ -232,6 +243,8 @@ class Queries:
                 return await step(await self._prepared(run, statement))
             except AlderError as error:
                 if not core.retries(error, attempt):
+                    if isinstance(error, LeafError) and run.coverage.goes_on_without(error):
+                        continue
                     raise
                 logger.info("query %s is planned again: %s", run.query_id, error)
                 self.scatter.schemas.keep([])
@@ -252,7 +265,19 @@ class Queries:
                 strict=True,
             )
         )
+        lags_us: dict[int, float] = {}
+        if run.coverage.policy.staleness_us_max is not None:
+            now_us, left_s = self._wall_clock_us(), self.left_s(run)
+            for key, one in unique.items():
+                lags_us[key] = await leave_out_stale(
+                    self._log, one, states[key].positions, run.coverage, now_us, left_s
+                )
+            if any(states[key].missing != set(run.coverage.of(one)) for key, one in unique.items()):
+                return await self._prepared(run, statement)
         run.scatter_us += since_us(begin)
+        missing = {key: run.coverage.of(one) for key, one in unique.items()}
+        collections = {name: run.coverage.covered(one) for name, one in collections.items()}
+        unique = {entry.collection_id: entry for entry in collections.values()}
         newest = {
             key: core.choose_cut([shard.shard for shard in one.shards], states[key].positions)
             for key, one in unique.items()
@@ -269,7 +294,7 @@ class Queries:
             plan = await self._planned(run, statement, collections, states, known)
         if not isinstance(plan, Plan):
             raise AssertionError("a statement asks for the same statistics whatever they are")
-        return Prepared(plan, collections, states, cuts)
+        return Prepared(plan, collections, states, cuts, missing, lags_us)
 
     async def _moments(self, run: Run, collections: Mapping[str, Collection]) -> dict[str, Moment]:
         """The moment of each name that has one: its own, or that of the request."""
@@ -353,6 +378,8 @@ class Queries:
                     for read in plan.reads
                 ]
             )
+        except LeafError:
+            raise
         except AlderError as error:
             message = in_user_names(error.message, plan.user_names)
             raise AlderError(error.reason, message, **error.metadata) from error
@@ -383,7 +410,7 @@ class Queries:
     async def _state(self, run: Run, collection: Collection, wanted: PositionVector) -> State:
         left_s = self.left_s(run)
         wait_s = left_s - self._settings.margin_s if wanted.offsets else 0.0
-        return await self.scatter.state(collection, wanted, left_s, wait_s)
+        return await self.scatter.state(collection, wanted, left_s, wait_s, run.coverage)
 
     async def _read(
         self, run: Run, collection: Collection, read: Read, cut: PositionVector, budget: Budget
@@ -459,14 +486,24 @@ def since_us(begin_s: float) -> int:
 
 
 def _collection_read(
-    collection: Collection, as_of: AsOf | None, at: PositionVector, answers: list[Gathered]
+    prepared: Prepared, name: str, answers: list[Gathered]
 ) -> query_pb2.CollectionRead:
+    collection = prepared.collections[name]
+    as_of = TableName.decode(name).as_of
     scans = [scan for answer in answers for scan in answer.scans]
+    missing = prepared.missing.get(collection.collection_id, {})
+    lag_us = prepared.lags_us.get(collection.collection_id)
     return query_pb2.CollectionRead(
         collection=collection.name,
         as_of="" if as_of is None else str(as_of),
-        positions=at.to_proto(),
-        shards_asked=sorted(entry.shard for entry in collection.shards),
+        positions=prepared.cuts[name].to_proto(),
+        shards_asked=sorted([*missing, *(entry.shard for entry in collection.shards)]),
         shards_answered=sorted({scan.shard for scan in scans}),
         scans=scans,
+        shards_missing=[
+            query_pb2.MissingShard(shard=one.shard, leaf=one.leaf, reason=one.why)
+            for _, one in sorted(missing.items())
+        ],
+        coverage=share_of(collection),
+        lag_us=None if lag_us is None else round(lag_us),
     )

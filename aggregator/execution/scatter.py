@@ -8,21 +8,27 @@ import asyncio
 import time
 from collections.abc import Awaitable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import reduce
+from typing import Final, TypeVar
 
 import pyarrow as pa
 
 from aggregator.execution import core
+from aggregator.execution.coverage import Coverage, LeafError, leaf_of
 from aggregator.protection.running import Progress
 from alder.arrow import SMALL_BYTES, join_chunks
 from alder.catalog import Collection
-from alder.errors import AlderError, Reason
+from alder.errors import AlderError, Reason, Unreachable
 from alder.interfaces import NodeDirectory
 from alder.positions import PositionVector
 from alder.schema import Schema
 from alder.v1 import common_pb2, leaf_pb2
 
 T = TypeVar("T")
+_OF_THE_LEAF: Final = frozenset(
+    {Reason.UNAVAILABLE, Reason.INTERNAL, Reason.CORRUPT, Reason.DEADLINE, Reason.NOT_OWNER}
+)
+"""Reasons that concern a leaf, not the statement."""
 
 
 @dataclass(slots=True)
@@ -46,10 +52,14 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the leaves told of a collection: positions per shard and the union of the schemas."""
+    """What the leaves told of a collection: positions per shard and the union of the schemas.
+
+    ``missing``: shards that were not asked, because the query does without them.
+    """
 
     positions: Mapping[int, PositionVector]
     schema: Schema
+    missing: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +148,21 @@ class Scatter:
 
     async def state(
         self,
-        collection: Collection,
+        whole: Collection,
         wanted: PositionVector,
         timeout_s: float,
         wait_s: float = 0.0,
+        coverage: Coverage | None = None,
     ) -> State:
-        """Positions and schema of all shards, once they have reached ``wanted``.
+        """Positions and schema of all covered shards, once they have reached ``wanted``.
+
+        The schema of a part of a leaf's shards is not remembered: its version would be taken for
+        that of all of them.
 
         Raises AlderError: UNAVAILABLE, DEADLINE (not reached within ``wait_s``).
         """
+        collection = whole if coverage is None else coverage.covered(whole)
+        partial = collection is not whole
 
         async def ask(leaf: str, shards: list[int]) -> leaf_pb2.PositionsResponse:
             own = leaf_pb2.PositionsRequest(
@@ -155,16 +171,17 @@ class Scatter:
                 shards=shards,
                 min_positions=wanted.to_proto(),
                 wait_ms=max(0, int(wait_s * 1000)),
-                known_schema_version=self.schemas.version(collection, leaf),
+                known_schema_version=0 if partial else self.schemas.version(collection, leaf),
             )
             async with _naming(collection, leaf, shards):
-                return await self._directory.leaf(leaf).positions(own, timeout_s=timeout_s)
+                return await self._directory.leaf(leaf_of(leaf)).positions(own, timeout_s=timeout_s)
 
         by_leaf = collection.shards_by_leaf()
         answers = await gather([ask(leaf, shards) for leaf, shards in by_leaf.items()])
         told: list[tuple[int, PositionVector]] = []
         for leaf, answer in zip(by_leaf, answers, strict=True):
-            self.schemas.take(collection, leaf, answer.schema)
+            if not partial:
+                self.schemas.take(collection, leaf, answer.schema)
             told += [
                 (entry.shard, PositionVector.from_proto(entry.positions)) for entry in answer.shards
             ]
@@ -172,7 +189,11 @@ class Scatter:
         positions = dict(told)
         if not all(answer.reached for answer in answers) and wanted.offsets:
             raise core.not_reached(collection.name, core.behind(wanted, positions))
-        return State(positions, self.schemas.union(collection))
+        if not partial:
+            return State(positions, self.schemas.union(collection))
+        schema = reduce(Schema.merged, (Schema.from_proto(one.schema) for one in answers))
+        missing = {one.shard for one in whole.shards} - set(positions)
+        return State(positions, schema, frozenset(missing))
 
     async def run(
         self,
@@ -202,7 +223,7 @@ class Scatter:
             parts: list[bytes] = []
             trailer: leaf_pb2.FragmentTrailer | None = None
             async with _naming(collection, leaf, shards):
-                stream = self._directory.leaf(leaf).execute(own, timeout_s=timeout_s)
+                stream = self._directory.leaf(leaf_of(leaf)).execute(own, timeout_s=timeout_s)
                 async for response in stream:
                     budget.take(len(response.arrow))
                     parts.append(response.arrow)
@@ -282,16 +303,14 @@ class _naming:
     """Puts a leaf's name and shards into the errors of calls to it."""
 
     def __init__(self, collection: Collection, leaf: str, shards: list[int]) -> None:
-        self._where = f"leaf {leaf} (shards {', '.join(map(str, shards))} of {collection.name})"
+        self._collection = collection
+        self._leaf = leaf_of(leaf)
+        self._shards = shards
 
     async def __aenter__(self) -> None:
         return None
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, AlderError) and error.reason in {
-            Reason.UNAVAILABLE,
-            Reason.INTERNAL,
-            Reason.CORRUPT,
-            Reason.DEADLINE,
-        }:
-            raise AlderError(error.reason, f"{self._where}: {error.message}") from error
+        if isinstance(error, AlderError) and error.reason in _OF_THE_LEAF:
+            answered = error.reason is not Reason.DEADLINE and not isinstance(error, Unreachable)
+            raise LeafError(error, self._collection, self._leaf, self._shards, answered) from error

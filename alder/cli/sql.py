@@ -12,7 +12,7 @@ import click
 import orjson
 
 from alder.cli import output
-from alder.cli.errors import CommandError
+from alder.cli.errors import CommandError, one_line
 from alder.cli.options import server_option
 from alder.client import Cursor, ResultInfo, connect
 from alder.client.parameters import Value
@@ -62,6 +62,12 @@ _ONE_RESULT: Final = frozenset({"json", "arrow", "parquet"})
     help="Give up after this time.",
 )
 @click.option("--latest", is_flag=True, help="Read the newest each shard has, not one cut.")
+@click.option(
+    "--policy",
+    metavar="POLICY",
+    help="What the answer must stand for: ALL (the default), 'COVERAGE >= 0.8', 'STALENESS <= 5s', "
+    "or both joined by AND. Missing shards are named on stderr.",
+)
 @click.option("--stats", is_flag=True, help="Say on stderr what was read and how long it took.")
 @server_option
 def sql(
@@ -71,6 +77,7 @@ def sql(
     params: tuple[str, ...],
     timeout_s: float | None,
     latest: bool,
+    policy: str | None,
     stats: bool,
     server: str | None,
 ) -> None:
@@ -97,9 +104,11 @@ def sql(
                 None if is_setting(part) else values or None,
                 timeout_s=timeout_s,
                 consistency="latest" if latest else None,
+                policy=policy,
             )
             if cursor.description is not None:
                 _deliver(cursor, chosen, target)
+                _warn_of_missing(cursor.trailer)
                 if stats:
                     _print_stats(cursor.trailer)
 
@@ -177,6 +186,22 @@ def _read_stdin() -> str:
         raise click.UsageError("the statement on stdin is not UTF-8") from error
 
 
+def _warn_of_missing(info: ResultInfo) -> None:
+    """Says on stderr what the answer lacks, whatever else was asked for (I5)."""
+    for read in info.collections:
+        if read.shards_missing:
+            shards = "; ".join(
+                f"shard {one.shard} on {one.leaf}: {one.reason}" for one in read.shards_missing
+            )
+            click.echo(
+                one_line(
+                    f"alder: the answer stands for {100 * read.coverage:.1f} % of "
+                    f"{read.collection}; missing are {shards}"
+                ),
+                err=True,
+            )
+
+
 def _print_stats(info: ResultInfo) -> None:
     total_s = info.plan_s + info.scatter_s + info.finish_s
     rows = "1 row" if info.rows == 1 else f"{info.rows:,} rows"
@@ -191,6 +216,7 @@ def _print_stats(info: ResultInfo) -> None:
             f"{read.collection}: {len(read.shards_answered)} of {len(read.shards_asked)} shards, "
             f"{read.rows_scanned:,} of {read.rows_total:,} rows scanned, "
             f"{read.segments_pruned:,} of {read.segments_total:,} segments pruned, "
-            f"cut {str(read.positions) or 'empty'}, {read.lag_records:,} records behind",
+            f"cut {str(read.positions) or 'empty'}, {read.lag_records:,} records behind"
+            + ("" if read.lag_s is None else f", {read.lag_s:.3f} s behind the log"),
             err=True,
         )

@@ -84,6 +84,7 @@ class Connection:
         timeout_s: float | None = None,
         consistency: str | None = None,
         plan_class: str | None = None,
+        policy: str | None = None,
     ) -> Cursor:
         """Runs one statement in a new cursor; see :meth:`Cursor.execute`."""
         return self.cursor().execute(
@@ -94,6 +95,7 @@ class Connection:
             timeout_s=timeout_s,
             consistency=consistency,
             plan_class=plan_class,
+            policy=policy,
         )
 
     def run(self, request: query_pb2.ExecuteRequest, timeout_s: float | None) -> ResultStream:

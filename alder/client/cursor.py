@@ -15,7 +15,7 @@ import pyarrow as pa
 from alder.client import parameters, values
 from alder.client.errors import InterfaceError, NotSupportedError, ProgrammingError
 from alder.client.results import ResultInfo, ResultStream
-from alder.client.settings import Change, Settings, leading
+from alder.client.settings import Change, Settings, leading, policy_of
 from alder.client.token import Token
 from alder.client.token import merged as merged_token
 from alder.client.values import Row
@@ -71,6 +71,7 @@ class Cursor:
         timeout_s: float | None = None,
         consistency: str | None = None,
         plan_class: str | None = None,
+        policy: str | None = None,
     ) -> "Cursor":
         """Runs one statement and returns the cursor, once the server has accepted it.
 
@@ -106,6 +107,7 @@ class Cursor:
             no_code_kernels=not settings.code_kernels,
             no_direct_lookup=not settings.direct_lookup,
             no_index_kinds=[kind for kind in ACCESS_KINDS if kind not in settings.index_kinds],
+            policy=(settings.policy if policy is None else policy_of(policy)).to_proto(),
         )
         deadline_s = settings.timeout_s if timeout_s is None else timeout_s
         self.connection.change(script.changes)

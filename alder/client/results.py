@@ -27,6 +27,15 @@ _SECONDS_PER_US: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
+class MissingShard:
+    """A shard that is not in the answer, as the policy of the query allows, and why."""
+
+    shard: int
+    leaf: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionInfo:
     """What a query read of one collection.
 
@@ -35,6 +44,9 @@ class CollectionInfo:
     some shard had already applied beyond the cut when it answered. ``access_paths`` are what
     narrowed the rows, such as `postings(kind)`, ``engines`` what ran (`duckdb`, `kernels`,
     `direct`), and ``partials_hits`` the sealed segments that were answered from memory.
+    ``coverage`` is the part of the collection that the answer stands for: 1, unless the policy of
+    the query lets shards be missing. ``lag_s``: the age of the oldest record of the log that is not
+    in the answer, where the policy bounds it.
     """
 
     collection: str
@@ -50,6 +62,9 @@ class CollectionInfo:
     partials_hits: int
     lag_records: int
     as_of: str = ""
+    shards_missing: tuple[MissingShard, ...] = ()
+    coverage: float = 1.0
+    lag_s: float | None = None
 
     @classmethod
     def from_proto(cls, read: query_pb2.CollectionRead) -> "CollectionInfo":
@@ -68,6 +83,11 @@ class CollectionInfo:
             engines=tuple(sorted({_engine_name(scan.engine) for scan in read.scans})),
             partials_hits=sum(scan.partials_hits for scan in read.scans),
             lag_records=_lag(positions, read.scans),
+            shards_missing=tuple(
+                MissingShard(one.shard, one.leaf, one.reason) for one in read.shards_missing
+            ),
+            coverage=read.coverage,
+            lag_s=read.lag_us * _SECONDS_PER_US if read.HasField("lag_us") else None,
             as_of=read.as_of,
         )
 
@@ -103,6 +123,11 @@ class ResultInfo:
     plan_s: float
     scatter_s: float
     finish_s: float
+
+    @property
+    def complete(self) -> bool:
+        """True if no shard is missing."""
+        return not any(read.shards_missing for read in self.collections)
 
     @property
     def token(self) -> Token:

@@ -7,13 +7,14 @@ exactly a known setting with a fitting value is an error, never silently somethi
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from alder.client.errors import ProgrammingError
+from alder.client.errors import ProgrammingError, as_client_error
 from alder.client.token import Token as Positions
-from alder.errors import Reason
+from alder.errors import AlderError, Reason
 from alder.indexing import ACCESS_KINDS
+from alder.policy import Policy
 from alder.sqltext import Kind, Token, text_of, tokens
 
 TIMEOUT_S_MAX: Final = 86_400.0
@@ -29,7 +30,8 @@ class Settings:
     ``direct_lookup``: whether leaves may answer from partials in memory, by kernels, and by reading
     and comparing single rows, instead of by the engine. ``index_kinds``: the kinds of index that
     may leave rows out, of :data:`alder.indexing.ACCESS_KINDS`. ``as_of``: the text of positions to
-    read at where a statement names no moment, "" for the newest.
+    read at where a statement names no moment, "" for the newest. ``policy``: what answers
+    must stand for.
     """
 
     consistency: str = "cut"
@@ -40,6 +42,7 @@ class Settings:
     index_kinds: tuple[str, ...] = ACCESS_KINDS
     timeout_s: float | None = None
     as_of: str = ""
+    policy: Policy = field(default_factory=Policy)
 
 
 DEFAULTS: Final = Settings()
@@ -163,6 +166,19 @@ def _as_of(text: str | None) -> Change:
     return lambda settings: replace(settings, as_of=value)
 
 
+def _policy(text: str | None) -> Change:
+    value = DEFAULTS.policy if text is None else policy_of(text)
+    return lambda settings: replace(settings, policy=value)
+
+
+def policy_of(text: str) -> Policy:
+    """The policy in a text. Raises ProgrammingError where it is none."""
+    try:
+        return Policy.parse(text)
+    except AlderError as error:
+        raise as_client_error(error) from error
+
+
 def _one_of(name: str, text: str, allowed: Sequence[str]) -> str:
     if text.lower() not in allowed:
         raise _wrong(name, text, " or ".join(map(repr, allowed)))
@@ -213,5 +229,6 @@ _READERS: Final[Mapping[str, _Reader]] = {
     "index_kinds": _index_kinds,
     "timeout_s": _timeout_s,
     "as_of": _as_of,
+    "policy": _policy,
 }
 _NAMES: Final = ", ".join(_READERS)

@@ -52,8 +52,16 @@ class MinPositions(_message.Message):
     positions: _common_pb2.PositionVector
     def __init__(self, collection: _Optional[str] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ...) -> None: ...
 
+class Policy(_message.Message):
+    __slots__ = ("coverage_min", "staleness_us_max")
+    COVERAGE_MIN_FIELD_NUMBER: _ClassVar[int]
+    STALENESS_US_MAX_FIELD_NUMBER: _ClassVar[int]
+    coverage_min: float
+    staleness_us_max: int
+    def __init__(self, coverage_min: _Optional[float] = ..., staleness_us_max: _Optional[int] = ...) -> None: ...
+
 class ExecuteRequest(_message.Message):
-    __slots__ = ("sql", "parameters", "min_positions", "consistency", "plan_class", "no_memoised_partials", "no_code_kernels", "no_direct_lookup", "no_index_kinds", "as_of")
+    __slots__ = ("sql", "parameters", "min_positions", "consistency", "plan_class", "no_memoised_partials", "no_code_kernels", "no_direct_lookup", "no_index_kinds", "policy", "as_of")
     SQL_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     MIN_POSITIONS_FIELD_NUMBER: _ClassVar[int]
@@ -63,6 +71,7 @@ class ExecuteRequest(_message.Message):
     NO_CODE_KERNELS_FIELD_NUMBER: _ClassVar[int]
     NO_DIRECT_LOOKUP_FIELD_NUMBER: _ClassVar[int]
     NO_INDEX_KINDS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     sql: str
     parameters: _containers.RepeatedCompositeFieldContainer[Parameter]
@@ -73,24 +82,41 @@ class ExecuteRequest(_message.Message):
     no_code_kernels: bool
     no_direct_lookup: bool
     no_index_kinds: _containers.RepeatedScalarFieldContainer[str]
+    policy: Policy
     as_of: _containers.RepeatedCompositeFieldContainer[MinPositions]
-    def __init__(self, sql: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., min_positions: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ..., consistency: _Optional[_Union[Consistency, str]] = ..., plan_class: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ..., as_of: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ...) -> None: ...
+    def __init__(self, sql: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., min_positions: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ..., consistency: _Optional[_Union[Consistency, str]] = ..., plan_class: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., as_of: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ...) -> None: ...
+
+class MissingShard(_message.Message):
+    __slots__ = ("shard", "leaf", "reason")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    LEAF_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    shard: int
+    leaf: str
+    reason: str
+    def __init__(self, shard: _Optional[int] = ..., leaf: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class CollectionRead(_message.Message):
-    __slots__ = ("collection", "positions", "shards_asked", "shards_answered", "scans", "as_of")
+    __slots__ = ("collection", "positions", "shards_asked", "shards_answered", "scans", "shards_missing", "coverage", "lag_us", "as_of")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     SHARDS_ASKED_FIELD_NUMBER: _ClassVar[int]
     SHARDS_ANSWERED_FIELD_NUMBER: _ClassVar[int]
     SCANS_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_MISSING_FIELD_NUMBER: _ClassVar[int]
+    COVERAGE_FIELD_NUMBER: _ClassVar[int]
+    LAG_US_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     collection: str
     positions: _common_pb2.PositionVector
     shards_asked: _containers.RepeatedScalarFieldContainer[int]
     shards_answered: _containers.RepeatedScalarFieldContainer[int]
     scans: _containers.RepeatedCompositeFieldContainer[_leaf_pb2.ShardScan]
+    shards_missing: _containers.RepeatedCompositeFieldContainer[MissingShard]
+    coverage: float
+    lag_us: int
     as_of: str
-    def __init__(self, collection: _Optional[str] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., shards_asked: _Optional[_Iterable[int]] = ..., shards_answered: _Optional[_Iterable[int]] = ..., scans: _Optional[_Iterable[_Union[_leaf_pb2.ShardScan, _Mapping]]] = ..., as_of: _Optional[str] = ...) -> None: ...
+    def __init__(self, collection: _Optional[str] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., shards_asked: _Optional[_Iterable[int]] = ..., shards_answered: _Optional[_Iterable[int]] = ..., scans: _Optional[_Iterable[_Union[_leaf_pb2.ShardScan, _Mapping]]] = ..., shards_missing: _Optional[_Iterable[_Union[MissingShard, _Mapping]]] = ..., coverage: _Optional[float] = ..., lag_us: _Optional[int] = ..., as_of: _Optional[str] = ...) -> None: ...
 
 class ReferenceRead(_message.Message):
     __slots__ = ("collection", "read_class", "rows", "size_bytes")

@@ -33,6 +33,7 @@ from controller.settings import ControllerSettings
 
 T = TypeVar("T")
 Document = Mapping[str, object]
+NOW_US = 1_600_000_000_000_000
 
 
 def flattened(document: Document) -> dict[tuple[str, str], object]:
@@ -96,6 +97,7 @@ class LeafModel:
         self.hidden: frozenset[str] = frozenset()
         self.delay_s = 0.0
         self.silent_shards: frozenset[int] = frozenset()
+        self.damaged_shards: frozenset[int] = frozenset()
         self.breaks_off = False
         self._flattened: dict[int, dict[tuple[str, str], object]] = {}
         self.engine = duckdb.connect(":memory:", config={"threads": 1})
@@ -143,6 +145,8 @@ class LeafModel:
         await asyncio.sleep(self.delay_s)
         if self.failures:
             raise self.failures.pop(0)
+        if self.damaged_shards & set(request.shards):
+            raise AlderError(Reason.CORRUPT, "page 3 is damaged")
         cut = PositionVector.from_proto(request.at)
         rows = [
             row
@@ -363,7 +367,7 @@ class CatalogModel:
 
 
 class LogModel:
-    """``LogClient`` that knows ends only."""
+    """``LogClient`` that knows ends, and when each record was appended: one each second."""
 
     def __init__(self, ends: Mapping[str, int]) -> None:
         self.ends = ends
@@ -375,6 +379,15 @@ class LogModel:
         return log_pb2.OffsetsResponse(
             partitions=[log_pb2.PartitionOffsets(partition=0, end_offset=self.ends[request.topic])]
         )
+
+    async def read(
+        self, request: log_pb2.ReadRequest, timeout_s: float | None = None
+    ) -> log_pb2.ReadResponse:
+        """The time of one record; the last one is as old as a second at :data:`NOW_US`."""
+        end = self.ends[request.topic]
+        appended_us = NOW_US - (end - request.offset) * 1_000_000
+        table = pa.table({"timestamp_us": pa.array([appended_us], pa.int64())})
+        return log_pb2.ReadResponse(offset=request.offset, records=to_bytes(table), end_offset=end)
 
 
 class Cluster:
@@ -431,7 +444,7 @@ class Cluster:
             LogModel(ends),
             self.settings,
             catalog=catalog,
-            wall_clock_us=lambda: 1_600_000_000_000_000,
+            wall_clock_us=lambda: NOW_US,
             new_query_id=lambda: "q1",
         )
 

@@ -40,6 +40,7 @@ class Model:
     invisible_answers: int = 0
     quarantined: list[common_pb2.QuarantinedRecord] = field(default_factory=list)
     hang: bool = False
+    shards_missing: list[query_pb2.MissingShard] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def documents(self, name: str) -> list[bytes]:
@@ -156,6 +157,8 @@ class FakeQuery:
             shards_asked=[0, 1],
             shards_answered=[0, 1],
             scans=scans,
+            shards_missing=self.model.shards_missing,
+            coverage=1 - len(self.model.shards_missing) / 2,
         )
         return query_pb2.ExecuteTrailer(
             query_id="q-1",

@@ -24,6 +24,7 @@ from alder.cli import output
 from alder.cli.errors import CommandError
 from alder.cli.main import cli
 from alder.errors import AlderError, Reason
+from alder.v1 import query_pb2
 
 _JSON = '{"z": 2.50,\r\n "big": 123456789012345678901234567890}'
 
@@ -352,3 +353,20 @@ def test_ctrl_c_and_a_closed_pipe(server: tuple[str, Model], model: Model) -> No
         _, errors = interrupted.communicate(timeout=30)
         assert (interrupted.returncode, errors) == (130, b"")
     assert model.cancelled.wait(10)
+
+
+def test_missing_shards_are_named_whatever_else_is_asked(server: tuple[str, Model]) -> None:
+    model = server[1]
+    model.answer = pa.table({"n": [1]})
+    quiet = run(server, "--policy", "coverage >= 0.5", "SELECT 1")
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
+    assert model.queries[-1].policy.coverage_min == 0.5
+    missing = query_pb2.MissingShard(shard=1, leaf="leaf-1", reason="it is\ngone")
+    model.shards_missing.append(missing)
+    told = run(server, "--policy", "coverage >= 0.5", "SELECT 1")
+    assert told.exit_code == 0
+    assert told.stdout == quiet.stdout
+    assert told.stderr == (
+        "alder: the answer stands for 50.0 % of gh; missing are shard 1 on leaf-1: it is gone\n"
+    )
+    assert run(server, "--policy", "most", "SELECT 1").exit_code == 1

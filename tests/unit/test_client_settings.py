@@ -65,6 +65,15 @@ def test_settings_travel_with_every_query(
     assert (moment.collection, moment.positions.positions[0].next_offset) == ("", 3)
     connection.execute("RESET as_of; SELECT 1").fetchall()
     assert not model.queries[-1].as_of
+    assert not sent.policy.HasField("coverage_min")
+    connection.execute("SET policy = 'COVERAGE >= 80% AND STALENESS <= 5s'; SELECT 1").fetchall()
+    policy = model.queries[-1].policy
+    assert (policy.coverage_min, policy.staleness_us_max) == (0.8, 5_000_000)
+    connection.execute("SELECT 1", policy="ALL").fetchall()
+    assert model.queries[-1].policy == query_pb2.Policy()
+    with pytest.raises(alder.client.ProgrammingError, match="a policy is ALL, COVERAGE"):
+        connection.execute("SET policy = most")
+    connection.execute("RESET policy")
     connection.execute("SET index_kinds = none; SELECT 1").fetchall()
     assert set(model.queries[-1].no_index_kinds) == set(ACCESS_KINDS)
     connection.execute("reset all")
