@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 
 from aggregator import status
+from aggregator.commands import execute
 from aggregator.commands.kinds import always_runs, command_of
 from aggregator.commands.model import Answer, Command, Server
 from aggregator.execution.queries import AggregatorSettings, Queries, Run, since_us
@@ -60,14 +61,14 @@ class Aggregator:
     async def execute(
         self, request: query_pb2.ExecuteRequest, timeout_s: float | None = None
     ) -> AsyncIterator[query_pb2.ExecuteResponse]:
-        """Answers one SELECT or one command: pieces of one Arrow IPC stream, then the trailer.
+        """Answers a SELECT, command or saved query: pieces of one Arrow IPC stream, then trailer.
 
         Each Arrow field has its SQL type under the metadata key ``alder.type``; JSON and VARIANT
         come as JSON text, HUGEINT as decimal128(38, 0).
         """
         check_size(request.sql)
         limit_s = self._limit(timeout_s)
-        command = None if self._queries.knows(request.sql) else command_of(request.sql)
+        command = self._command(request)
         run = Run(self._new_query_id(), request, request.sql, time.monotonic() + limit_s)
         client = CALLER.get()
         with self._running.listed(run.query_id, run.sql, client, run.progress) as query:
@@ -139,6 +140,11 @@ class Aggregator:
         self._running.cancel(request.query_id)
         return query_pb2.CancelQueryResponse()
 
+    def _command(self, request: query_pb2.ExecuteRequest) -> Command | None:
+        if request.HasField("saved_query"):
+            return execute.called(request)
+        return None if self._queries.knows(request.sql) else command_of(request.sql)
+
     def _needs_no_place(self, sql: str, command: Command | None) -> bool:
         """True for what costs so little that it is answered however busy the server is."""
         return self._queries.at_hand(sql) if command is None else always_runs(command)
@@ -149,9 +155,7 @@ class Aggregator:
     async def _answer(self, run: Run, command: Command | None) -> Answer:
         if command is not None:
             return await command.run(run, self._server)
-        answered = await self._queries.answer(run)
-        plan_class = answered.prepared.plan.plan_class
-        return Answer(answered.result, plan_class, answered.reads(), answered.references())
+        return Answer.of_query(await self._queries.answer(run))
 
 
 def _query_ids() -> Callable[[], str]:

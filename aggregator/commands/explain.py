@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Final
 
 import pyarrow as pa
 
 from aggregator import status
-from aggregator.commands import listing, report
+from aggregator.commands import execute, listing, report
 from aggregator.commands.model import Answer, Server
-from aggregator.commands.words import blanked
+from aggregator.commands.words import TOKENS_MAX, blanked
 from aggregator.execution.queries import Answered, Run
-from alder.sqltext import Token
+from alder.sqltext import Token, tokens
 
 LOG_ENDS_TIMEOUT_S: Final = 1.0
 
@@ -27,6 +28,9 @@ class Explain:
     async def run(self, run: Run, server: Server) -> Answer:
         """The lines of a tree."""
         run.sql = self.sql
+        saved = execute.parse(self.sql, list(islice(tokens(self.sql), TOKENS_MAX)))
+        if saved is not None:
+            await saved.prepare(run, server)
         if not self.analyze:
             prepared = await server.queries.prepare(run)
             lines = await server.queries.with_parser(partial(report.planned, prepared))

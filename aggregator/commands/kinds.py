@@ -8,11 +8,15 @@ from typing import Final
 from aggregator.commands import (
     cancel,
     check_index,
+    create_query,
     create_view,
     describe,
+    drop_query,
     drop_view,
+    execute,
     explain,
     show_queries,
+    show_saved_queries,
     show_tables,
     show_views,
 )
@@ -30,12 +34,18 @@ _PARSES: Final[Sequence[Parse]] = (
     create_view.parse,
     drop_view.parse,
     show_views.parse,
+    create_query.parse,
+    drop_query.parse,
+    show_saved_queries.parse,
+    execute.parse,
 )
 _ALWAYS: Final = (
     cancel.Cancel,
     describe.Describe,
+    drop_query.DropQuery,
     drop_view.DropView,
     show_queries.ShowQueries,
+    show_saved_queries.ShowSavedQueries,
     show_tables.ShowTables,
     show_views.ShowViews,
 )

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from aggregator.execution.queries import Queries, Run
+from aggregator.execution.queries import Answered, Queries, Run
 from aggregator.protection.running import Running
 from alder.interfaces import CatalogClient, LogClient
 from alder.membership import CatalogFollower
@@ -33,6 +33,12 @@ class Answer:
     plan_class: str = ""
     reads: Sequence[query_pb2.CollectionRead] = ()
     references: Sequence[query_pb2.ReferenceRead] = ()
+
+    @classmethod
+    def of_query(cls, answered: Answered) -> "Answer":
+        """The rows of a query that ran, as they are."""
+        plan_class = answered.prepared.plan.plan_class
+        return cls(answered.result, plan_class, answered.reads(), answered.references())
 
 
 class Command(Protocol):

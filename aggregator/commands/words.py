@@ -47,6 +47,7 @@ class Words:
     """
 
     def __init__(self, sql: str, form: str) -> None:
+        self._sql = sql
         self._tokens = list(tokens(sql))
         self._form = form
         self._place = 0
@@ -99,6 +100,23 @@ class Words:
             self._place -= 1
             raise self.wrong()
         return TableName(name, int(number)).encode()
+
+    def argument_name(self) -> str:
+        """Takes ``NAME :=``; "" and nothing is taken where it does not come next."""
+        ahead = self._tokens[self._place : self._place + 3]
+        if len(ahead) < 3 or ahead[1].text + ahead[2].text != ":=":
+            return ""
+        name = self.name()
+        self._place += 2
+        return name
+
+    def literal(self) -> str:
+        """Takes what may be a literal: one token, with a sign or the name of a type before it."""
+        begin = self.begin
+        last = self.next()
+        if last.text in {"+", "-"} or last.word in {"DATE", "TIMESTAMP"}:
+            last = self.next()
+        return self._sql[begin : last.end]
 
     def end(self) -> None:
         """Nothing but semicolons is left."""

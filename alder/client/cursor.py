@@ -19,6 +19,7 @@ from alder.client.settings import Change, Settings, leading, policy_of
 from alder.client.token import Token
 from alder.client.token import merged as merged_token
 from alder.client.values import Row
+from alder.definitions import unpinned
 from alder.errors import Reason
 from alder.indexing import ACCESS_KINDS
 from alder.v1 import query_pb2
@@ -95,20 +96,9 @@ class Cursor:
             )
         script = leading(_sendable(sql))
         settings = script.changed(self.connection.settings)
-        planned = plan_class or settings.plan_class
-        request = query_pb2.ExecuteRequest(
-            sql=script.rest,
-            parameters=parameters.to_proto(params),
-            min_positions=merged_token(min_positions).to_proto(),
-            as_of=_moment(settings.as_of if as_of is None else as_of).to_proto(),
-            consistency=_CONSISTENCIES[consistency or settings.consistency],
-            plan_class="" if planned == "auto" else planned,
-            no_memoised_partials=not settings.memoise_partials,
-            no_code_kernels=not settings.code_kernels,
-            no_direct_lookup=not settings.direct_lookup,
-            no_index_kinds=[kind for kind in ACCESS_KINDS if kind not in settings.index_kinds],
-            policy=(settings.policy if policy is None else policy_of(policy)).to_proto(),
-        )
+        request = _request(settings, params, consistency, plan_class, as_of, policy)
+        request.sql = script.rest
+        request.min_positions.extend(merged_token(min_positions).to_proto())
         deadline_s = settings.timeout_s if timeout_s is None else timeout_s
         self.connection.change(script.changes)
         self._forget()
@@ -117,6 +107,25 @@ class Cursor:
         self._result = self.connection.run(request, deadline_s)
         self._rows = self._result.rows()
         return self
+
+    def callproc(
+        self, procname: str, params: parameters.Parameters = None
+    ) -> parameters.Parameters:
+        """Runs a saved query, ``"name"`` or ``"name@2"``, with values for its parameters.
+
+        A list gives values in the order of the parameters, a dict by their names; what is left out
+        has its default. The rows are fetched as those of :meth:`execute`. Returns ``params``.
+        """
+        self._check_open()
+        name, version = unpinned(procname)
+        settings = self.connection.settings
+        request = _request(settings, params)
+        request.saved_query.name = name
+        request.saved_query.version = version or 0
+        self._forget()
+        self._result = self.connection.run(request, settings.timeout_s)
+        self._rows = self._result.rows()
+        return params
 
     def executemany(self, sql: str, params: Sequence[parameters.Parameters]) -> None:
         """Raises NotSupportedError: only SELECT is run, and documents come by ``append``."""
@@ -250,6 +259,29 @@ class Cursor:
                 Reason.INVALID_ARGUMENT, "there is no result yet; call execute first"
             )
         return self._result
+
+
+def _request(
+    settings: Settings,
+    params: parameters.Parameters,
+    consistency: str | None = None,
+    plan_class: str | None = None,
+    as_of: Token | str | None = None,
+    policy: str | None = None,
+) -> query_pb2.ExecuteRequest:
+    """What is asked by the settings of a connection, and by arguments, which win over them."""
+    planned = plan_class or settings.plan_class
+    return query_pb2.ExecuteRequest(
+        parameters=parameters.to_proto(params),
+        as_of=_moment(settings.as_of if as_of is None else as_of).to_proto(),
+        consistency=_CONSISTENCIES[consistency or settings.consistency],
+        plan_class="" if planned == "auto" else planned,
+        no_memoised_partials=not settings.memoise_partials,
+        no_code_kernels=not settings.code_kernels,
+        no_direct_lookup=not settings.direct_lookup,
+        no_index_kinds=[kind for kind in ACCESS_KINDS if kind not in settings.index_kinds],
+        policy=(settings.policy if policy is None else policy_of(policy)).to_proto(),
+    )
 
 
 def _moment(as_of: Token | str) -> Token:

@@ -60,8 +60,16 @@ class Policy(_message.Message):
     staleness_us_max: int
     def __init__(self, coverage_min: _Optional[float] = ..., staleness_us_max: _Optional[int] = ...) -> None: ...
 
+class SavedQuery(_message.Message):
+    __slots__ = ("name", "version")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+
 class ExecuteRequest(_message.Message):
-    __slots__ = ("sql", "parameters", "min_positions", "consistency", "plan_class", "no_memoised_partials", "no_code_kernels", "no_direct_lookup", "no_index_kinds", "policy", "as_of")
+    __slots__ = ("sql", "parameters", "min_positions", "consistency", "plan_class", "no_memoised_partials", "no_code_kernels", "no_direct_lookup", "no_index_kinds", "policy", "as_of", "saved_query")
     SQL_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     MIN_POSITIONS_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +81,7 @@ class ExecuteRequest(_message.Message):
     NO_INDEX_KINDS_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
+    SAVED_QUERY_FIELD_NUMBER: _ClassVar[int]
     sql: str
     parameters: _containers.RepeatedCompositeFieldContainer[Parameter]
     min_positions: _containers.RepeatedCompositeFieldContainer[MinPositions]
@@ -84,7 +93,8 @@ class ExecuteRequest(_message.Message):
     no_index_kinds: _containers.RepeatedScalarFieldContainer[str]
     policy: Policy
     as_of: _containers.RepeatedCompositeFieldContainer[MinPositions]
-    def __init__(self, sql: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., min_positions: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ..., consistency: _Optional[_Union[Consistency, str]] = ..., plan_class: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., as_of: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ...) -> None: ...
+    saved_query: SavedQuery
+    def __init__(self, sql: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., min_positions: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ..., consistency: _Optional[_Union[Consistency, str]] = ..., plan_class: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., as_of: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ..., saved_query: _Optional[_Union[SavedQuery, _Mapping]] = ...) -> None: ...
 
 class MissingShard(_message.Message):
     __slots__ = ("shard", "leaf", "reason")

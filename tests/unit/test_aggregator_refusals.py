@@ -83,7 +83,6 @@ NOT_SELECT = {
     "export database 'x'": "EXPORT",
     "call pragma_version()": "CALL",
     "prepare p as select 1": "PREPARE",
-    "execute p": "EXECUTE",
     "begin": "TRANSACTION",
     "vacuum": "VACUUM",
     "show all tables": "SHOW",

@@ -286,3 +286,16 @@ def test_query_options_travel(connection: Connection, model: Model) -> None:
         connection.execute("SELECT 1", consistency="newest")
     with pytest.raises(dbapi.ProgrammingError, match="min_positions takes the token"):
         connection.execute("SELECT 1", min_positions=["x"])
+
+
+def test_a_saved_query_is_called_by_name(connection: Connection, model: Model) -> None:
+    model.answer = pa.table({"n": [1, 2]})
+    cursor = connection.cursor()
+    assert cursor.callproc("top@2", {"n": 5}) == {"n": 5}
+    assert cursor.fetchall() == [(1,), (2,)]
+    cursor.callproc("top", ["x"])
+    first, second = model.queries
+    assert (first.sql, first.saved_query) == ("", query_pb2.SavedQuery(name="top", version=2))
+    assert list(first.parameters) == [query_pb2.Parameter(name="n", int_value=5)]
+    assert second.saved_query == query_pb2.SavedQuery(name="top")
+    assert list(second.parameters) == [query_pb2.Parameter(string_value="x")]
