@@ -172,9 +172,11 @@ def _result(
     inputs: Sequence[EngineInput],
 ) -> pa.Table:
     """The result over ``rows``: a common table expression costs less than a view where it fits."""
-    tables = {ROWS: projection_sql}
-    for entry in inputs:
-        tables[entry.name] = f"SELECT {entry.select_list} FROM {quote(entry.registered_as)}"
+    tables = {
+        entry.name: f"SELECT {entry.select_list} FROM {quote(entry.registered_as)}"
+        for entry in inputs
+    }
+    tables[ROWS] = projection_sql
     plain = sql.startswith("SELECT ")
     if plain:
         made = ", ".join(f"{quote(name)} AS ({query})" for name, query in tables.items())
@@ -187,7 +189,7 @@ def _result(
         raise AlderError(Reason.INVALID_ARGUMENT, "a fragment must be a SELECT")
     result: pa.Table = relation.to_arrow_table()
     if not plain:
-        for name in tables:
+        for name in reversed(tables):
             connection.execute(f"DROP VIEW {quote(name)}")
     return result
 

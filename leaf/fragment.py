@@ -23,7 +23,7 @@ from leaf.access import Condition, Scope, conditions, narrowed
 from leaf.bindings import Projection, engine_names, projection
 from leaf.direct import DirectShard, direct_result, takes_any
 from leaf.engine import Cancellation, Engine, EngineInput
-from leaf.inputs import engine_inputs
+from leaf.inputs import engine_inputs, filtered_sql
 from leaf.kernels.aggregation import LeftOut
 from leaf.kernels.columns import Holder, Reading
 from leaf.kernels.kernels import Kernels
@@ -89,7 +89,7 @@ def run_fragment(
     not list, LIMIT where too much would be read, CORRUPT, and what :meth:`Engine.run` raises.
     """
     _check_overflow(views, fragment)
-    inputs = engine_inputs(fragment.inputs, tools.input_bytes_max)
+    inputs = engine_inputs(fragment, tools.input_bytes_max)
     with tallying() as tally:
         shards = [_Shard(number, view, cut) for number, view in sorted(views.items())]
         result = _result(shards, fragment, inputs, keyed, tools, cancellation, mode, wanted)
@@ -219,7 +219,11 @@ def _engine_result(shards: Sequence[_Shard], reading: _Reading) -> FragmentResul
 def _run(physical: pa.Table, reading: _Reading) -> pa.Table:
     physical = physical.rename_columns(engine_names(physical.num_columns))
     return reading.tools.engine.run(
-        physical, reading.plan.sql, reading.fragment.sql, reading.cancellation, reading.inputs
+        physical,
+        filtered_sql(reading.plan.sql, reading.fragment.key_filters),
+        reading.fragment.sql,
+        reading.cancellation,
+        reading.inputs,
     )
 
 

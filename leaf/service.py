@@ -176,7 +176,9 @@ class Leaf:
             schema = reduce(Schema.merged, schemas, Schema()).to_proto()
         return leaf_pb2.PositionsResponse(
             shards=[
-                leaf_pb2.ShardPositions(shard=shard, positions=view.positions.to_proto())
+                leaf_pb2.ShardPositions(
+                    shard=shard, positions=view.positions.to_proto(), rows_stored=view.rows_stored
+                )
                 for (_, shard), view in sorted(views.items())
             ],
             schema=schema,

@@ -41,6 +41,11 @@ class ShardView:
         return sum(chunk.rows for chunk in self.tail)
 
     @property
+    def rows_stored(self) -> int:
+        """Rows that are here, dead ones included."""
+        return self.tail_rows + sum(segment.rows for segment in self.segments)
+
+    @property
     def tail_bytes(self) -> int:
         """Bytes of the rows that are not sealed, in memory."""
         return sum(chunk.size_bytes for chunk in self.tail)

@@ -80,6 +80,7 @@ def planned(prepared: Prepared, parser: Parser) -> list[str]:
     """The tree of a plan."""
     root = _root(prepared.plan)
     names = _Names(prepared.plan, parser)
+    _add_joins(root, prepared.plan, names)
     for read in prepared.plan.reads:
         _add_read(root, read, prepared.collections[read.collection], names)
     root.add(f"finish: {names.finish_sql()}")
@@ -96,6 +97,10 @@ def analyzed(run: Run, answered: Answered, ends: Ends, parser: Parser) -> list[s
         f"finish {_ms(run.finish_us)}); {_count(answered.result.num_rows, 'row')} in the result"
     )
     names = _Names(prepared.plan, parser)
+    if answered.told:
+        joins = root.add("joins:")
+        for line in answered.told:
+            joins.add(line)
     for read, answer in zip(prepared.plan.reads, answered.answers, strict=True):
         collection = prepared.collections[read.collection]
         branch = _add_read(root, read, collection, names)
@@ -103,6 +108,8 @@ def analyzed(run: Run, answered: Answered, ends: Ends, parser: Parser) -> list[s
         _add_cut(branch, prepared.cuts[read.collection], answer, ends.get(key, {}))
         for line in answer.told:
             branch.add(line)
+        if answer.input_bytes:
+            branch.add(f"went along: {_count(answer.input_bytes, 'byte')}")
         _add_missing(branch, collection, prepared.missing.get(key, {}))
         _add_leaves(branch, answer)
     root.add(f"finish: {names.finish_sql()}")
@@ -111,6 +118,20 @@ def analyzed(run: Run, answered: Answered, ends: Ends, parser: Parser) -> list[s
 
 def _root(plan: Plan) -> Branch:
     return Branch(f"class {plan.plan_class}: {CLASSES[plan.plan_class]}")
+
+
+def _add_joins(root: Branch, plan: Plan, names: "_Names") -> None:
+    """What may be chosen once rows are counted."""
+    if not plan.reductions and not plan.broadcasts:
+        return
+    joins = root.add("joins: as counts of rows tell when it runs")
+    reads = {read.table: read for read in plan.reads}
+    for one in plan.reductions:
+        target, source = names.label(reads[one.target]), names.label(reads[one.source])
+        column, other = plan.user_names[one.column], plan.user_names[one.source_column]
+        joins.add(f"reduce {target} to rows whose {column} is a {other} of {source}")
+    for table, _ in plan.broadcasts:
+        joins.add(f"broadcast the others to the leaves of {names.label(reads[table])}")
 
 
 def _add_read(root: Branch, read: Read, collection: Collection, names: "_Names") -> Branch:

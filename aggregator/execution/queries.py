@@ -23,11 +23,13 @@ from aggregator.execution.finish import finish, finished_directly
 from aggregator.execution.moments import Moment, moment_of, positions_of
 from aggregator.execution.rehearsal import rehearse
 from aggregator.execution.scatter import Budget, Gathered, Scatter, State, gather
+from aggregator.execution.stages import gathered_in_stages
 from aggregator.execution.staleness import leave_out_stale
 from aggregator.execution.topsearch import first_groups
 from aggregator.functions.textstats import Statistic, Statistics, Wanted
 from aggregator.planning.plan import Plan, Read
 from aggregator.planning.plans import Known, Plans
+from aggregator.planning.strategy import JoinLimits
 from aggregator.protection.admission import AdmissionSettings
 from aggregator.protection.running import Progress, Stage
 from aggregator.statement import tables, views
@@ -53,6 +55,7 @@ class AggregatorSettings:
 
     engine: EngineSettings = field(default_factory=EngineSettings)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
+    joins: JoinLimits = field(default_factory=JoinLimits)
     gathered_bytes_max: int = 2 << 30
     timeout_s_default: float = 60.0
     margin_s: float = 0.05
@@ -97,14 +100,25 @@ class Prepared:
         """The collections, each once."""
         return {one.collection_id: one for one in self.collections.values()}
 
+    def rows_stored(self) -> dict[str, int]:
+        """By collection as written, at least as many rows as it has in its cut."""
+        return {
+            name: self.states[one.collection_id].rows_stored
+            for name, one in self.collections.items()
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer: ``answers`` are in the order of the plan's reads."""
+    """An answer: ``answers`` are in the order of the plan's reads.
+
+    ``told`` says how its joins were gathered and why, one sentence each.
+    """
 
     prepared: Prepared
     answers: Sequence[Gathered]
     result: pa.Table
+    told: tuple[str, ...] = ()
 
     def reads(self) -> list[query_pb2.CollectionRead]:
         """What was read of each collection and moment."""
@@ -131,6 +145,7 @@ class Answered:
                 read_class=read.read_class,
                 rows=sum(leaf.rows for leaf in answer.leaves),
                 size_bytes=sum(leaf.size_bytes for leaf in answer.leaves),
+                input_bytes=answer.input_bytes,
             )
             for read, answer in zip(self.prepared.plan.reads, self.answers, strict=True)
         ]
@@ -366,17 +381,18 @@ class Queries:
         run.progress.stage = Stage.GATHERING
         budget = Budget(self._settings.gathered_bytes_max, run.progress)
         try:
-            answers = await gather(
-                [
-                    self._read(
-                        run,
-                        prepared.collections[read.collection],
-                        read,
-                        prepared.cuts[read.collection],
-                        budget,
-                    )
-                    for read in plan.reads
-                ]
+            gathered = await gathered_in_stages(
+                plan,
+                lambda read: self._read(
+                    run,
+                    prepared.collections[read.collection],
+                    read,
+                    prepared.cuts[read.collection],
+                    budget,
+                ),
+                prepared.rows_stored(),
+                self._settings.joins,
+                run.request.join_strategy,
             )
         except LeafError:
             raise
@@ -386,9 +402,10 @@ class Queries:
         run.scatter_us += since_us(begin)
         begin = time.monotonic()
         run.progress.stage = Stage.FINISHING
-        result = await self._finished(run, plan, answers)
+        result = await self._finished(run, gathered.plan, gathered.answers)
         run.finish_us += since_us(begin)
-        return Answered(prepared, answers, result)
+        prepared = replace(prepared, plan=gathered.plan)
+        return Answered(prepared, gathered.answers, result, gathered.told)
 
     async def _finished(self, run: Run, plan: Plan, answers: Sequence[Gathered]) -> pa.Table:
         """The rows of a plan; small ones that are always the same are kept as the plan is."""

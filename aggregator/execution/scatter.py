@@ -54,12 +54,14 @@ class Budget:
 class State:
     """What the leaves told of a collection: positions per shard and the union of the schemas.
 
-    ``missing``: shards that were not asked, because the query does without them.
+    ``missing``: shards that were not asked, because the query does without them. ``rows_stored``
+    are at least as many as there are in any cut.
     """
 
     positions: Mapping[int, PositionVector]
     schema: Schema
     missing: frozenset[int] = frozenset()
+    rows_stored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +84,14 @@ class LeafAnswer:
 class Gathered:
     """What the leaves answered to one fragment; ``rows`` are in the order of ``leaves``.
 
-    ``told`` says what else was asked to get there, one sentence each.
+    ``told`` says what else was asked to get there, one sentence each; ``input_bytes`` went along.
     """
 
     rows: pa.Table
     scans: tuple[leaf_pb2.ShardScan, ...]
     leaves: tuple[LeafAnswer, ...]
     told: tuple[str, ...] = ()
+    input_bytes: int = 0
 
 
 _Answer = tuple[pa.Table, tuple[leaf_pb2.ShardScan, ...], LeafAnswer]
@@ -189,11 +192,12 @@ class Scatter:
         positions = dict(told)
         if not all(answer.reached for answer in answers) and wanted.offsets:
             raise core.not_reached(collection.name, core.behind(wanted, positions))
+        rows_stored = sum(entry.rows_stored for answer in answers for entry in answer.shards)
         if not partial:
-            return State(positions, self.schemas.union(collection))
+            return State(positions, self.schemas.union(collection), rows_stored=rows_stored)
         schema = reduce(Schema.merged, (Schema.from_proto(one.schema) for one in answers))
         missing = {one.shard for one in whole.shards} - set(positions)
-        return State(positions, schema, frozenset(missing))
+        return State(positions, schema, frozenset(missing), rows_stored)
 
     async def run(
         self,

@@ -19,7 +19,9 @@ from typing import Final
 
 from aggregator.functions import geo, text
 from aggregator.planning import aggregate, pushdown, scan
+from aggregator.planning.aggregation import described
 from aggregator.planning.direct import Direct, selected
+from aggregator.planning.joins import Reduction, reductions
 from aggregator.planning.spread import ANYHOW, Spread, TopSearch
 from aggregator.planning.terms import exact, terms
 from aggregator.statement import security, tree
@@ -32,6 +34,8 @@ from alder.fieldtypes import ROW_COLUMN
 from alder.v1 import leaf_pb2
 
 CLASSES: Final = frozenset({"a", "b", "e"})
+COUNT_COLUMN: Final = "n"
+"""The only column of a fragment that counts: a state, which is the count itself."""
 NO_SPREADS: Final[Mapping[str, Spread]] = MappingProxyType({})
 _FIXED: Final = frozenset({"CONSTANT", "COMPARISON", "CONJUNCTION", "OPERATOR"})
 
@@ -42,7 +46,8 @@ class Read:
 
     ``table`` is the name of the gathered table, ``columns`` are the names and SQL types of its
     columns ("": as it arrives). ``whole_key``: groups with a value in this column are on one leaf
-    each. ``search``: how the first groups are found where they are not.
+    each. ``search``: how the first groups are found where they are not. ``count`` asks how many
+    rows there are, for the choice of a strategy; ``inputs`` are the gathered tables that go along.
     """
 
     collection: str
@@ -52,6 +57,8 @@ class Read:
     columns: tuple[tuple[str, str], ...]
     whole_key: str = ""
     search: TopSearch | None = None
+    count: leaf_pb2.Fragment | None = None
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,9 @@ class Plan:
     ``direct`` and the SQL types of its columns: how it is finished without the engine; in class a
     only where leaves have given one row per group. ``constant``: it reads nothing and gives the
     same rows every time.
+
+    ``reductions`` are those that its reads allow. ``broadcasts``: other plans for the same
+    statement, each by the table whose rows its leaves join with what goes along.
     """
 
     plan_class: str
@@ -69,6 +79,8 @@ class Plan:
     user_names: Mapping[str, str]
     direct: tuple[Direct, tuple[str, ...]] | None = None
     constant: bool = False
+    reductions: tuple[Reduction, ...] = ()
+    broadcasts: tuple[tuple[str, "Plan"], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +226,61 @@ class Planner:
             )
             for reference in bound.bindings.references
         ]
-        return self._finished(bound, pushed.rest, reads)
+        plan = self._finished(bound, pushed.rest, reads)
+        whole = [read for read in reads if read.table not in made and not best.get(read.table)]
+        return self._with_reductions(plan, bound, pushed, whole)
+
+    def _with_reductions(
+        self, plan: Plan, bound: Bound, pushed: pushdown.Pushed, whole: Sequence[Read]
+    ) -> Plan:
+        """The plan with what allows to choose how its joins are gathered.
+
+        ``whole`` are the reads that give all rows which meet their conditions.
+        """
+        columns = {read.table: {name for name, _ in read.columns} for read in whole}
+        found = tuple(
+            one
+            for one in reductions(pushed.rest, bound.bindings)
+            if one.target in columns and one.source_column in columns.get(one.source, ())
+        )
+        if not found:
+            return plan
+        return replace(plan, reads=self._counting(plan, bound, pushed), reductions=found)
+
+    def _counting(self, plan: Plan, bound: Bound, pushed: pushdown.Pushed) -> tuple[Read, ...]:
+        """The reads of a plan, those of rows with a fragment that counts them."""
+        references = {one.table: one for one in bound.bindings.references}
+        return tuple(
+            read
+            if read.read_class == "a"
+            else replace(
+                read,
+                count=self._count(
+                    bound.bindings,
+                    references[read.table],
+                    pushed.conditions[references[read.table].alias],
+                ),
+            )
+            for read in plan.reads
+        )
+
+    def _count(
+        self, bindings: Bindings, reference: Reference, conditions: list[tree.Node]
+    ) -> leaf_pb2.Fragment:
+        """Counts the rows of a reference that meet conditions."""
+        call = {**tree.function("count_star"), "export_state": True}
+        query = tree.select(
+            [tree.named(call, COUNT_COLUMN)],
+            tree.table(pushdown.ROWS),
+            tree.conjunction(conditions),
+        )
+        fragment = _fragment(bindings, reference, self._parser.to_sql(query), conditions)
+        fragment.partial_aggregate = True
+        calls = [(COUNT_COLUMN, call)]
+        simple = described([], calls, conditions, self._parser, bindings.field_of)
+        if simple is not None:
+            fragment.aggregation.CopyFrom(simple)
+        return fragment
 
     def _part(
         self, node: tree.Node, bindings: Bindings, spreads: Mapping[str, Spread]

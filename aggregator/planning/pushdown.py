@@ -47,7 +47,7 @@ def _rest_of_where(
 ) -> list[tree.Node]:
     """The terms of a WHERE that stay; the others are appended to those of their reference."""
     alone = node["from_table"]["type"] == "BASE_TABLE"
-    reachable = _kept_whole(node["from_table"], aliases)
+    reachable = kept_whole(node["from_table"], aliases)
     rest = []
     for condition in tree.conjuncts(node["where_clause"]):
         plain = unaliased(condition, node["select_list"]) if alone else condition
@@ -124,14 +124,14 @@ def lone_reference(query: tree.Node, bindings: Bindings) -> Reference | None:
     return None if is_volatile(query) else known.get(source["table_name"])
 
 
-def _kept_whole(node: tree.Node, aliases: set[str]) -> set[str]:
+def kept_whole(node: tree.Node, aliases: set[str]) -> set[str]:
     """The references of a FROM whose rows reach the WHERE unless it drops them."""
     if node["type"] in {"BASE_TABLE", "SUBQUERY"} and node["alias"] in aliases:
         return {node["alias"]} if node["sample"] is None else set()
     if node["type"] != "JOIN" or node["ref_type"] == "POSITIONAL":
         return set()
-    left = _kept_whole(node["left"], aliases)
-    right = _kept_whole(node["right"], aliases)
+    left = kept_whole(node["left"], aliases)
+    right = kept_whole(node["right"], aliases)
     if node["ref_type"] == "ASOF":
         return left if node["join_type"] in {"INNER", "LEFT"} else set()
     match node["join_type"]:

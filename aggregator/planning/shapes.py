@@ -114,17 +114,30 @@ class Template:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._sql = _Text(plan.sql)
-        self._reads = [(read, _Fragment(read.fragment)) for read in plan.reads]
+        self._reads = [
+            (read, _Fragment(read.fragment), None if read.count is None else _Fragment(read.count))
+            for read in plan.reads
+        ]
+        self._broadcasts = [(table, Template(other)) for table, other in plan.broadcasts]
 
     def filled(self, values: Sequence[Literal]) -> Plan:
         """The plan for these values, which are of the kinds that it was made for."""
         quoted = [_in_sql(value) for value in values]
         in_json = [_in_json(value) for value in values]
         reads = tuple(
-            replace(read, fragment=fragment.filled(quoted, in_json))
-            for read, fragment in self._reads
+            replace(
+                read,
+                fragment=fragment.filled(quoted, in_json),
+                count=None if count is None else count.filled(quoted, in_json),
+            )
+            for read, fragment, count in self._reads
         )
-        return replace(self._plan, reads=reads, sql=self._sql.filled(quoted))
+        return replace(
+            self._plan,
+            reads=reads,
+            sql=self._sql.filled(quoted),
+            broadcasts=tuple((table, other.filled(values)) for table, other in self._broadcasts),
+        )
 
 
 class _Text:

@@ -280,6 +280,7 @@ def _request(
         no_code_kernels=not settings.code_kernels,
         no_direct_lookup=not settings.direct_lookup,
         no_index_kinds=[kind for kind in ACCESS_KINDS if kind not in settings.index_kinds],
+        join_strategy="" if settings.join_strategy == "auto" else settings.join_strategy,
         policy=(settings.policy if policy is None else policy_of(policy)).to_proto(),
     )
 

@@ -97,18 +97,20 @@ class ReferenceInfo:
     """What one place of a statement that reads a collection asked of the leaves.
 
     ``read_class``: `a` for states of groups, `b` for the rows of a SELECT over this collection
-    alone, `e` for filtered columns. ``rows`` and ``size_bytes`` are what the leaves sent.
+    alone, `e` for filtered columns. ``rows`` and ``size_bytes`` are what the leaves sent,
+    ``input_bytes`` what went along to them.
     """
 
     collection: str
     read_class: str
     rows: int
     size_bytes: int
+    input_bytes: int = 0
 
     @classmethod
     def from_proto(cls, read: query_pb2.ReferenceRead) -> "ReferenceInfo":
         """The entry of a trailer."""
-        return cls(read.collection, read.read_class, read.rows, read.size_bytes)
+        return cls(read.collection, read.read_class, read.rows, read.size_bytes, read.input_bytes)
 
 
 @dataclass(frozen=True, slots=True)

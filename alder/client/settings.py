@@ -17,6 +17,7 @@ from alder.indexing import ACCESS_KINDS
 from alder.policy import Policy
 from alder.sqltext import Kind, Token, text_of, tokens
 
+JOIN_STRATEGIES: Final = ("auto", "gather", "reduce", "broadcast", "colocated")
 TIMEOUT_S_MAX: Final = 86_400.0
 
 
@@ -32,6 +33,8 @@ class Settings:
     may leave rows out, of :data:`alder.indexing.ACCESS_KINDS`. ``as_of``: the text of positions to
     read at where a statement names no moment, "" for the newest. ``policy``: what answers
     must stand for.
+
+    ``join_strategy``: how joins are gathered where it is possible, of :data:`JOIN_STRATEGIES`.
     """
 
     consistency: str = "cut"
@@ -40,6 +43,7 @@ class Settings:
     code_kernels: bool = True
     direct_lookup: bool = True
     index_kinds: tuple[str, ...] = ACCESS_KINDS
+    join_strategy: str = "auto"
     timeout_s: float | None = None
     as_of: str = ""
     policy: Policy = field(default_factory=Policy)
@@ -156,6 +160,12 @@ def _index_kinds(text: str | None) -> Change:
     return lambda settings: replace(settings, index_kinds=value)
 
 
+def _join_strategy(text: str | None) -> Change:
+    default = DEFAULTS.join_strategy
+    value = default if text is None else _one_of("join_strategy", text, JOIN_STRATEGIES)
+    return lambda settings: replace(settings, join_strategy=value)
+
+
 def _timeout_s(text: str | None) -> Change:
     value = DEFAULTS.timeout_s if text is None else _seconds("timeout_s", text)
     return lambda settings: replace(settings, timeout_s=value)
@@ -227,6 +237,7 @@ _READERS: Final[Mapping[str, _Reader]] = {
     "code_kernels": _code_kernels,
     "direct_lookup": _direct_lookup,
     "index_kinds": _index_kinds,
+    "join_strategy": _join_strategy,
     "timeout_s": _timeout_s,
     "as_of": _as_of,
     "policy": _policy,

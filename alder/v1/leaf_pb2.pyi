@@ -114,12 +114,14 @@ class PositionsRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., min_positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., wait_ms: _Optional[int] = ..., known_schema_version: _Optional[int] = ...) -> None: ...
 
 class ShardPositions(_message.Message):
-    __slots__ = ("shard", "positions")
+    __slots__ = ("shard", "positions", "rows_stored")
     SHARD_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    ROWS_STORED_FIELD_NUMBER: _ClassVar[int]
     shard: int
     positions: _common_pb2.PositionVector
-    def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ...) -> None: ...
+    rows_stored: int
+    def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., rows_stored: _Optional[int] = ...) -> None: ...
 
 class PositionsResponse(_message.Message):
     __slots__ = ("shards", "schema", "reached")
@@ -257,6 +259,16 @@ class InputTable(_message.Message):
     rows: bytes
     def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[InputColumn, _Mapping]]] = ..., rows: _Optional[bytes] = ...) -> None: ...
 
+class KeyFilter(_message.Message):
+    __slots__ = ("column", "sql_type", "keys")
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    SQL_TYPE_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    column: str
+    sql_type: str
+    keys: bytes
+    def __init__(self, column: _Optional[str] = ..., sql_type: _Optional[str] = ..., keys: _Optional[bytes] = ...) -> None: ...
+
 class JoinedRows(_message.Message):
     __slots__ = ("name", "collection", "collection_id", "epoch", "shards", "at", "columns", "terms")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -288,7 +300,7 @@ class WantedGroups(_message.Message):
     def __init__(self, threshold: _Optional[int] = ..., keys: _Optional[bytes] = ..., all: _Optional[bool] = ...) -> None: ...
 
 class Fragment(_message.Message):
-    __slots__ = ("sql", "columns", "terms", "partial_aggregate", "aggregation", "selection", "terms_exact", "inputs")
+    __slots__ = ("sql", "columns", "terms", "partial_aggregate", "aggregation", "selection", "terms_exact", "inputs", "key_filters")
     SQL_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
@@ -297,6 +309,7 @@ class Fragment(_message.Message):
     SELECTION_FIELD_NUMBER: _ClassVar[int]
     TERMS_EXACT_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
+    KEY_FILTERS_FIELD_NUMBER: _ClassVar[int]
     sql: str
     columns: _containers.RepeatedCompositeFieldContainer[ColumnBinding]
     terms: _containers.RepeatedCompositeFieldContainer[Term]
@@ -305,7 +318,8 @@ class Fragment(_message.Message):
     selection: Selection
     terms_exact: bool
     inputs: _containers.RepeatedCompositeFieldContainer[InputTable]
-    def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., partial_aggregate: _Optional[bool] = ..., aggregation: _Optional[_Union[Aggregation, _Mapping]] = ..., selection: _Optional[_Union[Selection, _Mapping]] = ..., terms_exact: _Optional[bool] = ..., inputs: _Optional[_Iterable[_Union[InputTable, _Mapping]]] = ...) -> None: ...
+    key_filters: _containers.RepeatedCompositeFieldContainer[KeyFilter]
+    def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., partial_aggregate: _Optional[bool] = ..., aggregation: _Optional[_Union[Aggregation, _Mapping]] = ..., selection: _Optional[_Union[Selection, _Mapping]] = ..., terms_exact: _Optional[bool] = ..., inputs: _Optional[_Iterable[_Union[InputTable, _Mapping]]] = ..., key_filters: _Optional[_Iterable[_Union[KeyFilter, _Mapping]]] = ...) -> None: ...
 
 class FragmentRequest(_message.Message):
     __slots__ = ("collection", "collection_id", "epoch", "shards", "fragment", "at", "latest", "query_id", "no_memoised_partials", "no_code_kernels", "no_direct_lookup", "no_index_kinds", "groups", "joined")

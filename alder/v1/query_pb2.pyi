@@ -69,7 +69,7 @@ class SavedQuery(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class ExecuteRequest(_message.Message):
-    __slots__ = ("sql", "parameters", "min_positions", "consistency", "plan_class", "no_memoised_partials", "no_code_kernels", "no_direct_lookup", "no_index_kinds", "policy", "as_of", "saved_query")
+    __slots__ = ("sql", "parameters", "min_positions", "consistency", "plan_class", "no_memoised_partials", "no_code_kernels", "no_direct_lookup", "no_index_kinds", "policy", "as_of", "saved_query", "join_strategy")
     SQL_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     MIN_POSITIONS_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +82,7 @@ class ExecuteRequest(_message.Message):
     POLICY_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     SAVED_QUERY_FIELD_NUMBER: _ClassVar[int]
+    JOIN_STRATEGY_FIELD_NUMBER: _ClassVar[int]
     sql: str
     parameters: _containers.RepeatedCompositeFieldContainer[Parameter]
     min_positions: _containers.RepeatedCompositeFieldContainer[MinPositions]
@@ -94,7 +95,8 @@ class ExecuteRequest(_message.Message):
     policy: Policy
     as_of: _containers.RepeatedCompositeFieldContainer[MinPositions]
     saved_query: SavedQuery
-    def __init__(self, sql: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., min_positions: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ..., consistency: _Optional[_Union[Consistency, str]] = ..., plan_class: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., as_of: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ..., saved_query: _Optional[_Union[SavedQuery, _Mapping]] = ...) -> None: ...
+    join_strategy: str
+    def __init__(self, sql: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., min_positions: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ..., consistency: _Optional[_Union[Consistency, str]] = ..., plan_class: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ..., policy: _Optional[_Union[Policy, _Mapping]] = ..., as_of: _Optional[_Iterable[_Union[MinPositions, _Mapping]]] = ..., saved_query: _Optional[_Union[SavedQuery, _Mapping]] = ..., join_strategy: _Optional[str] = ...) -> None: ...
 
 class MissingShard(_message.Message):
     __slots__ = ("shard", "leaf", "reason")
@@ -129,16 +131,18 @@ class CollectionRead(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., shards_asked: _Optional[_Iterable[int]] = ..., shards_answered: _Optional[_Iterable[int]] = ..., scans: _Optional[_Iterable[_Union[_leaf_pb2.ShardScan, _Mapping]]] = ..., shards_missing: _Optional[_Iterable[_Union[MissingShard, _Mapping]]] = ..., coverage: _Optional[float] = ..., lag_us: _Optional[int] = ..., as_of: _Optional[str] = ...) -> None: ...
 
 class ReferenceRead(_message.Message):
-    __slots__ = ("collection", "read_class", "rows", "size_bytes")
+    __slots__ = ("collection", "read_class", "rows", "size_bytes", "input_bytes")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     READ_CLASS_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    INPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
     collection: str
     read_class: str
     rows: int
     size_bytes: int
-    def __init__(self, collection: _Optional[str] = ..., read_class: _Optional[str] = ..., rows: _Optional[int] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+    input_bytes: int
+    def __init__(self, collection: _Optional[str] = ..., read_class: _Optional[str] = ..., rows: _Optional[int] = ..., size_bytes: _Optional[int] = ..., input_bytes: _Optional[int] = ...) -> None: ...
 
 class ExecuteTrailer(_message.Message):
     __slots__ = ("query_id", "collections", "plan_class", "rows", "plan_us", "scatter_us", "finish_us", "references")

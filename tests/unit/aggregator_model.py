@@ -30,6 +30,7 @@ from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, query_pb2
 from controller import definitions
 from controller.changes import CatalogState, Change
 from controller.settings import ControllerSettings
+from leaf.inputs import engine_inputs, filtered_sql
 
 T = TypeVar("T")
 Document = Mapping[str, object]
@@ -130,7 +131,9 @@ class LeafModel:
         known = request.known_schema_version == schema.version
         return leaf_pb2.PositionsResponse(
             shards=[
-                leaf_pb2.ShardPositions(shard=n, positions=vector.to_proto())
+                leaf_pb2.ShardPositions(
+                    shard=n, positions=vector.to_proto(), rows_stored=len(self.shards[n].rows)
+                )
                 for n, vector in vectors.items()
             ],
             schema=None if known else schema.to_proto(),
@@ -251,10 +254,15 @@ class LeafModel:
             expressions.append(f"{expression} AS {binding.name}")
         with self.engine.cursor() as connection:
             connection.register("physical", pa.table(columns))
-            connection.execute(
-                f"CREATE TEMP VIEW rows AS SELECT {', '.join(expressions) or '1 AS n'} "
-                "FROM physical"
-            )
+            projection = f"SELECT {', '.join(expressions) or '1 AS n'} FROM physical"
+            for entry in engine_inputs(fragment, 1 << 30):
+                connection.register(entry.registered_as, entry.physical)
+                connection.execute(
+                    f"CREATE TEMP VIEW {quote(entry.name)} AS SELECT {entry.select_list} "
+                    f"FROM {quote(entry.registered_as)}"
+                )
+            filtered = filtered_sql(projection, fragment.key_filters)
+            connection.execute(f"CREATE TEMP VIEW rows AS {filtered}")
             try:
                 table: pa.Table = connection.sql(fragment.sql).to_arrow_table()
             except duckdb.Error as error:

@@ -112,19 +112,44 @@ def test_an_input_filters_rows_beside_the_indexes_and_keeps_its_types(tmp_path: 
     with_rows(tmp_path, [rows], body, seal_rows=200)
 
 
+def test_only_rows_with_one_of_the_keys_pass(tmp_path: Path) -> None:
+    rows = documents(300)
+
+    async def body(leaf: Leaf, asker: Asker) -> None:
+        await sealed(leaf, 1)
+        words = sorted(row["word"] for row in rows if row["word"])[:50]
+        numbers = [row["n"] for row in rows if row["n"] is not None and row["n"] > 0]
+        filters = [
+            leaf_pb2.KeyFilter(column=column, sql_type=kind, keys=to_bytes(pa.table({"k": keys})))
+            for column, kind, keys in (("c0", "VARCHAR", words), ("c1", "BIGINT", numbers))
+        ]
+        fragment = leaf_pb2.Fragment(
+            sql="SELECT c0, c1 FROM rows", columns=COLUMNS, key_filters=filters
+        )
+        result, _ = await run(leaf, fragment)
+        found = list(zip(*(column.to_pylist() for column in result.columns), strict=True))
+        wanted = [(r["word"], r["n"]) for r in rows if r["word"] in words and r["n"] in numbers]
+        assert sorted(found) == sorted(wanted)
+        assert 0 < len(found) < len(rows)
+
+    with_rows(tmp_path, [rows], body, seal_rows=200)
+
+
 def test_inputs_are_bounded_and_have_names_of_their_own() -> None:
     table = pa.table({"k": list(range(1000))})
     with pytest.raises(AlderError, match="filter more") as caught:
-        engine_inputs([input_of("a", table), input_of("b", table)], 12_000)
+        engine_inputs(
+            leaf_pb2.Fragment(inputs=[input_of("a", table), input_of("b", table)]), 12_000
+        )
     assert caught.value.reason is Reason.LIMIT
     wrong = input_of("a", table)
     wrong.columns[0].name = "other"
     for bad in ([input_of("rows", table)], [input_of("a", table)] * 2, [wrong]):
         with pytest.raises(AlderError) as caught:
-            engine_inputs(bad, 1 << 20)
+            engine_inputs(leaf_pb2.Fragment(inputs=bad), 1 << 20)
         assert caught.value.reason is Reason.INVALID_ARGUMENT
     broken = input_of("a", table)
     broken.rows = broken.rows[:-20]
     with pytest.raises(AlderError) as caught:
-        engine_inputs([broken], 1 << 20)
+        engine_inputs(leaf_pb2.Fragment(inputs=[broken]), 1 << 20)
     assert caught.value.reason is Reason.CORRUPT
