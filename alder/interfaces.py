@@ -49,7 +49,15 @@ class CatalogClient(Protocol):
     ) -> AsyncIterator[catalog_pb2.CatalogSnapshot]: ...
 
 
-class LogClient(Protocol):
+class LogReader(Protocol):
+    """A log as those see it who only read."""
+
+    async def read(
+        self, request: log_pb2.ReadRequest, timeout_s: float | None = None
+    ) -> log_pb2.ReadResponse: ...
+
+
+class LogClient(LogReader, Protocol):
     """The embedded log."""
 
     async def create_topic(
@@ -64,17 +72,13 @@ class LogClient(Protocol):
         self, requests: AsyncIterator[log_pb2.AppendRequest], timeout_s: float | None = None
     ) -> log_pb2.AppendResponse: ...
 
-    async def read(
-        self, request: log_pb2.ReadRequest, timeout_s: float | None = None
-    ) -> log_pb2.ReadResponse: ...
-
     async def offsets(
         self, request: log_pb2.OffsetsRequest, timeout_s: float | None = None
     ) -> log_pb2.OffsetsResponse: ...
 
 
-class LeafClient(Protocol):
-    """A leaf."""
+class PushClient(Protocol):
+    """A leaf as those see it who push."""
 
     async def apply(
         self, request: PushFields, timeout_s: float | None = None
@@ -83,6 +87,10 @@ class LeafClient(Protocol):
     async def positions(
         self, request: leaf_pb2.PositionsRequest, timeout_s: float | None = None
     ) -> leaf_pb2.PositionsResponse: ...
+
+
+class LeafClient(PushClient, Protocol):
+    """A leaf."""
 
     def execute(
         self, request: leaf_pb2.FragmentRequest, timeout_s: float | None = None
@@ -151,6 +159,14 @@ class ProofClient(Protocol):
     async def check_stored(
         self, request: proof_pb2.CheckStoredRequest, timeout_s: float | None = None
     ) -> proof_pb2.CheckStoredResponse: ...
+
+
+class PushDirectory(Protocol):
+    """Finds the leaves to push to."""
+
+    def leaf(self, node_id: str) -> PushClient:
+        """Raises AlderError(UNAVAILABLE) if the catalog knows no such leaf."""
+        ...
 
 
 class NodeDirectory(Protocol):

@@ -21,7 +21,7 @@ from leaf.fragment import FragmentTools, horizon_of
 from leaf.ownership import ShardKey
 from leaf.probes import ids_of
 from leaf.probing import CONDITIONS_MAX, Condition, Probing, conditions_of
-from leaf.ranges import Damage, Range, RangeReader, RangeReport, RangeSums, quarantined_value
+from leaf.ranges import Damage, Floor, Range, RangeReader, RangeReport, RangeSums, quarantined_value
 from leaf.shard import Shard
 from leaf.view import ShardView
 from leaf.visibility import Births
@@ -73,10 +73,11 @@ class Prover:
 
         def answer(shard: Shard, cancellation: Cancellation) -> proof_pb2.DigestResponse:
             view = shard.view
-            floor = floor_of(view)
             if request.HasField("floor"):
-                floor = PositionVector.from_proto(request.floor)
+                oldest_us = request.oldest_us if request.HasField("oldest_us") else None
+                floor = Floor(PositionVector.from_proto(request.floor), oldest_us)
             else:
+                floor = Floor.of(view)
                 horizon_of(view, at)
             ranges = ranges_of(request.ranges)
             reader = RangeReader(
@@ -138,12 +139,6 @@ class Prover:
         return await self._runner.on_shard(collection, key, PositionVector(), answer, None)
 
 
-def floor_of(view: ShardView) -> PositionVector:
-    """Where the history of a shard begins."""
-    offsets = births.offsets_of(view.log_time.floor()).tolist()
-    return PositionVector(dict(zip(view.streams, offsets, strict=False)))
-
-
 def ranges_of(messages: Sequence[proof_pb2.OffsetRange]) -> list[Range]:
     """Ranges as they came; offsets beyond all are cut off."""
     return [
@@ -156,12 +151,11 @@ def ranges_of(messages: Sequence[proof_pb2.OffsetRange]) -> list[Range]:
     ]
 
 
-def _digests(
-    view: ShardView, floor: PositionVector, report: RangeReport
-) -> proof_pb2.DigestResponse:
+def _digests(view: ShardView, floor: Floor, report: RangeReport) -> proof_pb2.DigestResponse:
     return proof_pb2.DigestResponse(
         positions=view.positions.to_proto(),
-        floor=floor.to_proto(),
+        floor=floor.positions.to_proto(),
+        oldest_us=floor.oldest_us,
         total_digest=to_hex(view.counters.digest),
         rows_born=view.counters.rows_born,
         ranges=map(_range_digest, report.sums),

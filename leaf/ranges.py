@@ -59,6 +59,24 @@ class Range:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Where a history begins: every cut of it has what was born before, and rows of an event time
+    before ``oldest_us`` are in none of them. None: rows of any age are.
+    """
+
+    positions: PositionVector = field(default_factory=PositionVector)
+    oldest_us: int | None = None
+
+    @classmethod
+    def of(cls, view: ShardView) -> "Floor":
+        """That of a shard's own history."""
+        ends = view.log_time.floor()
+        offsets = births.offsets_of(ends).tolist()
+        positions = PositionVector(dict(zip(view.streams, offsets, strict=False)))
+        return cls(positions, view.log_time.oldest_us(ends))
+
+
 @dataclass(slots=True)
 class RangeSums:
     """What is in one range: rows, deaths and quarantined records, each with their digest."""
@@ -112,7 +130,7 @@ class RangeReader:
         self,
         view: ShardView,
         at: PositionVector,
-        floor: PositionVector,
+        floor: Floor,
         ranges: Sequence[Range],
         check: Callable[[], None],
         single: bool = False,
@@ -127,9 +145,8 @@ class RangeReader:
         self._single = single
         self._origins = origins(view.streams)
         self._ends = births.cut_births(view.streams, at)
-        floor_ends = births.cut_births(view.streams, floor)
-        self._floor_ends = floor_ends
-        self._oldest_us = view.log_time.oldest_us(floor_ends)
+        self._floor_ends = births.cut_births(view.streams, floor.positions)
+        self._oldest_us = floor.oldest_us
         self._dead = self._victims(lambda block: before(block.killers, self._floor_ends))
         self._mortal = self._victims(lambda block: before(block.killers, self._ends))
         self._victims_there = [np.empty(0, dtype=np.int64)]
@@ -138,6 +155,8 @@ class RangeReader:
 
     def read(self, quarantine: Quarantine) -> RangeReport:
         """What is in the ranges. Raises AlderError, but not for damage."""
+        if not self._ranges:
+            return self.report
         for holder in holders(self._view):
             self._read_rows(holder)
         self._read_deaths()

@@ -120,7 +120,8 @@ class _Names:
             return f"a block of the index of column {name!r}"
         meta = self._columns[name]
         first = page * meta.page_rows
-        return f"page {page} of column {name!r} (rows {first} to {first + meta.page_rows - 1})"
+        last = first + meta.rows_of_page(page) - 1
+        return f"page {page} of column {name!r} (rows {first} to {last})"
 
 
 def _needed(columns: Mapping[str, ColumnMeta]) -> set[bytes]:

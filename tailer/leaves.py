@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alder.catalog import Collection
-from alder.interfaces import NodeDirectory
+from alder.interfaces import PushDirectory
 from alder.positions import PositionVector
 from alder.push import Push
 from alder.v1 import leaf_pb2
@@ -25,7 +25,7 @@ class LeafAnswers:
 
 
 async def ask_positions(
-    directory: NodeDirectory, collection: Collection, timeout_s: float
+    directory: PushDirectory, collection: Collection, timeout_s: float
 ) -> LeafAnswers:
     """Asks all leaves of a collection. Raises AlderError if one of them does not answer."""
     request = leaf_pb2.PositionsRequest(
@@ -47,7 +47,7 @@ async def ask_positions(
 
 
 async def push(
-    directory: NodeDirectory, leaf: str, request: Push, timeout_s: float
+    directory: PushDirectory, leaf: str, request: Push, timeout_s: float
 ) -> dict[int, ShardResult]:
     """Sends a push; the result per shard. Raises AlderError if no answer came."""
     response = await directory.leaf(leaf).apply(request, timeout_s)

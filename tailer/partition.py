@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 
 from alder.catalog import Collection, Source, SourcePartition
 from alder.errors import AlderError, Reason
-from alder.interfaces import NodeDirectory
+from alder.interfaces import PushDirectory
 from alder.push import Push
 from alder.v1 import tailer_pb2
 from tailer import core
@@ -35,7 +35,7 @@ class PartitionTask:
         source: Source,
         partition: SourcePartition,
         reads: PartitionSource,
-        directory: NodeDirectory,
+        directory: PushDirectory,
         settings: TailerSettings,
         executor: Executor,
         gate: asyncio.Semaphore,

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from alder.catalog import LOG_SOURCE, Collection, Snapshot, Source
 from alder.errors import AlderError
-from alder.interfaces import CatalogClient, LogClient, NodeDirectory
+from alder.interfaces import CatalogClient, LogReader, PushDirectory
 from alder.placement import owner
 from alder.v1 import catalog_pb2, tailer_pb2
 from tailer.discovery import Discovery
@@ -45,8 +45,8 @@ class Tailer:
         node_id: str,
         catalog: CatalogClient,
         follower: Follower,
-        directory: NodeDirectory,
-        log: LogClient,
+        directory: PushDirectory,
+        log: LogReader,
         settings: TailerSettings | None = None,
     ) -> None:
         self._node_id = node_id

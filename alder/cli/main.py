@@ -31,6 +31,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "sql": LazyCommand("alder.cli.sql", "Run a query."),
     "status": LazyCommand("alder.cli.status", "Show nodes, collections and lag."),
     "quarantine": LazyCommand("alder.cli.quarantine", "Show records that can't be decoded."),
+    "verify": LazyCommand("alder.cli.verify", "Prove that a collection is what its log makes."),
     "shard": LazyCommand("alder.cli.shard", "Look into the files of a shard."),
     "leaf": LazyCommand("alder.cli.node", "Run a leaf of a cluster."),
     "tailer": LazyCommand("alder.cli.node", "Run a tailer of a cluster."),

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from alder.v1 import common_pb2 as alder_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61lder/v1/proof.proto\x12\x08\x61lder.v1\x1a\x15\x61lder/v1/common.proto\"Z\n\x0bOffsetRange\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x14\n\x0c\x62\x65gin_offset\x18\x03 \x01(\x03\x12\x12\n\nend_offset\x18\x04 \x01(\x03\"\xcd\x01\n\rDigestRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\r\n\x05shard\x18\x03 \x01(\x05\x12$\n\x02\x61t\x18\x04 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\'\n\x05\x66loor\x18\x05 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12%\n\x06ranges\x18\x06 \x03(\x0b\x32\x15.alder.v1.OffsetRange\x12\x0c\n\x04rows\x18\x07 \x01(\x08\"\x88\x01\n\x0bRangeDigest\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\x13\n\x0brows_digest\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65\x61ths\x18\x03 \x01(\x03\x12\x15\n\rdeaths_digest\x18\x04 \x01(\t\x12\x13\n\x0bquarantined\x18\x05 \x01(\x03\x12\x1a\n\x12quarantined_digest\x18\x06 \x01(\t\"\xab\x01\n\tStoredRow\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x0b\n\x03key\x18\x05 \x01(\t\x12\x10\n\x08\x64ocument\x18\x06 \x01(\t\x12\x16\n\x0e\x64ocument_bytes\x18\x07 \x01(\x03\x12\x0f\n\x07killers\x18\x08 \x03(\t\x12\x13\n\x0bquarantined\x18\t \x01(\t\"a\n\x0b\x44\x61magedRows\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\x03\x12\x0c\n\x04rows\x18\x03 \x01(\x03\x12%\n\x06\x62irths\x18\x04 \x03(\x0b\x32\x15.alder.v1.OffsetRange\"\x81\x02\n\x0e\x44igestResponse\x12+\n\tpositions\x18\x01 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\'\n\x05\x66loor\x18\x02 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x14\n\x0ctotal_digest\x18\x03 \x01(\t\x12\x11\n\trows_born\x18\x04 \x01(\x03\x12%\n\x06ranges\x18\x05 \x03(\x0b\x32\x15.alder.v1.RangeDigest\x12!\n\x04rows\x18\x06 \x03(\x0b\x32\x13.alder.v1.StoredRow\x12&\n\x07\x64\x61maged\x18\x07 \x03(\x0b\x32\x15.alder.v1.DamagedRows\"T\n\x0eProbeCondition\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05types\x18\x02 \x03(\t\x12\x10\n\x08operator\x18\x03 \x01(\t\x12\x13\n\x0bvalues_json\x18\x04 \x03(\t\"\xd1\x01\n\x0cProbeRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\r\n\x05shard\x18\x03 \x01(\x05\x12$\n\x02\x61t\x18\x04 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12%\n\x06ranges\x18\x05 \x03(\x0b\x32\x15.alder.v1.OffsetRange\x12,\n\nconditions\x18\x06 \x03(\x0b\x32\x18.alder.v1.ProbeCondition\x12\x0c\n\x04scan\x18\x07 \x01(\x08\"<\n\x0bProbeAnswer\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0f\n\x07refused\x18\x03 \x01(\t\"7\n\rProbeResponse\x12&\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x15.alder.v1.ProbeAnswer\"N\n\x12\x43heckStoredRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\r\n\x05shard\x18\x03 \x01(\x05\"I\n\x13\x43heckStoredResponse\x12\x0e\n\x06\x62locks\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06\x64\x61mage\x18\x03 \x03(\t2\xca\x01\n\x05Proof\x12;\n\x06\x44igest\x12\x17.alder.v1.DigestRequest\x1a\x18.alder.v1.DigestResponse\x12\x38\n\x05Probe\x12\x16.alder.v1.ProbeRequest\x1a\x17.alder.v1.ProbeResponse\x12J\n\x0b\x43heckStored\x12\x1c.alder.v1.CheckStoredRequest\x1a\x1d.alder.v1.CheckStoredResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61lder/v1/proof.proto\x12\x08\x61lder.v1\x1a\x15\x61lder/v1/common.proto\"Z\n\x0bOffsetRange\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x14\n\x0c\x62\x65gin_offset\x18\x03 \x01(\x03\x12\x12\n\nend_offset\x18\x04 \x01(\x03\"\xf3\x01\n\rDigestRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\r\n\x05shard\x18\x03 \x01(\x05\x12$\n\x02\x61t\x18\x04 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\'\n\x05\x66loor\x18\x05 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x16\n\toldest_us\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12%\n\x06ranges\x18\x06 \x03(\x0b\x32\x15.alder.v1.OffsetRange\x12\x0c\n\x04rows\x18\x07 \x01(\x08\x42\x0c\n\n_oldest_us\"\x88\x01\n\x0bRangeDigest\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\x13\n\x0brows_digest\x18\x02 \x01(\t\x12\x0e\n\x06\x64\x65\x61ths\x18\x03 \x01(\x03\x12\x15\n\rdeaths_digest\x18\x04 \x01(\t\x12\x13\n\x0bquarantined\x18\x05 \x01(\x03\x12\x1a\n\x12quarantined_digest\x18\x06 \x01(\t\"\xab\x01\n\tStoredRow\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12\x0b\n\x03key\x18\x05 \x01(\t\x12\x10\n\x08\x64ocument\x18\x06 \x01(\t\x12\x16\n\x0e\x64ocument_bytes\x18\x07 \x01(\x03\x12\x0f\n\x07killers\x18\x08 \x03(\t\x12\x13\n\x0bquarantined\x18\t \x01(\t\"a\n\x0b\x44\x61magedRows\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0f\n\x07segment\x18\x02 \x01(\x03\x12\x0c\n\x04rows\x18\x03 \x01(\x03\x12%\n\x06\x62irths\x18\x04 \x03(\x0b\x32\x15.alder.v1.OffsetRange\"\xa7\x02\n\x0e\x44igestResponse\x12+\n\tpositions\x18\x01 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\'\n\x05\x66loor\x18\x02 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x16\n\toldest_us\x18\x08 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x0ctotal_digest\x18\x03 \x01(\t\x12\x11\n\trows_born\x18\x04 \x01(\x03\x12%\n\x06ranges\x18\x05 \x03(\x0b\x32\x15.alder.v1.RangeDigest\x12!\n\x04rows\x18\x06 \x03(\x0b\x32\x13.alder.v1.StoredRow\x12&\n\x07\x64\x61maged\x18\x07 \x03(\x0b\x32\x15.alder.v1.DamagedRowsB\x0c\n\n_oldest_us\"T\n\x0eProbeCondition\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05types\x18\x02 \x03(\t\x12\x10\n\x08operator\x18\x03 \x01(\t\x12\x13\n\x0bvalues_json\x18\x04 \x03(\t\"\xd1\x01\n\x0cProbeRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\r\n\x05shard\x18\x03 \x01(\x05\x12$\n\x02\x61t\x18\x04 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12%\n\x06ranges\x18\x05 \x03(\x0b\x32\x15.alder.v1.OffsetRange\x12,\n\nconditions\x18\x06 \x03(\x0b\x32\x18.alder.v1.ProbeCondition\x12\x0c\n\x04scan\x18\x07 \x01(\x08\"<\n\x0bProbeAnswer\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0f\n\x07refused\x18\x03 \x01(\t\"7\n\rProbeResponse\x12&\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x15.alder.v1.ProbeAnswer\"N\n\x12\x43heckStoredRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\r\n\x05shard\x18\x03 \x01(\x05\"I\n\x13\x43heckStoredResponse\x12\x0e\n\x06\x62locks\x18\x01 \x01(\x03\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06\x64\x61mage\x18\x03 \x03(\t2\xca\x01\n\x05Proof\x12;\n\x06\x44igest\x12\x17.alder.v1.DigestRequest\x1a\x18.alder.v1.DigestResponse\x12\x38\n\x05Probe\x12\x16.alder.v1.ProbeRequest\x1a\x17.alder.v1.ProbeResponse\x12J\n\x0b\x43heckStored\x12\x1c.alder.v1.CheckStoredRequest\x1a\x1d.alder.v1.CheckStoredResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,27 +35,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OFFSETRANGE']._serialized_start=57
   _globals['_OFFSETRANGE']._serialized_end=147
   _globals['_DIGESTREQUEST']._serialized_start=150
-  _globals['_DIGESTREQUEST']._serialized_end=355
-  _globals['_RANGEDIGEST']._serialized_start=358
-  _globals['_RANGEDIGEST']._serialized_end=494
-  _globals['_STOREDROW']._serialized_start=497
-  _globals['_STOREDROW']._serialized_end=668
-  _globals['_DAMAGEDROWS']._serialized_start=670
-  _globals['_DAMAGEDROWS']._serialized_end=767
-  _globals['_DIGESTRESPONSE']._serialized_start=770
-  _globals['_DIGESTRESPONSE']._serialized_end=1027
-  _globals['_PROBECONDITION']._serialized_start=1029
-  _globals['_PROBECONDITION']._serialized_end=1113
-  _globals['_PROBEREQUEST']._serialized_start=1116
-  _globals['_PROBEREQUEST']._serialized_end=1325
-  _globals['_PROBEANSWER']._serialized_start=1327
-  _globals['_PROBEANSWER']._serialized_end=1387
-  _globals['_PROBERESPONSE']._serialized_start=1389
-  _globals['_PROBERESPONSE']._serialized_end=1444
-  _globals['_CHECKSTOREDREQUEST']._serialized_start=1446
-  _globals['_CHECKSTOREDREQUEST']._serialized_end=1524
-  _globals['_CHECKSTOREDRESPONSE']._serialized_start=1526
-  _globals['_CHECKSTOREDRESPONSE']._serialized_end=1599
-  _globals['_PROOF']._serialized_start=1602
-  _globals['_PROOF']._serialized_end=1804
+  _globals['_DIGESTREQUEST']._serialized_end=393
+  _globals['_RANGEDIGEST']._serialized_start=396
+  _globals['_RANGEDIGEST']._serialized_end=532
+  _globals['_STOREDROW']._serialized_start=535
+  _globals['_STOREDROW']._serialized_end=706
+  _globals['_DAMAGEDROWS']._serialized_start=708
+  _globals['_DAMAGEDROWS']._serialized_end=805
+  _globals['_DIGESTRESPONSE']._serialized_start=808
+  _globals['_DIGESTRESPONSE']._serialized_end=1103
+  _globals['_PROBECONDITION']._serialized_start=1105
+  _globals['_PROBECONDITION']._serialized_end=1189
+  _globals['_PROBEREQUEST']._serialized_start=1192
+  _globals['_PROBEREQUEST']._serialized_end=1401
+  _globals['_PROBEANSWER']._serialized_start=1403
+  _globals['_PROBEANSWER']._serialized_end=1463
+  _globals['_PROBERESPONSE']._serialized_start=1465
+  _globals['_PROBERESPONSE']._serialized_end=1520
+  _globals['_CHECKSTOREDREQUEST']._serialized_start=1522
+  _globals['_CHECKSTOREDREQUEST']._serialized_end=1600
+  _globals['_CHECKSTOREDRESPONSE']._serialized_start=1602
+  _globals['_CHECKSTOREDRESPONSE']._serialized_end=1675
+  _globals['_PROOF']._serialized_start=1678
+  _globals['_PROOF']._serialized_end=1880
 # @@protoc_insertion_point(module_scope)

@@ -20,12 +20,13 @@ class OffsetRange(_message.Message):
     def __init__(self, source: _Optional[str] = ..., partition: _Optional[int] = ..., begin_offset: _Optional[int] = ..., end_offset: _Optional[int] = ...) -> None: ...
 
 class DigestRequest(_message.Message):
-    __slots__ = ("collection", "collection_id", "shard", "at", "floor", "ranges", "rows")
+    __slots__ = ("collection", "collection_id", "shard", "at", "floor", "oldest_us", "ranges", "rows")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
     FLOOR_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_US_FIELD_NUMBER: _ClassVar[int]
     RANGES_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     collection: str
@@ -33,9 +34,10 @@ class DigestRequest(_message.Message):
     shard: int
     at: _common_pb2.PositionVector
     floor: _common_pb2.PositionVector
+    oldest_us: int
     ranges: _containers.RepeatedCompositeFieldContainer[OffsetRange]
     rows: bool
-    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., shard: _Optional[int] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., floor: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., ranges: _Optional[_Iterable[_Union[OffsetRange, _Mapping]]] = ..., rows: _Optional[bool] = ...) -> None: ...
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., shard: _Optional[int] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., floor: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., oldest_us: _Optional[int] = ..., ranges: _Optional[_Iterable[_Union[OffsetRange, _Mapping]]] = ..., rows: _Optional[bool] = ...) -> None: ...
 
 class RangeDigest(_message.Message):
     __slots__ = ("rows", "rows_digest", "deaths", "deaths_digest", "quarantined", "quarantined_digest")
@@ -88,9 +90,10 @@ class DamagedRows(_message.Message):
     def __init__(self, what: _Optional[str] = ..., segment: _Optional[int] = ..., rows: _Optional[int] = ..., births: _Optional[_Iterable[_Union[OffsetRange, _Mapping]]] = ...) -> None: ...
 
 class DigestResponse(_message.Message):
-    __slots__ = ("positions", "floor", "total_digest", "rows_born", "ranges", "rows", "damaged")
+    __slots__ = ("positions", "floor", "oldest_us", "total_digest", "rows_born", "ranges", "rows", "damaged")
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     FLOOR_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_US_FIELD_NUMBER: _ClassVar[int]
     TOTAL_DIGEST_FIELD_NUMBER: _ClassVar[int]
     ROWS_BORN_FIELD_NUMBER: _ClassVar[int]
     RANGES_FIELD_NUMBER: _ClassVar[int]
@@ -98,12 +101,13 @@ class DigestResponse(_message.Message):
     DAMAGED_FIELD_NUMBER: _ClassVar[int]
     positions: _common_pb2.PositionVector
     floor: _common_pb2.PositionVector
+    oldest_us: int
     total_digest: str
     rows_born: int
     ranges: _containers.RepeatedCompositeFieldContainer[RangeDigest]
     rows: _containers.RepeatedCompositeFieldContainer[StoredRow]
     damaged: _containers.RepeatedCompositeFieldContainer[DamagedRows]
-    def __init__(self, positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., floor: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., total_digest: _Optional[str] = ..., rows_born: _Optional[int] = ..., ranges: _Optional[_Iterable[_Union[RangeDigest, _Mapping]]] = ..., rows: _Optional[_Iterable[_Union[StoredRow, _Mapping]]] = ..., damaged: _Optional[_Iterable[_Union[DamagedRows, _Mapping]]] = ...) -> None: ...
+    def __init__(self, positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., floor: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., oldest_us: _Optional[int] = ..., total_digest: _Optional[str] = ..., rows_born: _Optional[int] = ..., ranges: _Optional[_Iterable[_Union[RangeDigest, _Mapping]]] = ..., rows: _Optional[_Iterable[_Union[StoredRow, _Mapping]]] = ..., damaged: _Optional[_Iterable[_Union[DamagedRows, _Mapping]]] = ...) -> None: ...
 
 class ProbeCondition(_message.Message):
     __slots__ = ("path", "types", "operator", "values_json")

@@ -5,7 +5,7 @@ from concurrent.futures import Executor
 
 from alder.catalog import LOG_SOURCE, Source, SourcePartition
 from alder.errors import AlderError, Reason
-from alder.interfaces import LogClient
+from alder.interfaces import LogReader
 from tailer.settings import TailerSettings
 from tailer.sources.file import FileSource
 from tailer.sources.log import LogSource
@@ -15,7 +15,7 @@ FILE_SCHEME = "file://"
 
 
 def open_partition(
-    log: LogClient,
+    log: LogReader,
     topic: str,
     source: Source,
     partition: SourcePartition,

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from alder.arrow import from_bytes
 from alder.errors import AlderError, Reason
-from alder.interfaces import LogClient
+from alder.interfaces import LogReader
 from alder.records import KEY, ORIGINAL_SIZE_BYTES, TIMESTAMP_US, VALUE
 from alder.v1 import log_pb2
 from tailer.sources.model import (
@@ -30,7 +30,7 @@ class LogSource:
 
     def __init__(
         self,
-        log: LogClient,
+        log: LogReader,
         topic: str,
         topic_id: str,
         partition: int,

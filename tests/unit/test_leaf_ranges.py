@@ -25,12 +25,11 @@ from leaf.cache import PageCache
 from leaf.core import PushHeader
 from leaf.digest import combined, digest_rows, group_sums, pair_hashes
 from leaf.fragment import horizon_of
-from leaf.proving import floor_of
-from leaf.ranges import Range, RangeReader, RangeReport
+from leaf.ranges import Floor, Range, RangeReader, RangeReport
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
 
-NOWHERE = PositionVector()
+NO_FLOOR = Floor()
 
 
 def opened(path: Path, keyed: bool = False, kept: CollectionSettings | None = None) -> Shard:
@@ -47,7 +46,7 @@ def read(
     shard: Shard,
     asked: Sequence[Range],
     at: PositionVector | None = None,
-    floor: PositionVector = NOWHERE,
+    floor: Floor = NO_FLOOR,
     single: bool = False,
 ) -> RangeReport:
     view = shard.view
@@ -137,7 +136,7 @@ def test_a_replica_built_up_to_a_cut_tells_the_same_as_one_that_has_moved_on(
             serving.step()
         cut = [max(0, end - chance.randrange(9)) for end in serving.positions]
         at = PositionVector({("log", number): end for number, end in enumerate(cut)})
-        floor = floor_of(serving.shard.view)
+        floor = Floor.of(serving.shard.view)
         if kept.history_us or kept.retain_us:
             if model.refuses(tuple(serving.positions), tuple(cut)):
                 continue
