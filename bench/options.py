@@ -9,7 +9,7 @@ from typing import Final
 from bench.peers.kinds import KINDS
 
 RESULTS: Final = Path(__file__).parent / "results"
-ROWS: Final = (*(f"B{number}" for number in range(1, 12)), "A1", "A4", "A5")
+ROWS: Final = (*(f"B{number}" for number in range(1, 12)), "A1", "A2", "A4", "A5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,8 @@ class Options:
     """paths, as in kind,did, that our segments are ordered by in all rows but B6 and B8"""
     ssb_scale: float = 1.0
     """scale factor of B8: 6 million rows at 1"""
+    groups: int = 1_000_000
+    """distinct values in A2, which has four times as many rows"""
     clients_s: float = 60.0
     """time that the clients of A4 ask; A5 takes four thirds of it"""
 
@@ -65,6 +67,7 @@ SHORT: Final = Options(
     searches=6,
     lookups=100,
     ssb_scale=0.02,
+    groups=20_000,
     clients_s=3.0,
 )
 """A few minutes, to see that everything works; its figures mean nothing."""

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bench import options, page, report
 from bench.report import Row
-from bench.rows import analytics, clients, freshness, ingest, lookup, mixed, search, ssb
+from bench.rows import analytics, clients, freshness, groups, ingest, lookup, mixed, search, ssb
 from bench.world import World
 
 ORDER: Final[dict[str, Callable[[World], Row]]] = {
@@ -29,6 +29,7 @@ ORDER: Final[dict[str, Callable[[World], Row]]] = {
     "B5": analytics.cold,
     "B7": lookup.lookup,
     "A1": clients.overhead,
+    "A2": groups.groups,
     "A4": clients.panels,
     "A5": clients.overload,
     "B4": analytics.fresh,

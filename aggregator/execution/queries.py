@@ -146,6 +146,7 @@ class Answered:
                 rows=sum(leaf.rows for leaf in answer.leaves),
                 size_bytes=sum(leaf.size_bytes for leaf in answer.leaves),
                 input_bytes=answer.input_bytes,
+                slowest_leaf_us=max((leaf.elapsed_us for leaf in answer.leaves), default=0),
             )
             for read, answer in zip(self.prepared.plan.reads, self.answers, strict=True)
         ]

@@ -12,13 +12,13 @@ that only such conditions read stay there. Where class (e) is forced, nothing bu
 and the statement runs as it is: this is always right, and what the others are compared with.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
 from aggregator.functions import geo, text
-from aggregator.planning import aggregate, pushdown, scan
+from aggregator.planning import aggregate, broadcast, pushdown, scan
 from aggregator.planning.aggregation import described
 from aggregator.planning.direct import Direct, selected
 from aggregator.planning.joins import Reduction, reductions
@@ -228,7 +228,52 @@ class Planner:
         ]
         plan = self._finished(bound, pushed.rest, reads)
         whole = [read for read in reads if read.table not in made and not best.get(read.table)]
-        return self._with_reductions(plan, bound, pushed, whole)
+        plan = self._with_reductions(plan, bound, pushed, whole)
+        broadcasts = tuple(self._broadcasts(bound, pushed, plan))
+        if broadcasts and not plan.reductions:
+            plan = replace(plan, reads=self._counting(plan, bound, pushed))
+        return replace(plan, broadcasts=broadcasts)
+
+    def _broadcasts(
+        self, bound: Bound, pushed: pushdown.Pushed, plan: Plan
+    ) -> Iterator[tuple[str, Plan]]:
+        """Plans in which the leaves of one collection join it with all others."""
+        if bound.columns is None:
+            return
+        for one in broadcast.joins(bound, pushed):
+            split = aggregate.split(one.bound, one.big, self._catalog.aggregates, self._parser)
+            if split is None:
+                continue
+            leaf = broadcast.over_join(self._parser.parse(split.leaf_sql).node, one.join)
+            split = replace(split, aggregation=None, direct=None)
+            columns = [
+                (name, entry.sql_type)
+                for reference in bound.bindings.references
+                for entry, name in reference.columns.items()
+            ]
+            finished = self._types.finished(split, columns)
+            if finished is None:
+                continue
+            conditions = pushed.conditions[one.big.alias]
+            fragment = _fragment(bound.bindings, one.big, self._parser.to_sql(leaf), conditions)
+            fragment.partial_aggregate = True
+            others = tuple(read.table for read in plan.reads if read.table != one.big.table)
+            reads = tuple(
+                read
+                if read.table != one.big.table
+                else replace(
+                    read,
+                    read_class="a",
+                    fragment=fragment,
+                    columns=finished.columns,
+                    inputs=others,
+                )
+                for read in plan.reads
+            )
+            yield (
+                one.big.table,
+                Plan("a", reads, finished.sql, plan.user_names, reductions=plan.reductions),
+            )
 
     def _with_reductions(
         self, plan: Plan, bound: Bound, pushed: pushdown.Pushed, whole: Sequence[Read]

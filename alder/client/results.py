@@ -98,7 +98,7 @@ class ReferenceInfo:
 
     ``read_class``: `a` for states of groups, `b` for the rows of a SELECT over this collection
     alone, `e` for filtered columns. ``rows`` and ``size_bytes`` are what the leaves sent,
-    ``input_bytes`` what went along to them.
+    ``input_bytes`` what went along to them; ``slowest_leaf_s`` is the time that one took, at most.
     """
 
     collection: str
@@ -106,11 +106,19 @@ class ReferenceInfo:
     rows: int
     size_bytes: int
     input_bytes: int = 0
+    slowest_leaf_s: float = 0.0
 
     @classmethod
     def from_proto(cls, read: query_pb2.ReferenceRead) -> "ReferenceInfo":
         """The entry of a trailer."""
-        return cls(read.collection, read.read_class, read.rows, read.size_bytes, read.input_bytes)
+        return cls(
+            read.collection,
+            read.read_class,
+            read.rows,
+            read.size_bytes,
+            read.input_bytes,
+            read.slowest_leaf_us * _SECONDS_PER_US,
+        )
 
 
 @dataclass(frozen=True, slots=True)

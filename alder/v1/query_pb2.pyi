@@ -131,18 +131,20 @@ class CollectionRead(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., shards_asked: _Optional[_Iterable[int]] = ..., shards_answered: _Optional[_Iterable[int]] = ..., scans: _Optional[_Iterable[_Union[_leaf_pb2.ShardScan, _Mapping]]] = ..., shards_missing: _Optional[_Iterable[_Union[MissingShard, _Mapping]]] = ..., coverage: _Optional[float] = ..., lag_us: _Optional[int] = ..., as_of: _Optional[str] = ...) -> None: ...
 
 class ReferenceRead(_message.Message):
-    __slots__ = ("collection", "read_class", "rows", "size_bytes", "input_bytes")
+    __slots__ = ("collection", "read_class", "rows", "size_bytes", "input_bytes", "slowest_leaf_us")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     READ_CLASS_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     INPUT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SLOWEST_LEAF_US_FIELD_NUMBER: _ClassVar[int]
     collection: str
     read_class: str
     rows: int
     size_bytes: int
     input_bytes: int
-    def __init__(self, collection: _Optional[str] = ..., read_class: _Optional[str] = ..., rows: _Optional[int] = ..., size_bytes: _Optional[int] = ..., input_bytes: _Optional[int] = ...) -> None: ...
+    slowest_leaf_us: int
+    def __init__(self, collection: _Optional[str] = ..., read_class: _Optional[str] = ..., rows: _Optional[int] = ..., size_bytes: _Optional[int] = ..., input_bytes: _Optional[int] = ..., slowest_leaf_us: _Optional[int] = ...) -> None: ...
 
 class ExecuteTrailer(_message.Message):
     __slots__ = ("query_id", "collections", "plan_class", "rows", "plan_us", "scatter_us", "finish_us", "references")

@@ -60,8 +60,7 @@ with t as (select o.n, p.name from o join p on o.who = p.id) select * from t x j
 select o.n from o join p on o.who = p.id union all select p.id from p join q on q.word = p.word
 select o.n, u.* from o join p on o.who = p.id, unnest([p.id, 1]) u
 select o.n, l.name from o, lateral (select name from p where p.id = o.who) l
-select o.n, p.name from o asof join p on o.who = p.id and o.n >= p.id
-select o.n, p.name from o positional join p
+select o.n, p.half from o asof join p on o.who = p.id and o.n >= p.half
 select distinct p.name from o join p on o.who = p.id
 select o.n, p.name from o join p on o.who = p.id order by o.n desc, 2 limit 5
 select p.name, row_number() over (partition by p.name order by o.n) from o join p on o.who = p.id
@@ -167,6 +166,7 @@ def test_only_rows_with_a_partner_are_sent(cluster: Cluster) -> None:
     [
         "select o.n, p.name from o left join p on o.who = p.id and p.name = 'p1'",
         "select o.n, p.name from o full join p on o.who = p.id",
+        "select o.n, p.name from o positional join p where o.who = p.id",
         "select o.n from o anti join p on o.who = p.id and p.name = 'p1'",
         "select n from o where who not in (select id from p where id < 2)",
         "select o.n, p.name from o join p on o.who = p.half",
@@ -200,6 +200,49 @@ def test_explain_tells_what_was_counted_and_what_followed(cluster: Cluster) -> N
     assert f"counted rows that meet the conditions: 240 of o, {people} of p" in told
     assert f"reduce: {people} values of id in p go along as those that who of o may have" in told
     assert "went along: " in told
+
+
+BROADCAST = [
+    "select p.name, count(*), avg(o.n) from o join p on o.who = p.id group by p.name",
+    "select p.name, count(o.n) from o left join p on o.who = p.id where o.n > 3 group by p.name",
+    "select p.name k, sum(o.n) s from o, p where o.n > p.id * 10 group by k order by s, k limit 3",
+    "select count(*) from o cross join p",
+    "select o.word, count(*) from o anti join p on o.who = p.id group by 1",
+]
+
+
+@pytest.mark.parametrize("sql", BROADCAST)
+def test_groups_travel_where_few_rows_can_go_along(cluster: Cluster, sql: str) -> None:
+    whole, joined = sent(cluster, sql, "gather"), sent(cluster, sql, "broadcast")
+    assert joined["o"][0] < whole["o"][0] / 2
+    assert joined["o"][1] > 0
+    assert joined["p"] == whole["p"]
+    _, trailer = cluster.ask(sql, join_strategy="broadcast")
+    assert trailer.plan_class == "a"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select p.name, count(*) from o full join p on o.who = p.id group by 1",
+        "select p.name, count(*) from o positional join p group by 1",
+        "select count(*) from o join p using (word)",
+        "select count(*) from o join p on o.who = p.id where o.n in (select t from q)",
+        "select p.name, count(*), random() from o join p on o.who = p.id group by 1",
+    ],
+)
+def test_a_join_that_parts_of_one_side_do_not_make_up_is_gathered(
+    cluster: Cluster, sql: str
+) -> None:
+    _, trailer = cluster.ask(sql, join_strategy="broadcast")
+    assert trailer.plan_class == "e"
+
+
+def test_a_kept_side_of_few_rows_is_not_sent_along(cluster: Cluster) -> None:
+    sql = "select p.name, count(o.n) from p left join o on o.who = p.id group by p.name"
+    told = "\n".join(str(row[0]) for row in cluster.rows(f"explain {sql}"))
+    assert "broadcast the others to the leaves of p" in told
+    assert "broadcast the others to the leaves of o" not in told
 
 
 def test_an_unknown_strategy_is_refused(cluster: Cluster) -> None:
