@@ -36,6 +36,21 @@ FIELDS: tuple[Field, ...] = (
     field("payload.pull_request.user.login", "VARCHAR"),
 )
 
+REF_FIELDS: tuple[Field, ...] = (
+    field("name", "VARCHAR"),
+    field("kind", "VARCHAR"),
+    field("level", "BIGINT"),
+    field("weight", "DOUBLE"),
+    field("boss", "VARCHAR"),
+    field("since", "BIGINT"),
+    field("labels", "VARCHAR[]"),
+    field("flag", "BOOLEAN"),
+    field("mixed", "VARIANT"),
+    field("profile.city", "VARCHAR"),
+    field("profile.age", "BIGINT"),
+)
+"""Fields of documents that others join with; some have the names of fields in ``FIELDS``."""
+
 
 def github_events() -> list[str]:
     """The lines of the sample; none where it is not present."""
@@ -72,3 +87,29 @@ def _event(rng: random.Random, number: int) -> dict[str, object]:
             "address": address,
         }
     return event
+
+
+def generated_refs(count: int, seed: int = 11) -> list[str]:
+    """Documents with unique names, a tree of bosses and the values that events have, as JSON."""
+    rng = random.Random(seed)
+    names = ["ann", "bob", "cyd", *(f"n{number}" for number in range(3, count))]
+    return [json.dumps(_ref(rng, names, number), ensure_ascii=False) for number in range(count)]
+
+
+def _ref(rng: random.Random, names: list[str], number: int) -> dict[str, object]:
+    ref: dict[str, object] = {
+        "name": names[number],
+        "kind": rng.choice(["click", "view", "buy", "日本", "other", None]),
+        "level": rng.choice([rng.randrange(10), None]),
+        "weight": rng.choice([round(rng.uniform(-5, 5), 2), rng.randrange(50)]),
+        "since": rng.choice([rng.randrange(10), rng.randrange(10**6), -rng.randrange(100)]),
+        "labels": rng.choice([["a"], ["b", "ü"], [], None]),
+        "mixed": rng.choice([rng.randrange(4), "seven", False, None]),
+    }
+    if number:
+        ref["boss"] = names[rng.randrange(number)]
+    if rng.random() < 0.6:
+        ref["flag"] = rng.random() < 0.5
+    if rng.random() < 0.7:
+        ref["profile"] = {"city": rng.choice(["Bern", "Genf"]), "age": rng.randrange(90)}
+    return ref

@@ -7,6 +7,7 @@ partials in memory.
 """
 
 import json
+import random
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,13 +16,16 @@ from dataclasses import dataclass
 import pytest
 from deployment import standalone
 from documents import FIELDS, generated, github_events
-from reference import QueryGenerator, Reference, for_alder, same_rows
-from test_differential import QUERIES, QUERIES_LONG, samples
+from generated_expressions import Fields
+from generated_queries import QueryGenerator
+from reference import Reference, for_alder, same_rows, samples
 
 from alder.catalog import CollectionSettings
 from alder.client import Connection, ResultInfo
 from alder.indexing import ACCESS_KINDS, IndexSetting
 
+QUERIES = 300
+QUERIES_LONG = 3_000
 INDEXES = (
     "id=hashes",
     "kind=terms",
@@ -103,7 +107,7 @@ def statements(
 ) -> list[Statement]:
     truth = Reference(documents, FIELDS)
     types = {entry.name: entry.sql_type for entry in FIELDS}
-    generator = QueryGenerator(2026, types, samples(truth))
+    generator = QueryGenerator(random.Random(2026), Fields(types, samples(truth, FIELDS)))
     count = QUERIES_LONG if pytestconfig.getoption("--long") else QUERIES
     made = [generator.query() for _ in range(count)]
     made += [(f"SELECT {{id}} FROM docs WHERE {condition}", False) for condition in _narrowing()]
