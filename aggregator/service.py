@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 
 from aggregator import status
+from aggregator.acceleration import Accelerator
 from aggregator.commands import execute
 from aggregator.commands.kinds import always_runs, command_of
 from aggregator.commands.model import Answer, Command, Server
@@ -47,15 +48,25 @@ class Aggregator:
         self._queries = Queries(follower, directory, self._settings, wall_clock_us, log)
         self._running = Running(wall_clock_us)
         self._gate = Gate(self._settings.admission, time.monotonic)
-        self._server = Server(self._queries, follower, log, self._running, catalog)
+        self._accelerator = Accelerator(self._queries, directory, follower)
+        self._server = Server(
+            self._queries, follower, log, self._running, catalog, self._accelerator
+        )
         self.prover = Prover(self._queries, directory)
+        self._accelerating: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Warms the engines up, so that the first query is no slower than the others."""
         await self._queries.start()
+        self._accelerating = asyncio.create_task(
+            self._accelerator.run_forever(), name="aggregator-acceleration"
+        )
 
     async def close(self) -> None:
         """Waits for running work and releases the engines."""
+        if self._accelerating is not None:
+            self._accelerating.cancel()
+            await asyncio.gather(self._accelerating, return_exceptions=True)
         await self._queries.close()
 
     async def execute(

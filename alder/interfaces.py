@@ -108,6 +108,10 @@ class LeafClient(PushClient, Protocol):
         self, request: leaf_pb2.CheckIndexRequest, timeout_s: float | None = None
     ) -> leaf_pb2.CheckIndexResponse: ...
 
+    async def keep_partials(
+        self, request: leaf_pb2.KeepPartialsRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.KeepPartialsResponse: ...
+
 
 class TailerClient(Protocol):
     """A tailer."""

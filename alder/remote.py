@@ -219,6 +219,14 @@ class RemoteLeaf(_Stub):
         response: leaf_pb2.CheckIndexResponse = await self._unary("check_index", request, timeout_s)
         return response
 
+    async def keep_partials(
+        self, request: leaf_pb2.KeepPartialsRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.KeepPartialsResponse:
+        response: leaf_pb2.KeepPartialsResponse = await self._unary(
+            "keep_partials", request, timeout_s
+        )
+        return response
+
 
 class RemoteProof(_Stub):
     """``ProofClient`` over gRPC."""

@@ -8,8 +8,9 @@ and a segment whose result is at hand isn't read.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
+from types import MappingProxyType
 
 import pyarrow as pa
 
@@ -30,8 +31,9 @@ from leaf.kernels.kernels import Kernels
 from leaf.kernels.livetail import Work
 from leaf.kernels.top import NO_MORE, Wanted
 from leaf.partials import Partials, fingerprint, rows_key
-from leaf.pieces import alive_piece, holders, piece_table
+from leaf.pieces import Piece, alive_piece, holders, piece_table
 from leaf.segment import Segment
+from leaf.stored import StoredPartials
 from leaf.tally import tallying
 from leaf.view import ShardView
 from leaf.visibility import Horizon, horizon
@@ -80,10 +82,11 @@ def run_fragment(
     cancellation: Cancellation,
     mode: FragmentMode,
     wanted: Wanted = NO_MORE,
+    stored: Mapping[int, StoredPartials] = MappingProxyType({}),
 ) -> FragmentResult:
     """The answer of shards at a cut, or at their newest (``cut`` None).
 
-    ``wanted`` are groups that are not to be left out.
+    ``wanted`` are groups that are not to be left out, ``stored`` what shards keep on disk.
 
     Raises AlderError: SCHEMA_CHANGED where a bound path has values of a type that its binding does
     not list, LIMIT where too much would be read, CORRUPT, and what :meth:`Engine.run` raises.
@@ -91,7 +94,9 @@ def run_fragment(
     _check_overflow(views, fragment)
     inputs = engine_inputs(fragment, tools.input_bytes_max)
     with tallying() as tally:
-        shards = [_Shard(number, view, cut) for number, view in sorted(views.items())]
+        shards = [
+            _Shard(number, view, cut, stored.get(number)) for number, view in sorted(views.items())
+        ]
         result = _result(shards, fragment, inputs, keyed, tools, cancellation, mode, wanted)
     for shard, scan in zip(shards, result.scans, strict=True):
         scopes = [segment.scope for segment in shard.view.segments]
@@ -103,10 +108,18 @@ def run_fragment(
 class _Shard:
     """A shard at the cut: its pieces, each with what becomes of it."""
 
-    def __init__(self, number: int, view: ShardView, cut: PositionVector | None) -> None:
+    def __init__(
+        self,
+        number: int,
+        view: ShardView,
+        cut: PositionVector | None,
+        stored: StoredPartials | None = None,
+    ) -> None:
         at = horizon_of(view, cut)
         self.number = number
         self.view = view
+        self.stored = stored
+        self.kept: list[Work] = []
         self.works = [
             Work(Holder(holder, view.streams, view.replica), alive_piece(holder, at))
             for holder in holders(view)
@@ -117,9 +130,10 @@ class _Shard:
         return leaf_pb2.ShardScan(
             shard=self.number,
             positions=self.view.positions.to_proto(),
-            rows_total=sum(work.piece.rows_count for work in self.works),
+            rows_total=sum(work.piece.rows_count for work in (*self.works, *self.kept)),
+            partials_stored=sum(not work.hit for work in self.kept),
             segments_total=len(self.view.segments),
-            partials_hits=sum(work.hit for work in self.works),
+            partials_hits=sum(work.hit for work in (*self.works, *self.kept)),
             partials_misses=sum(work.missed for work in self.works),
         )
 
@@ -146,6 +160,15 @@ def _result(
             return FragmentResult(table, scans)
     plan = projection(fragment.columns, fields, keyed)
     name = fingerprint(fragment, keyed)
+    kept = _kept(shards, fragment, name, plan, Reading(fields, keyed, cancellation), tools, mode)
+    if kept:
+        rest = leaf_pb2.Fragment()
+        rest.CopyFrom(fragment)
+        if rest.HasField("aggregation"):
+            rest.aggregation.ClearField("top")
+        beside = replace(mode, direct=False)
+        other = _result(shards, rest, inputs, keyed, tools, cancellation, beside, NO_MORE)
+        return _beside(kept, shards, other)
     if mode.kernels and not inputs and fragment.HasField("aggregation"):
         kernel_reading = Reading(fields, keyed, cancellation)
         works = [work for shard in shards for work in shard.works]
@@ -161,6 +184,72 @@ def _result(
         fragment, inputs, plan, keyed, tools, cancellation, name, memoise, mode.without
     )
     return _engine_result(shards, reading)
+
+
+def _kept(
+    shards: Sequence[_Shard],
+    fragment: leaf_pb2.Fragment,
+    name: bytes,
+    plan: Projection,
+    reading: Reading,
+    tools: FragmentTools,
+    mode: FragmentMode,
+) -> list[pa.Table]:
+    """Partials that are on disk, of segments which are no work any more; none if memory has all.
+
+    Memory has merged them already, so it goes first; it is filled in the background then.
+    """
+    if not mode.memoise or not fragment.partial_aggregate or plan.watched:
+        return []
+    if not any(shard.stored is not None and name in shard.stored.kept for shard in shards):
+        return []
+    works = [work for shard in shards for work in shard.works]
+    if mode.kernels and tools.kernels.remembers(name, works, reading):
+        return []
+    tables = []
+    for shard in shards:
+        rest = []
+        for work in shard.works:
+            table = None if shard.stored is None else _stored(shard.stored, name, work, tools)
+            if table is None:
+                rest.append(work)
+            else:
+                shard.kept.append(work)
+                tables.append(table)
+        shard.works = rest
+        if shard.kept and shard.stored is not None:
+            shard.stored.asked_cold(name)
+    return tables
+
+
+def _stored(
+    stored: StoredPartials, name: bytes, work: Work, tools: FragmentTools
+) -> pa.Table | None:
+    """The partial of a piece that is on disk, from memory if it was read already."""
+    piece = work.piece
+    if not isinstance(piece.holder, Segment) or not stored.has(name, piece):
+        return None
+    key = (name, *rows_key(piece.holder, piece))
+    found = tools.partials.find(key)
+    work.hit = isinstance(found, pa.Table)
+    if isinstance(found, pa.Table):
+        return found
+    table = stored.table(name, piece)
+    if table is not None:
+        tools.partials.put(key, table, table.nbytes)
+    return table
+
+
+def _beside(
+    kept: Sequence[pa.Table], shards: Sequence[_Shard], rest: FragmentResult
+) -> FragmentResult:
+    """Kept partials and the result of the rest; a group may be in several of them."""
+    schema = rest.table.schema
+    tables = [rest.table, *(table.cast(schema) for table in kept)]
+    for shard, scan in zip(shards, rest.scans, strict=True):
+        if shard.kept:
+            scan.engine = leaf_pb2.FRAGMENT_ENGINE_STORED
+    return FragmentResult(pa.concat_tables(tables), rest.scans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,3 +414,21 @@ def _check_watched(plan: Projection, physical: pa.Table) -> None:
                 f"the leaf has values in {name!r} that the plan does not know; plan again",
                 column=name,
             )
+
+
+def segment_partial(
+    view: ShardView,
+    piece: Piece,
+    fragment: leaf_pb2.Fragment,
+    keyed: bool,
+    tools: FragmentTools,
+    cancellation: Cancellation,
+) -> pa.Table:
+    """The partial of a fragment over rows of a segment, by the engine. Raises as run_fragment."""
+    _check_overflow({0: view}, fragment)
+    plan = projection(fragment.columns, view.schema.fields, keyed)
+    physical = piece_table(piece, view.streams, plan.needs)
+    _check_watched(plan, physical)
+    name = fingerprint(fragment, keyed)
+    reading = _Reading(fragment, [], plan, keyed, tools, cancellation, name, False, frozenset())
+    return _run(physical, reading)

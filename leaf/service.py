@@ -20,6 +20,7 @@ from alder.positions import PositionVector
 from alder.push import PushFields
 from alder.schema import Schema
 from alder.v1 import common_pb2, leaf_pb2
+from leaf.acceleration import Acceleration
 from leaf.answers import describe_caches, describe_shard, fragment_responses
 from leaf.check import Means, check_shards
 from leaf.engine import Cancellation, Engine
@@ -94,6 +95,9 @@ class Leaf:
             self._repair.suspect,
         )
         self._tools = _tools(self._engine, self._settings)
+        self._acceleration = Acceleration(
+            self._shards, follower, self._tools, self._settings, self._repair.suspect
+        )
         self.prover = Prover(self, self._tools, self._repair.suspect)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -108,6 +112,7 @@ class Leaf:
         self._tasks = [
             asyncio.create_task(self._follow(), name="leaf-follow"),
             asyncio.create_task(self._upkeep.run_forever(), name="leaf-upkeep"),
+            asyncio.create_task(self._acceleration.run_forever(), name="leaf-acceleration"),
         ]
 
     async def close(self) -> None:
@@ -116,6 +121,7 @@ class Leaf:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._acceleration.drain()
         await self._upkeep.drain()
         await self._repair.drain()
         await self._shards.close()
@@ -256,6 +262,7 @@ class Leaf:
             "pages": self._shards.cache_usage(),
             **self._tools.kernels.cache_usage(),
             "partials": self._tools.partials.usage(),
+            "stored partials": self._acceleration.usage(),
         }
         return leaf_pb2.DescribeLeafResponse(
             node_id=self._node_id, shards=descriptions, caches=describe_caches(caches)
@@ -297,6 +304,27 @@ class Leaf:
                 self._repair.suspect((request.collection_id, check.shard))
         return leaf_pb2.CheckIndexResponse(checks=checks)
 
+    async def keep_partials(
+        self, request: leaf_pb2.KeepPartialsRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.KeepPartialsResponse:
+        """Keeps what an accelerated view gives for sealed segments; see leaf.proto.
+
+        Raises AlderError: NOT_OWNER, UNAVAILABLE where a shard can't be written.
+        """
+        self._check_open()
+        keys = await self._keys(request.collection_id, [])
+        ready = total = 0
+        with self._shards.using(keys) as shards:
+            if not shards or self._collection(request.collection, request.collection_id) is None:
+                raise self._shards.refusal(keys) or self._not_owner(request.collection)
+            for shard in shards.values():
+                call = partial(shard.stored.keep, request.view, list(request.kept))
+                await self._in(self._upkeep_threads, call)
+                done, wanted = shard.stored.progress(request.view, shard.view.segments)
+                ready, total = ready + done, total + wanted
+        self._acceleration.wake()
+        return leaf_pb2.KeepPartialsResponse(segments_ready=ready, segments_total=total)
+
     async def on_shard(
         self,
         collection: str,
@@ -331,6 +359,7 @@ class Leaf:
     ) -> list[leaf_pb2.FragmentResponse]:
         cancellation = Cancellation()
         views = {number: shard.view for (_, number), shard in shards.items()}
+        stored = {number: shard.stored for (_, number), shard in shards.items()}
         keyed, fragment = collection.keyed, request.fragment
         mode = FragmentMode(
             not request.no_memoised_partials,
@@ -342,7 +371,7 @@ class Leaf:
         def answer() -> list[leaf_pb2.FragmentResponse]:
             wanted = Wanted.from_proto(request.groups)
             result = run_fragment(
-                views, fragment, cut, keyed, self._tools, cancellation, mode, wanted
+                views, fragment, cut, keyed, self._tools, cancellation, mode, wanted, stored
             )
             return fragment_responses(result)
 

@@ -39,6 +39,10 @@ class LeafSettings:
     """Distinct values that the kernels' codes stand for."""
     partials_bytes: int = 128 << 20
     """Partial aggregates of sealed segments that are kept for queries that come again."""
+    stored_partials_bytes: int = 4 << 30
+    """Bytes on disk of partials of accelerated views; what goes beyond is computed when asked."""
+    accelerate_every_s: float = 10.0
+    """Time between two looks for partials of accelerated views that no longer fit their rows."""
     block_cache_bytes: int = 32 << 20
     """Blocks of RocksDB that all shards of a process keep."""
     write_buffers_bytes: int = 128 << 20

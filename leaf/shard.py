@@ -34,6 +34,7 @@ from leaf.seal import SealedSegment
 from leaf.sealing import SealPlan, published, remove_tail, tail_to_seal
 from leaf.segments import SegmentFiles
 from leaf.settings import LeafSettings
+from leaf.stored import StoredPartials
 from leaf.tail import TailChunk, appended
 from leaf.view import ShardView
 
@@ -90,6 +91,7 @@ class Shard:
             log_time=LogTime.of(self._kept, [record.marks for record in recovered.streams]),
         )
         self._replica = Replica(store, segments, recovered.manifest, view)
+        self.stored = StoredPartials(store, keyed)
         self.compaction = Compaction(self._replica, self._name, self._kept, settings, clock)
         for entry, segment in zip(recovered.manifest.segments, recovered.segments, strict=True):
             segments.watch(segment, entry.segment)

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Final
 
 from aggregator.commands import (
+    alter_view,
     cancel,
     check_index,
     create_query,
@@ -33,6 +34,7 @@ _PARSES: Final[Sequence[Parse]] = (
     cancel.parse,
     create_view.parse,
     drop_view.parse,
+    alter_view.parse,
     show_views.parse,
     create_query.parse,
     drop_query.parse,

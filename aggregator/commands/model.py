@@ -6,6 +6,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from aggregator.acceleration import Accelerator
 from aggregator.execution.queries import Answered, Queries, Run
 from aggregator.protection.running import Running
 from alder.interfaces import CatalogClient, LogClient
@@ -23,6 +24,7 @@ class Server:
     log: LogClient
     running: Running
     catalog: CatalogClient
+    accelerator: Accelerator
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ SHARDS_MAX: Final = 256
 _ENGINES: Final = {
     leaf_pb2.FRAGMENT_ENGINE_KERNELS: "kernels",
     leaf_pb2.FRAGMENT_ENGINE_DIRECT: "direct lookup",
+    leaf_pb2.FRAGMENT_ENGINE_STORED: "stored partials",
 }
 _MADE_UP: Final = re.compile(r"__c_*([akpd])(\d*)\Z")
 _ALIAS: Final = "__t"
@@ -216,6 +217,8 @@ def shard_line(scan: leaf_pb2.ShardScan) -> str:
     )
     if scan.partials_hits or scan.partials_misses:
         line += f"; partials of {scan.partials_hits} from memory, {scan.partials_misses} computed"
+    if scan.partials_stored:
+        line += f"; stored partials of {_count(scan.partials_stored, 'segment')}"
     line += f"; by {_ENGINES.get(scan.engine, 'the engine')}"
     if scan.pages_read or scan.pages_cached:
         line += f"; {_count(scan.pages_read, 'page')} read, {scan.pages_cached} from memory"

@@ -7,6 +7,8 @@ from aggregator.commands import listing
 from aggregator.commands.model import Answer, Server
 from aggregator.commands.words import check_end
 from aggregator.execution.queries import Run
+from alder.definitions import Definition
+from alder.errors import AlderError
 from alder.sqltext import Token
 
 
@@ -18,14 +20,30 @@ class ShowViews:
         """One row per view."""
         columns = [
             ("name", "VARCHAR"), ("version", "INTEGER"), ("reads", "VARCHAR[]"),
-            ("accelerated", "BOOLEAN"), ("sql", "VARCHAR"),
+            ("accelerated", "BOOLEAN"), ("segments_ready", "BIGINT"), ("segments_total", "BIGINT"),
+            ("sql", "VARCHAR"),
         ]  # fmt: skip
-        rows = [
-            (one.name, one.newest.number, list(one.newest.reads), one.accelerate, one.newest.sql)
-            for _, one in sorted(server.follower.snapshot.definitions.items())
-            if one.is_view
-        ]
+        rows = []
+        for _, one in sorted(server.follower.snapshot.definitions.items()):
+            if one.is_view:
+                progress = await _progress(one, server, server.queries.left_s(run))
+                newest = one.newest
+                about = (one.name, newest.number, list(newest.reads), one.accelerate)
+                rows.append((*about, *progress, newest.sql))
         return Answer(listing.table(columns, rows))
+
+
+async def _progress(
+    view: Definition, server: Server, left_s: float
+) -> tuple[int | None, int | None]:
+    """Segments whose partials are kept, and all; not known while a leaf does not answer."""
+    if not view.accelerate:
+        return None, None
+    try:
+        progress = await server.accelerator.keep(view, left_s)
+    except AlderError:
+        return None, None
+    return progress.segments_ready, progress.segments_total
 
 
 def parse(sql: str, first: Sequence[Token]) -> ShowViews | None:

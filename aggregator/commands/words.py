@@ -62,8 +62,9 @@ class Words:
 
     def expect(self, *words: str) -> None:
         """Takes these words or signs."""
-        if not self.take(*words):
-            raise self.wrong()
+        for word in words:
+            if not self.take(word):
+                raise self.wrong()
 
     def next(self) -> Token:
         """Takes any token."""

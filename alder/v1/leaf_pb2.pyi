@@ -23,6 +23,7 @@ class FragmentEngine(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FRAGMENT_ENGINE_DUCKDB: _ClassVar[FragmentEngine]
     FRAGMENT_ENGINE_KERNELS: _ClassVar[FragmentEngine]
     FRAGMENT_ENGINE_DIRECT: _ClassVar[FragmentEngine]
+    FRAGMENT_ENGINE_STORED: _ClassVar[FragmentEngine]
 
 class IndexVerdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -41,6 +42,7 @@ FRAGMENT_ENGINE_UNSPECIFIED: FragmentEngine
 FRAGMENT_ENGINE_DUCKDB: FragmentEngine
 FRAGMENT_ENGINE_KERNELS: FragmentEngine
 FRAGMENT_ENGINE_DIRECT: FragmentEngine
+FRAGMENT_ENGINE_STORED: FragmentEngine
 INDEX_VERDICT_UNSPECIFIED: IndexVerdict
 INDEX_VERDICT_EQUAL: IndexVerdict
 INDEX_VERDICT_DIFFERENT: IndexVerdict
@@ -354,7 +356,7 @@ class FragmentRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., latest: _Optional[bool] = ..., query_id: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ..., groups: _Optional[_Union[WantedGroups, _Mapping]] = ..., joined: _Optional[_Iterable[_Union[JoinedRows, _Mapping]]] = ...) -> None: ...
 
 class ShardScan(_message.Message):
-    __slots__ = ("shard", "positions", "rows_total", "rows_scanned", "segments_total", "segments_pruned", "access_paths", "rows_candidate", "partials_hits", "partials_misses", "engine", "pages_read", "pages_cached")
+    __slots__ = ("shard", "positions", "rows_total", "rows_scanned", "segments_total", "segments_pruned", "access_paths", "rows_candidate", "partials_hits", "partials_misses", "engine", "pages_read", "pages_cached", "partials_stored")
     SHARD_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     ROWS_TOTAL_FIELD_NUMBER: _ClassVar[int]
@@ -368,6 +370,7 @@ class ShardScan(_message.Message):
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     PAGES_READ_FIELD_NUMBER: _ClassVar[int]
     PAGES_CACHED_FIELD_NUMBER: _ClassVar[int]
+    PARTIALS_STORED_FIELD_NUMBER: _ClassVar[int]
     shard: int
     positions: _common_pb2.PositionVector
     rows_total: int
@@ -381,7 +384,8 @@ class ShardScan(_message.Message):
     engine: FragmentEngine
     pages_read: int
     pages_cached: int
-    def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., rows_total: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., segments_total: _Optional[int] = ..., segments_pruned: _Optional[int] = ..., access_paths: _Optional[_Iterable[str]] = ..., rows_candidate: _Optional[int] = ..., partials_hits: _Optional[int] = ..., partials_misses: _Optional[int] = ..., engine: _Optional[_Union[FragmentEngine, str]] = ..., pages_read: _Optional[int] = ..., pages_cached: _Optional[int] = ...) -> None: ...
+    partials_stored: int
+    def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., rows_total: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., segments_total: _Optional[int] = ..., segments_pruned: _Optional[int] = ..., access_paths: _Optional[_Iterable[str]] = ..., rows_candidate: _Optional[int] = ..., partials_hits: _Optional[int] = ..., partials_misses: _Optional[int] = ..., engine: _Optional[_Union[FragmentEngine, str]] = ..., pages_read: _Optional[int] = ..., pages_cached: _Optional[int] = ..., partials_stored: _Optional[int] = ...) -> None: ...
 
 class FragmentTrailer(_message.Message):
     __slots__ = ("shards", "elapsed_us", "groups_left_out", "groups_worst")
@@ -510,3 +514,35 @@ class CheckIndexResponse(_message.Message):
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     checks: _containers.RepeatedCompositeFieldContainer[IndexCheck]
     def __init__(self, checks: _Optional[_Iterable[_Union[IndexCheck, _Mapping]]] = ...) -> None: ...
+
+class KeptFragment(_message.Message):
+    __slots__ = ("view", "version", "revision", "fragment")
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    FRAGMENT_FIELD_NUMBER: _ClassVar[int]
+    view: str
+    version: int
+    revision: int
+    fragment: Fragment
+    def __init__(self, view: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[int] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ...) -> None: ...
+
+class KeepPartialsRequest(_message.Message):
+    __slots__ = ("collection", "collection_id", "kept", "view")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    collection_id: int
+    kept: _containers.RepeatedCompositeFieldContainer[KeptFragment]
+    view: str
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., kept: _Optional[_Iterable[_Union[KeptFragment, _Mapping]]] = ..., view: _Optional[str] = ...) -> None: ...
+
+class KeepPartialsResponse(_message.Message):
+    __slots__ = ("segments_ready", "segments_total")
+    SEGMENTS_READY_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    segments_ready: int
+    segments_total: int
+    def __init__(self, segments_ready: _Optional[int] = ..., segments_total: _Optional[int] = ...) -> None: ...

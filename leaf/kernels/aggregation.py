@@ -263,13 +263,7 @@ class Aggregation:
 
     def _remembered(self, works: Sequence[Work], memory: Memory) -> tuple[Hashable, CodePartial]:
         """The partial of sealed segments, from memory as far as it is there, and its name."""
-        scopes = tuple(dictionary.scope for dictionary in self._dictionaries)
-        name = (memory.fingerprint, scopes)
-        keys = [
-            (*name, *rows_key(work.holder.rows, work.piece))
-            for work in works
-            if isinstance(work.holder.rows, Segment)
-        ]
+        keys = self._keys(works, memory)
         found = memory.partials.find(tuple(keys))
         if isinstance(found, CodePartial):
             for work in works:
@@ -288,6 +282,22 @@ class Aggregation:
         if len(parts) > 1:
             memory.partials.put(tuple(keys), together, together.size_bytes)
         return tuple(keys), together
+
+    def remembers(self, works: Sequence[Work], memory: Memory) -> bool:
+        """True if the partials of all sealed segments among the pieces are in memory."""
+        keys = self._keys(works, memory)
+        if isinstance(memory.partials.find(tuple(keys)), CodePartial):
+            return True
+        return all(isinstance(one, CodePartial) for one in memory.partials.find_all(keys))
+
+    def _keys(self, works: Sequence[Work], memory: Memory) -> list[Hashable]:
+        """What names the partial of each sealed segment in memory."""
+        scopes = tuple(dictionary.scope for dictionary in self._dictionaries)
+        return [
+            (memory.fingerprint, scopes, *rows_key(work.holder.rows, work.piece))
+            for work in works
+            if isinstance(work.holder.rows, Segment)
+        ]
 
     def _of_tails(self, works: Sequence[Work], memory: Memory) -> list[CodePartial]:
         """The partial of each live tail, carried on from the query before where it can be."""

@@ -67,6 +67,17 @@ class Kernels:
             self._plans.put(name, Unsupported())
             return None
 
+    def remembers(self, name: bytes, works: Sequence[Work], reading: Reading) -> bool:
+        """True if the partials of all sealed segments among the pieces are in memory."""
+        plan = self._plans.get(name)
+        if not isinstance(plan, KernelPlan):
+            return False
+        try:
+            aggregation = Aggregation(plan, self._columns, reading, self._engine)
+        except Unsupported:
+            return False
+        return aggregation.remembers(works, Memory(self._partials, name))
+
     def _plan(
         self,
         fragment: leaf_pb2.Fragment,

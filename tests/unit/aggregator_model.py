@@ -92,6 +92,7 @@ class LeafModel:
         self.shards = {shard.number: shard for shard in shards}
         self.requests: list[leaf_pb2.FragmentRequest] = []
         self.checks: list[leaf_pb2.CheckIndexRequest] = []
+        self.kept: list[leaf_pb2.KeepPartialsRequest] = []
         self.failures: list[AlderError] = []
         self.rows_returned = 0
         self.overflow = False
@@ -225,6 +226,16 @@ class LeafModel:
                 if number not in self.silent_shards
             ]
         )
+
+    async def keep_partials(
+        self, request: leaf_pb2.KeepPartialsRequest, timeout_s: float | None = None
+    ) -> leaf_pb2.KeepPartialsResponse:
+        """One segment per shard, none of which is ready."""
+        self.kept.append(request)
+        if self.failures:
+            raise self.failures.pop(0)
+        total = len(self.shards) * len(request.kept)
+        return leaf_pb2.KeepPartialsResponse(segments_ready=0, segments_total=total)
 
     def _physical(self, document: Document) -> dict[tuple[str, str], object]:
         if id(document) not in self._flattened:

@@ -95,7 +95,7 @@ def test_the_columns_of_a_view_are_described(cluster: Cluster) -> None:
         ("id", "BIGINT"),
         ("name", "VARCHAR"),
     ]
-    assert cluster.rows("SHOW VIEWS") == [("v", 2, ["pe"], False, "SELECT * FROM pe")]
+    assert cluster.rows("SHOW VIEWS") == [("v", 2, ["pe"], False, None, None, "SELECT * FROM pe")]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,53 @@ def test_a_query_reads_one_version_whatever_is_published_meanwhile(cluster: Clus
     assert len(seen) > 2, "the readers ran beside the publishing"
 
 
-NUMBERS = st.sampled_from(["n", "x", "id"])
+SUMS = "SELECT kind, sum(n) AS s FROM ev GROUP BY kind"
+
+
+def test_leaves_are_told_what_an_accelerated_view_asks_of_them(cluster: Cluster) -> None:
+    leaves = [leaf for leaf in cluster.leaves.values() if leaf.collection == "ev"]
+    cluster.rows(f"CREATE VIEW v AS {SUMS}")
+    assert cluster.rows("ALTER VIEW V SET (accelerate = true)") == [("v", True)]
+    assert [row[3:6] for row in cluster.rows("SHOW VIEWS")] == [(True, 0, 3)]
+    for leaf in leaves:
+        leaf.requests.clear()
+    cluster.rows("SELECT s, kind FROM v WHERE s > 5 ORDER BY s DESC LIMIT 2")
+    for leaf in leaves:
+        (asked,) = [one.fragment for one in leaf.requests]
+        told = leaf.kept[-1]
+        assert (told.view, told.collection_id) == ("v", 1)
+        (kept,) = told.kept
+        assert (kept.view, kept.version, kept.fragment) == ("v", 1, asked)
+        assert kept.revision == cluster.follower.snapshot.revision
+    cluster.rows("CREATE OR REPLACE VIEW v AS SELECT count(*) AS c FROM ev")
+    cluster.rows("SHOW VIEWS")
+    assert [leaf.kept[-1].kept[0].version for leaf in leaves] == [2] * len(leaves)
+    leaves[0].failures.append(AlderError(Reason.UNAVAILABLE, "not now"))
+    assert [row[3:6] for row in cluster.rows("SHOW VIEWS")] == [(True, None, None)]
+    assert cluster.rows("ALTER VIEW v SET (accelerate = FALSE);") == [("v", False)]
+    assert [row[3:6] for row in cluster.rows("SHOW VIEWS")] == [(False, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "reason", "words"),
+    [
+        ("ALTER VIEW rows_only SET (accelerate = true)", Reason.UNSUPPORTED, "aggregates"),
+        ("ALTER VIEW nope SET (accelerate = true)", Reason.UNKNOWN_COLLECTION, "'nope'"),
+        ("ALTER VIEW ev SET (accelerate = true)", Reason.UNKNOWN_COLLECTION, "only views"),
+        ("ALTER VIEW rows_only SET (accelerate = 1)", Reason.SYNTAX, "at '1'"),
+        ("ALTER VIEW rows_only SET (fast = true)", Reason.SYNTAX, "at 'fast'"),
+        ("ALTER VIEW rows_only RENAME TO x", Reason.SYNTAX, "at 'RENAME'"),
+        ("ALTER VIEW rows_only", Reason.SYNTAX, "at the end"),
+    ],
+)
+def test_what_can_not_be_accelerated(
+    cluster: Cluster, sql: str, reason: Reason, words: str
+) -> None:
+    cluster.rows("CREATE VIEW rows_only AS SELECT n FROM ev WHERE n > 3")
+    error = refused(cluster, sql)
+    assert (error.reason, words in error.message) == (reason, True), error.message
+
+
 CONDITIONS = st.sampled_from(
     ["", "n > 17", "kind = 'b'", "n % 3 = 1 AND x < 9", "id IN (1, 2, 6)", "kind <> 'a' OR n < 9"]
 )
