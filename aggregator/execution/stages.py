@@ -6,7 +6,7 @@ the reads that need nothing which is not gathered: values of a column go along w
 filter, and tables as inputs of its fragment.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -63,38 +63,78 @@ async def gathered_in_stages(
         for read, rows in zip(counting, counts, strict=True)
     }
     told = [_counted(counting, sizes)]
-    by_size = sorted(plan.broadcasts, key=lambda one: -sizes[one[0]].rows)
-    reductions = plan.reductions
-    for big, other in by_size:
+    chosen = strategy.chosen_reductions(plan.reductions, sizes, limits, forced)
+    work = _Work(call, chosen, limits, told)
+    other = _broadcast(plan, sizes, limits, forced)
+    if other is not None and await work.gather_inputs(other):
+        plan = other
+    return await work.gather_rest(plan)
+
+
+def _broadcast(
+    plan: Plan, sizes: Mapping[str, Size], limits: JoinLimits, forced: str
+) -> Plan | None:
+    """The plan for the leaves of the most rows, if the others are few enough."""
+    for big, other in sorted(plan.broadcasts, key=lambda one: -sizes[one[0]].rows):
         small = [read.table for read in other.reads if read.table != big]
         if strategy.may_broadcast(big, small, sizes, limits, forced):
-            plan = other
-            reductions = tuple(one for one in reductions if one.source != big)
-            break
-    chosen = strategy.chosen_reductions(reductions, sizes, limits, forced)
-    return await _in_stages(plan, call, chosen, told)
+            return other
+    return None
 
 
-async def _in_stages(
-    plan: Plan, call: Call, chosen: Sequence[Reduction], told: list[str]
-) -> Stages:
-    reads = {read.table: read for read in plan.reads}
-    needs = {
-        table: {*read.inputs, *(one.source for one in chosen if one.target == table)}
-        for table, read in reads.items()
-    }
-    answers: dict[str, Gathered] = {}
-    for stage in strategy.levels(tuple(reads), needs):
-        made = []
-        for table in stage:
-            own = [one for one in chosen if one.target == table]
-            read, sentences = _prepared(reads[table], own, reads, answers, plan.user_names)
-            told += sentences
-            made.append(read)
-        found = await gather([call(read) for read in made])
-        for table, read, answer in zip(stage, made, found, strict=True):
-            answers[table] = replace(answer, input_bytes=_input_bytes(read.fragment))
-    return Stages(plan, tuple(answers[table] for table in reads), tuple(told))
+class _Work:
+    """The stages of one query: what is gathered so far, by table."""
+
+    def __init__(
+        self, call: Call, chosen: Sequence[Reduction], limits: JoinLimits, told: list[str]
+    ) -> None:
+        self._call = call
+        self._chosen = chosen
+        self._limits = limits
+        self._told = told
+        self._answers: dict[str, Gathered] = {}
+
+    async def gather_inputs(self, plan: Plan) -> bool:
+        """Gathers what would go along in a plan; False where it is too large for that."""
+        inputs = {table for read in plan.reads for table in read.inputs}
+        await self._gather(plan, inputs)
+        size_bytes: int = sum(self._answers[table].rows.nbytes for table in inputs)
+        if size_bytes <= self._limits.broadcast_bytes_max:
+            return True
+        self._told.append(f"no broadcast: {size_bytes} bytes are too many to go along")
+        return False
+
+    async def gather_rest(self, plan: Plan) -> Stages:
+        """Gathers all that is missing."""
+        await self._gather(plan, {read.table for read in plan.reads})
+        answers = tuple(self._answers[read.table] for read in plan.reads)
+        return Stages(plan, answers, tuple(self._told))
+
+    async def _gather(self, plan: Plan, wanted: Set[str]) -> None:
+        reads = {read.table: read for read in plan.reads}
+        partial = {table for table, read in reads.items() if read.inputs}
+        needs: dict[str, set[str]] = {table: set(reads[table].inputs) for table in wanted}
+        usable = [
+            one
+            for one in self._chosen
+            if one.target in wanted
+            and (one.source in wanted or one.source in self._answers)
+            and one.source not in partial
+        ]
+        for one in usable:
+            needs[one.target].add(one.source)
+        for stage in strategy.levels(tuple(reads), needs):
+            made = []
+            for table in stage:
+                if table in wanted and table not in self._answers:
+                    own = [one for one in usable if one.target == table]
+                    read, told = _prepared(reads[table], own, reads, self._answers, plan)
+                    self._told += told
+                    made.append(read)
+            found = await gather([self._call(read) for read in made])
+            for read, answer in zip(made, found, strict=True):
+                size_bytes = _input_bytes(read.fragment)
+                self._answers[read.table] = replace(answer, input_bytes=size_bytes)
 
 
 async def _count(call: Call, read: Read, fragment: leaf_pb2.Fragment) -> int:
@@ -111,7 +151,7 @@ def _prepared(
     chosen: Sequence[Reduction],
     reads: Mapping[str, Read],
     answers: Mapping[str, Gathered],
-    user_names: Mapping[str, str],
+    plan: Plan,
 ) -> tuple[Read, list[str]]:
     """The read with what goes along, and what to say of it."""
     if not chosen and not read.inputs:
@@ -119,6 +159,8 @@ def _prepared(
     fragment = leaf_pb2.Fragment()
     fragment.CopyFrom(read.fragment)
     sentences = []
+    user_names = plan.user_names
+    left_bytes = KEY_BYTES_MAX
     for table in read.inputs:
         rows = answers[table].rows
         columns = [
@@ -134,7 +176,8 @@ def _prepared(
         what = (
             f"{len(keys)} values of {user_names[one.source_column]} in {_name(reads[one.source])}"
         )
-        if keys.nbytes > KEY_BYTES_MAX:
+        left_bytes -= keys.nbytes
+        if left_bytes < 0:
             sentences.append(f"not reduced: {what} are too large to go along")
             continue
         _add_filter(fragment, one.column, keys)

@@ -81,3 +81,15 @@ def test_a_query_equals_duckdb_through_every_plan(
         assert [field.metadata[SQL_TYPE_KEY].decode() for field in schema] == types
         rows = loaded.execute(sql, plan_class=plan).fetchall()
         assert same_rows(rows, expected, ordered=True), (rows[:3], expected[:3])
+
+
+@pytest.mark.parametrize("strategy", ["gather", "reduce", "broadcast"])
+def test_all_queries_equal_duckdb_however_joins_are_gathered(
+    loaded: Connection, truth: duckdb.DuckDBPyConnection, strategy: str
+) -> None:
+    loaded.execute(f"SET join_strategy = {strategy}")
+    for query, sql in QUERIES.items():
+        expected = truth.sql(sql).fetchall()
+        rows = loaded.execute(sql).fetchall()
+        assert same_rows(rows, expected, ordered=True), (query, rows[:3], expected[:3])
+    loaded.execute("RESET join_strategy")

@@ -20,6 +20,7 @@ from aggregator.planning.strategy import (
     may_broadcast,
     worth_counting,
 )
+from aggregator.service import AggregatorSettings
 from alder.errors import AlderError, Reason
 
 STRATEGIES = ("gather", "reduce", "broadcast", "colocated", "")
@@ -243,6 +244,24 @@ def test_a_kept_side_of_few_rows_is_not_sent_along(cluster: Cluster) -> None:
     told = "\n".join(str(row[0]) for row in cluster.rows(f"explain {sql}"))
     assert "broadcast the others to the leaves of p" in told
     assert "broadcast the others to the leaves of o" not in told
+
+
+def test_what_turns_out_too_large_does_not_go_along() -> None:
+    wide = [{"id": n, "name": str(n) * 1000} for n in range(10)]
+    rows = [{"who": n % 10, "n": n} for n in range(100)]
+    limits = JoinLimits(broadcast_bytes_max=4000)
+    made = Cluster(
+        {"o": rows, "p": wide}, settings=AggregatorSettings(catalog_wait_s=0.0, joins=limits)
+    )
+    sql = "select p.name, sum(o.n) from o join p on o.who = p.id group by p.name"
+    _, trailer = made.ask(sql, join_strategy="broadcast")
+    assert trailer.plan_class == "e"
+    told = "\n".join(
+        str(row[0]) for row in made.rows(f"explain analyze {sql}", join_strategy="broadcast")
+    )
+    assert "no broadcast: " in told
+    assert comparable(made.rows(sql, join_strategy="broadcast")) == comparable(made.rows(sql, "e"))
+    made.close()
 
 
 def test_an_unknown_strategy_is_refused(cluster: Cluster) -> None:
