@@ -5,18 +5,19 @@ import itertools
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 from aggregator import status
 from aggregator.acceleration import Accelerator
 from aggregator.commands import execute
 from aggregator.commands.kinds import always_runs, command_of
 from aggregator.commands.model import Answer, Command, Server
-from aggregator.execution.queries import AggregatorSettings, Queries, Run, since_us
+from aggregator.execution.queries import AggregatorSettings, Queries, Run
 from aggregator.protection.admission import Gate
 from aggregator.protection.running import Running, Stage
 from aggregator.proving import Prover
 from aggregator.statement.syntax import check_size
-from alder.arrow import SMALL_BYTES, chunks, to_bytes
+from alder.arrow import SMALL_BYTES, stream_pieces, to_bytes
 from alder.caller import CALLER
 from alder.errors import AlderError, Reason
 from alder.interfaces import CatalogClient, LogClient, NodeDirectory
@@ -37,15 +38,17 @@ class Aggregator:
         settings: AggregatorSettings | None = None,
         *,
         catalog: CatalogClient,
+        spill: Path | None = None,
         wall_clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         new_query_id: Callable[[], str] | None = None,
     ) -> None:
+        """``spill``: a directory for what does not fit into memory; it is emptied at the start."""
         self._follower = follower
         self._directory = directory
         self._log = log
         self._settings = settings or AggregatorSettings()
         self._new_query_id = new_query_id or _query_ids()
-        self._queries = Queries(follower, directory, self._settings, wall_clock_us, log)
+        self._queries = Queries(follower, directory, self._settings, wall_clock_us, log, spill)
         self._running = Running(wall_clock_us)
         self._gate = Gate(self._settings.admission, time.monotonic)
         self._accelerator = Accelerator(self._queries, directory, follower)
@@ -91,12 +94,6 @@ class Aggregator:
                     else:
                         async with self._gate.admitted(client):
                             answer = await self._answer(run, command)
-                    begin = time.monotonic()
-                    if answer.rows.nbytes <= SMALL_BYTES:
-                        data = to_bytes(answer.rows)
-                    else:
-                        data = await asyncio.to_thread(to_bytes, answer.rows)
-                    run.finish_us += since_us(begin)
                     query.runs_until(None)
             except TimeoutError as error:
                 query.check()
@@ -105,12 +102,16 @@ class Aggregator:
                     "the deadline passed before the answer was complete; ask with a longer timeout",
                 ) from error
             run.progress.stage = Stage.SENDING
-            *others, last = chunks(data)
-            for chunk in others:
+            trailer = _trailer(run, answer)
+            if answer.rows.nbytes <= SMALL_BYTES:
+                yield query_pb2.ExecuteResponse(arrow=to_bytes(answer.rows), trailer=trailer)
+                return
+            pieces = stream_pieces(answer.rows)
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
                 query.check()
-                yield query_pb2.ExecuteResponse(arrow=chunk)
+                yield query_pb2.ExecuteResponse(arrow=piece)
             query.check()
-            yield query_pb2.ExecuteResponse(arrow=last, trailer=_trailer(run, answer))
+            yield query_pb2.ExecuteResponse(trailer=trailer)
 
     async def describe_collection(
         self, request: query_pb2.DescribeCollectionRequest, timeout_s: float | None = None

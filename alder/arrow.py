@@ -26,6 +26,50 @@ def to_bytes(table: pa.Table | pa.RecordBatch, compression: str | None = None) -
     return bytes(sink.getvalue())
 
 
+def stream_pieces(table: pa.Table, size_bytes: int = CHUNK_BYTES) -> Iterator[bytes]:
+    """One Arrow IPC stream in pieces of about that size, each made when it is asked for.
+
+    So a large table is never there a second time.
+    """
+    rows = max(1, table.num_rows * size_bytes // max(table.nbytes, 1))
+    sink = _Sink()
+    with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), table.schema) as writer:
+        for batch in table.to_batches(max_chunksize=rows):
+            writer.write_batch(batch)
+            if sink.size_bytes >= size_bytes:
+                yield from chunks(sink.taken(), size_bytes)
+    yield from chunks(sink.taken(), size_bytes)
+
+
+class _Sink:
+    """A file for Arrow that keeps what is written until it is taken."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self.size_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        """Keeps it."""
+        self._parts.append(data)
+        self.size_bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Does nothing: what is written is there."""
+
+    def close(self) -> None:
+        """Does nothing: what is written stays until it is taken."""
+
+    def taken(self) -> bytes:
+        """What was written since the last time."""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        self.size_bytes = 0
+        return data
+
+
 def to_memory(table: pa.Table) -> memoryview:
     """As :func:`to_bytes`; a large table is written once, into memory of the right size."""
     if table.nbytes <= SMALL_BYTES:

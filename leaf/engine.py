@@ -157,6 +157,7 @@ class Engine:
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "python_enable_replacements": False,
+                "temp_directory": "",
             },
         )
         connection.execute("SET lock_configuration = true")

@@ -1,30 +1,45 @@
 """The engine: DuckDB in this process, shut off from files, settings and the network.
 
-One database for the aggregator and one cursor per query; the tables of a query are temporary views
-of its cursor, so queries never see each other's. What the engine says when it fails becomes one
-sentence in the user's words.
+A database for each query that runs at the same time, since the engine bounds memory and disk per
+database: no query takes another one's, and none sees another one's tables, which are temporary
+views of its cursor. What does not fit into memory is spilled to the node's directory, up to a
+limit. What the engine says when it fails becomes one sentence in the user's words.
 """
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import duckdb
 import pyarrow as pa
 
+from aggregator.execution.results import collected
 from alder.arrow import SQL_TYPE_KEY
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import quote
 
-"""Metadata of a result's Arrow field: the SQL type of the column."""
+BATCH_ROWS: Final = 1 << 16
+"""Rows that are drawn from the engine at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """Bounds of the engine: memory in bytes, number of threads."""
+    """Bounds of one query in the engine: bytes, and the number of threads.
 
-    memory_bytes_max: int = 2 << 30
+    ``spill_bytes_max``: on disk, of what does not fit into memory. ``result_memory_bytes_max``: of
+    a result that stays in memory; beyond it is in a file.
+    """
+
+    memory_bytes_max: int = 1 << 30
+    spill_bytes_max: int = 8 << 30
+    result_bytes_max: int = 4 << 30
+    result_memory_bytes_max: int = 64 << 20
     threads: int = 2
 
 
@@ -38,33 +53,72 @@ class Input:
 
 
 class Engine:
-    """One in-memory database. Methods block: call them in a thread."""
+    """A pool of in-memory databases. Thread-safe; methods block: call them in a thread."""
 
-    def __init__(self, settings: EngineSettings) -> None:
-        self._connection = duckdb.connect(
+    def __init__(self, settings: EngineSettings, directory: Path | None = None) -> None:
+        """``directory`` is for what does not fit into memory; None: such queries fail."""
+        self.settings = settings
+        self.directory = directory
+        self._lock = threading.Lock()
+        self._idle: list[duckdb.DuckDBPyConnection] = []
+        self._numbers = itertools.count()
+
+    def start(self) -> None:
+        """Empties the directory: what lies there is of a process that ended before it could."""
+        if self.directory is not None:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            self.directory.mkdir(parents=True)
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor for one query; interrupt() on it may be called from another thread."""
+        with self._lock:
+            database = self._idle.pop() if self._idle else self._connect()
+        cursor = database.cursor()
+        healthy = False
+        try:
+            yield cursor
+            healthy = True
+        except AlderError as error:
+            # A failure of the engine itself may have broken the database.
+            healthy = error.reason is not Reason.INTERNAL
+            raise
+        finally:
+            cursor.close()
+            if healthy:
+                with self._lock:
+                    self._idle.append(database)
+            else:
+                database.close()
+
+    def close(self) -> None:
+        """Releases the databases that nothing runs in."""
+        with self._lock:
+            for database in self._idle:
+                database.close()
+            self._idle.clear()
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        spill = "" if self.directory is None else str(self.directory / f"{next(self._numbers)}")
+        connection = duckdb.connect(
             ":memory:",
             config={
-                "threads": settings.threads,
-                "memory_limit": f"{settings.memory_bytes_max // (1 << 20)}MiB",
+                "threads": self.settings.threads,
+                "memory_limit": f"{self.settings.memory_bytes_max // (1 << 20)}MiB",
                 "enable_external_access": False,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "python_enable_replacements": False,
-                "temp_directory": "",
+                "temp_directory": spill,
+                "max_temp_directory_size": f"{self.settings.spill_bytes_max // (1 << 20)}MiB",
             },
         )
-        self._connection.execute("SET lock_configuration = true").fetchall()
-
-    def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A cursor for one query; interrupt() on it may be called from another thread."""
-        return self._connection.cursor()
-
-    def close(self) -> None:
-        """Releases the database."""
-        self._connection.close()
+        connection.execute("SET lock_configuration = true").fetchall()
+        return connection
 
 
 def run(
+    engine: Engine,
     cursor: duckdb.DuckDBPyConnection,
     sql: str,
     inputs: Sequence[Input],
@@ -83,9 +137,20 @@ def run(
         if any("VARIANT" in entry for entry in types):
             relation = cursor.sql(_variant_as_json(sql, types))
             types = [str(entry) for entry in relation.types]
-        table = relation.to_arrow_table()
+        reader = relation.to_arrow_reader(BATCH_ROWS)
+        settings = engine.settings
+        table = collected(
+            reader.schema,
+            reader,
+            settings.result_memory_bytes_max,
+            settings.result_bytes_max,
+            engine.directory,
+        )
     except duckdb.Error as error:
         raise translated(error, user_names) from error
+    except (pa.ArrowException, OSError) as error:
+        # What the engine raises while its rows are drawn comes as an error of Arrow.
+        raise translated(_as_engine_error(error), user_names) from error
     fields = [
         table.schema.field(index).with_name(name).with_metadata({SQL_TYPE_KEY: sql_type.encode()})
         for index, (name, sql_type) in enumerate(zip(names, types, strict=True))
@@ -131,10 +196,26 @@ _REASONS: Final[Sequence[tuple[type[duckdb.Error], Reason]]] = (
     (duckdb.PermissionException, Reason.FORBIDDEN),
     (duckdb.InternalException, Reason.INTERNAL),
 )
-_KIND = re.compile(r"^[A-Z][A-Za-z ]* Error: ")
+_KINDS: Final[Mapping[str, type[duckdb.Error]]] = {
+    "Out of Memory": duckdb.OutOfMemoryException,
+    "INTERRUPT": duckdb.InterruptException,
+    "Conversion": duckdb.ConversionException,
+    "Out of Range": duckdb.OutOfRangeException,
+    "Not implemented": duckdb.NotImplementedException,
+    "Permission": duckdb.PermissionException,
+    "INTERNAL": duckdb.InternalException,
+}
+_KIND = re.compile(r"^([A-Z][A-Za-z ]*) Error: ")
 _NO_COLUMN = re.compile(r"Referenced (column|table) |does not have a column named")
 _SETTING = re.compile(r",? or SET [^.]*\.| ?Use \"SET [^\"]*\"[^.]*\.?")
 _OURS = re.compile(r'"?__t_*\d+"?\.')
+
+
+def _as_engine_error(error: Exception) -> duckdb.Error:
+    """The engine's error whose text is in one of Arrow."""
+    match = _KIND.match(str(error))
+    kind = _KINDS.get(match[1], duckdb.InvalidInputException) if match else duckdb.IOException
+    return kind(str(error))
 
 
 def translated(error: duckdb.Error, user_names: Mapping[str, str]) -> AlderError:
@@ -143,9 +224,10 @@ def translated(error: duckdb.Error, user_names: Mapping[str, str]) -> AlderError
         (why for kind, why in _REASONS if isinstance(error, kind)), Reason.INVALID_ARGUMENT
     )
     if reason is Reason.LIMIT:
+        what = "room on disk" if "max_temp_directory_size" in str(error) else "memory"
         return AlderError(
             reason,
-            "the query needs more memory than the server allows; "
+            f"the query needs more {what} than the server allows; "
             "filter more, group by fewer values or read fewer columns",
         )
     if reason is Reason.DEADLINE:

@@ -1,8 +1,10 @@
 """Finishing: the gathered tables through the engine, in a thread, stopped at the deadline."""
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from typing import Final
 
 import duckdb
@@ -21,6 +23,31 @@ _GROUPS_FINISHED: Final = frozenset(
 """Engines that give one row per group."""
 
 
+class _Interruptible:
+    """What runs in another thread, as long as it runs: a closed cursor can't be interrupted."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cursor: duckdb.DuckDBPyConnection | None = None
+
+    @contextmanager
+    def on(self, cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """While a statement runs on the cursor."""
+        with self._lock:
+            self._cursor = cursor
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._cursor = None
+
+    def interrupt(self) -> None:
+        """Interrupts what runs, if anything does."""
+        with self._lock:
+            if self._cursor is not None:
+                self._cursor.interrupt()
+
+
 async def finish(
     engine: Engine, executor: Executor, plan: Plan, tables: Sequence[pa.Table]
 ) -> pa.Table:
@@ -32,14 +59,19 @@ async def finish(
         Input(read.table, read.columns, table)
         for read, table in zip(plan.reads, tables, strict=True)
     ]
-    cursor = engine.cursor()
-    job = executor.submit(_run_and_close, cursor, plan, inputs)
+    runs = _Interruptible()
+
+    def finished_rows() -> pa.Table:
+        with engine.cursor() as cursor, runs.on(cursor):
+            return run(engine, cursor, plan.sql, inputs, plan.user_names)
+
+    job = executor.submit(finished_rows)
     try:
         return await asyncio.wrap_future(job)
     except asyncio.CancelledError:
         # An interrupt that comes before the engine has begun is lost, hence again and again.
         while not job.done():
-            cursor.interrupt()
+            runs.interrupt()
             await asyncio.sleep(_INTERRUPT_EVERY_S)
         raise
 
@@ -60,12 +92,3 @@ def _has_finished_groups(read: Read, answer: Gathered) -> bool:
     if len(answer.leaves) == 1:
         return True
     return bool(read.whole_key) and answer.rows.column(read.whole_key).null_count <= 1
-
-
-def _run_and_close(
-    cursor: duckdb.DuckDBPyConnection, plan: Plan, inputs: Sequence[Input]
-) -> pa.Table:
-    try:
-        return run(cursor, plan.sql, inputs, plan.user_names)
-    finally:
-        cursor.close()

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
@@ -162,7 +163,9 @@ class Queries:
         settings: AggregatorSettings,
         wall_clock_us: Callable[[], int],
         log: LogClient,
+        spill: Path | None,
     ) -> None:
+        """``spill`` is a directory of the node for what does not fit into memory, if it has one."""
         self._follower = follower
         self._settings = settings
         self._log = log
@@ -173,10 +176,11 @@ class Queries:
         self._constants: Recent[str, pa.Table] = Recent(settings.plans_max)
         self._instant: Recent[str, None] = Recent(settings.plans_max)
         self._finishing = ThreadPoolExecutor(self._settings.query_threads, "alder-finish")
-        self._engine = Engine(self._settings.engine)
+        self._engine = Engine(self._settings.engine, spill)
 
     async def start(self) -> None:
         """Warms the engines up, so that the first query is no slower than the others."""
+        await asyncio.to_thread(self._engine.start)
         await rehearse(self._plans, self._engine, self._finishing)
 
     async def close(self) -> None:

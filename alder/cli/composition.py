@@ -35,6 +35,8 @@ from tailer.settings import TailerSettings
 
 GRACE_S: Final = 5.0
 SNAPSHOT_S_MAX: Final = 30.0
+SPILL: Final = "spill"
+"""Where an aggregator puts what does not fit into memory; emptied when it starts."""
 
 QUERY: Final = query_pb2.DESCRIPTOR.services_by_name["Query"]
 LOG: Final = log_pb2.DESCRIPTOR.services_by_name["Log"]
@@ -76,7 +78,9 @@ async def standalone(
     directory.add_tailer(node.node_id, tailer)
     await _start(stack, tailer.start, tailer.close)
     await _follow(stack, catalog, node)
-    aggregator = Aggregator(follower, directory, log, settings.aggregator, catalog=catalog)
+    aggregator = Aggregator(
+        follower, directory, log, settings.aggregator, catalog=catalog, spill=data / SPILL
+    )
     await _start(stack, aggregator.start, aggregator.close)
     services = {QUERY: aggregator, PROOF: aggregator.prover, LOG: log, CATALOG: catalog}
     address = await _serve(stack, listen, services)
@@ -134,7 +138,14 @@ async def aggregator_node(stack: AsyncExitStack, config: NodeConfig) -> str:
     follower = await _follow(stack, catalog)
     directory = Directory(follower)
     stack.push_async_callback(directory.close)
-    aggregator = Aggregator(follower, directory, log, settings, catalog=catalog)
+    aggregator = Aggregator(
+        follower,
+        directory,
+        log,
+        settings,
+        catalog=catalog,
+        spill=Path(config.data) / SPILL if config.data else None,
+    )
     await _start(stack, aggregator.start, aggregator.close)
     services = {QUERY: aggregator, PROOF: aggregator.prover, LOG: log, CATALOG: catalog}
     address = await _serve(stack, config.listen, services)

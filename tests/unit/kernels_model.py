@@ -134,11 +134,10 @@ class Asker:
             parts.append(response.arrow)
             scans.extend(response.trailer.shards)
         partials = join_chunks(parts)
-        cursor = self._engine.cursor()
         read = plan.reads[0]
         source = finishing.Input(read.table, read.columns, partials)
-        table = finishing.run(cursor, plan.sql, [source], {})
-        cursor.close()
+        with self._engine.cursor() as cursor:
+            table = finishing.run(self._engine, cursor, plan.sql, [source], {})
         answer = Answer(rows_of(table), scans)
         if sole and answer.by_kernels and plan.direct is not None:
             direct = finished(*plan.direct, partials)

@@ -273,11 +273,13 @@ def test_memory_is_bounded() -> None:
 
 
 def test_the_engine_itself_is_shut_off(cluster: Cluster) -> None:
-    cursor = cluster.aggregator._queries._engine.cursor()
+    engine = cluster.aggregator._queries._engine
     for sql in ("select * from read_text('/etc/hostname')", "set threads = 1", "load httpfs"):
-        with pytest.raises(Exception, match=r"disabled|locked|Permission"):
+        with (
+            engine.cursor() as cursor,
+            pytest.raises(Exception, match=r"disabled|locked|Permission"),
+        ):
             cursor.sql(sql).fetchall()
-        cursor = cluster.aggregator._queries._engine.cursor()
 
 
 def test_every_function_of_the_engine_is_either_listed_or_refused_by_name() -> None:
