@@ -39,6 +39,7 @@ class Reason(enum.StrEnum):
     DEADLINE = "DEADLINE"
     CANCELLED = "CANCELLED"
     LIMIT = "LIMIT"
+    QUARANTINED = "QUARANTINED"
     OVERLOADED = "OVERLOADED"
     CORRUPT = "CORRUPT"
     INTERNAL = "INTERNAL"
@@ -62,6 +63,7 @@ _CODES: Final[Mapping[Reason, grpc.StatusCode]] = {
     Reason.DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
     Reason.CANCELLED: grpc.StatusCode.CANCELLED,
     Reason.LIMIT: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.QUARANTINED: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.CORRUPT: grpc.StatusCode.DATA_LOSS,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,

@@ -18,7 +18,14 @@ from typing import TypeVar
 import pyarrow as pa
 
 from aggregator.execution import core
-from aggregator.execution.coverage import WAIT_SHARE, Coverage, LeafError, Missing, share_of
+from aggregator.execution.coverage import (
+    WAIT_SHARE,
+    Coverage,
+    LeafError,
+    Missing,
+    leaf_of,
+    share_of,
+)
 from aggregator.execution.engine import Engine, EngineSettings, in_user_names
 from aggregator.execution.finish import finish, finished_directly
 from aggregator.execution.moments import Moment, moment_of, positions_of
@@ -32,6 +39,7 @@ from aggregator.planning.plan import Plan, Read
 from aggregator.planning.plans import Known, Plans
 from aggregator.planning.strategy import JoinLimits
 from aggregator.protection.admission import AdmissionSettings
+from aggregator.protection.killers import Killers
 from aggregator.protection.running import Progress, Stage
 from aggregator.statement import tables, views
 from aggregator.statement.syntax import Parser
@@ -59,6 +67,7 @@ class AggregatorSettings:
     joins: JoinLimits = field(default_factory=JoinLimits)
     gathered_bytes_max: int = 2 << 30
     timeout_s_default: float = 60.0
+    killers_refused_s: float = 600.0
     margin_s: float = 0.05
     catalog_wait_s: float = 0.3
     query_threads: int = 4
@@ -171,6 +180,7 @@ class Queries:
         self._log = log
         self._wall_clock_us = wall_clock_us
         self.scatter = Scatter(directory)
+        self.killers = Killers(settings.killers_refused_s)
         self._revision = 0
         self._plans = Plans(settings.plans_max, wall_clock_us)
         self._constants: Recent[str, pa.Table] = Recent(settings.plans_max)
@@ -257,6 +267,19 @@ class Queries:
         statement = await self._plans.statement(run.sql)
         statement = await self._plans.expanded(statement, await self.views(statement.tables))
         run.plan_us += since_us(begin)
+        on_trial = self.killers.check(run.sql, time.monotonic())
+        ended_well = False
+        try:
+            done = await self._attempts(run, statement, step)
+            ended_well = True
+            return done
+        finally:
+            if on_trial:
+                self.killers.tried(run.sql, ended_well)
+
+    async def _attempts(
+        self, run: Run, statement: Known, step: Callable[[Prepared], Awaitable[T]]
+    ) -> T:
         attempt = 1
         while True:
             try:
@@ -264,6 +287,7 @@ class Queries:
             except AlderError as error:
                 if not core.retries(error, attempt):
                     if isinstance(error, LeafError) and run.coverage.goes_on_without(error):
+                        self.killers.check(run.sql, time.monotonic())
                         continue
                     raise
                 logger.info("query %s is planned again: %s", run.query_id, error)
@@ -298,6 +322,7 @@ class Queries:
         missing = {key: run.coverage.of(one) for key, one in unique.items()}
         collections = {name: run.coverage.covered(one) for name, one in collections.items()}
         unique = {entry.collection_id: entry for entry in collections.values()}
+        self.killers.answered(leaf_of(one.leaf) for key in unique.values() for one in key.shards)
         newest = {
             key: core.choose_cut([shard.shard for shard in one.shards], states[key].positions)
             for key, one in unique.items()
@@ -454,15 +479,18 @@ class Queries:
         if not latest:
             request.at.CopyFrom(cut.to_proto())
 
+        def died(leaf: str) -> None:
+            self.killers.died(leaf, run.sql, time.monotonic())
+
         async def call(groups: leaf_pb2.WantedGroups, leaves: Container[str] | None) -> Gathered:
             own = leaf_pb2.FragmentRequest()
             own.CopyFrom(request)
             own.groups.CopyFrom(groups)
-            return await self.scatter.run(collection, own, self.left_s(run), budget, leaves)
+            return await self.scatter.run(collection, own, self.left_s(run), budget, leaves, died)
 
         if read.search is not None and len(collection.shards_by_leaf()) > 1:
             return await first_groups(call, read.search, not latest)
-        return await self.scatter.run(collection, request, self.left_s(run), budget)
+        return await self.scatter.run(collection, request, self.left_s(run), budget, died=died)
 
     async def _collections(self, names: Sequence[str]) -> dict[str, Collection]:
         snapshot = self._follower.snapshot

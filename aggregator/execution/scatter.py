@@ -6,7 +6,7 @@ silently (I5). The bytes gathered by one query are bounded over all its leaves t
 
 import asyncio
 import time
-from collections.abc import Awaitable, Container, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Final, TypeVar
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from aggregator.execution import core
 from aggregator.execution.coverage import Coverage, LeafError, leaf_of
+from aggregator.protection.circuits import Circuits
 from aggregator.protection.running import Progress
 from alder.arrow import SMALL_BYTES, join_chunks
 from alder.catalog import Collection
@@ -148,6 +149,7 @@ class Scatter:
     def __init__(self, directory: NodeDirectory) -> None:
         self._directory = directory
         self.schemas = Schemas()
+        self.circuits = Circuits()
 
     async def state(
         self,
@@ -176,7 +178,7 @@ class Scatter:
                 wait_ms=max(0, int(wait_s * 1000)),
                 known_schema_version=0 if partial else self.schemas.version(collection, leaf),
             )
-            async with _naming(collection, leaf, shards):
+            async with _call(self.circuits, collection, leaf, shards):
                 return await self._directory.leaf(leaf_of(leaf)).positions(own, timeout_s=timeout_s)
 
         by_leaf = collection.shards_by_leaf()
@@ -206,10 +208,12 @@ class Scatter:
         timeout_s: float,
         budget: Budget,
         leaves: Container[str] | None = None,
+        died: Callable[[str], None] | None = None,
     ) -> Gathered:
         """The answers of all shards to a fragment; ``request.shards`` is set here, per leaf.
 
-        ``leaves`` are those to be asked; None for all.
+        ``leaves`` are those to be asked; None for all. ``died`` is told of each leaf whose
+        connection breaks while it runs the fragment.
         """
         by_leaf = {
             leaf: shards
@@ -226,7 +230,7 @@ class Scatter:
             own.shards.extend(shards)
             parts: list[bytes] = []
             trailer: leaf_pb2.FragmentTrailer | None = None
-            async with _naming(collection, leaf, shards):
+            async with _call(self.circuits, collection, leaf, shards, True, died):
                 stream = self._directory.leaf(leaf_of(leaf)).execute(own, timeout_s=timeout_s)
                 async for response in stream:
                     budget.take(len(response.arrow))
@@ -268,7 +272,7 @@ class Scatter:
                 shards=shards,
                 seed=seed,
             )
-            async with _naming(collection, leaf, shards):
+            async with _call(self.circuits, collection, leaf, shards, runs=True):
                 return await self._directory.leaf(leaf).check_index(request, timeout_s=timeout_s)
 
         by_leaf = collection.shards_by_leaf()
@@ -303,18 +307,49 @@ async def gather(calls: Sequence[Awaitable[T]]) -> list[T]:
         raise
 
 
-class _naming:
-    """Puts a leaf's name and shards into the errors of calls to it."""
+class _call:
+    """A call to a leaf: its errors get the leaf's name and shards, its circuit learns of it.
 
-    def __init__(self, collection: Collection, leaf: str, shards: list[int]) -> None:
+    ``runs``: it does work that may take its time. ``died`` is told of a leaf whose connection
+    breaks meanwhile.
+    """
+
+    def __init__(
+        self,
+        circuits: Circuits,
+        collection: Collection,
+        leaf: str,
+        shards: list[int],
+        runs: bool = False,
+        died: Callable[[str], None] | None = None,
+    ) -> None:
+        self._circuits = circuits
         self._collection = collection
         self._leaf = leaf_of(leaf)
         self._shards = shards
+        self._runs = runs
+        self._died = died
 
     async def __aenter__(self) -> None:
-        return None
+        try:
+            self._circuits.check(self._leaf, time.monotonic())
+        except Unreachable as error:
+            raise LeafError(error, self._collection, self._leaf, self._shards, False) from error
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        broken = isinstance(error, Unreachable)
+        late = isinstance(error, AlderError) and error.reason is Reason.DEADLINE
+        if broken or (late and not self._runs):
+            self._circuits.failed(self._leaf, time.monotonic())
+            if broken and self._died is not None:
+                self._died(self._leaf)
+        elif error is None or (isinstance(error, AlderError) and not late):
+            self._circuits.answered(self._leaf)
         if isinstance(error, AlderError) and error.reason in _OF_THE_LEAF:
-            answered = error.reason is not Reason.DEADLINE and not isinstance(error, Unreachable)
-            raise LeafError(error, self._collection, self._leaf, self._shards, answered) from error
+            raise LeafError(
+                error,
+                self._collection,
+                self._leaf,
+                self._shards,
+                answered=not (late or broken),
+            ) from error

@@ -68,6 +68,7 @@ _CLASSES: Final[Mapping[Reason, type[Error]]] = {
     Reason.DEADLINE: OperationalError,
     Reason.CANCELLED: OperationalError,
     Reason.LIMIT: OperationalError,
+    Reason.QUARANTINED: OperationalError,
     Reason.OVERLOADED: OperationalError,
     Reason.CORRUPT: InternalError,
     Reason.INTERNAL: InternalError,

@@ -133,7 +133,11 @@ def standalone(root: Path, leaf_settings: Mapping[str, object], leaves: int = 1)
 
 
 def cluster(
-    root: Path, leaf_settings: Mapping[str, object], leaves: int = 3, tailers: int = 2
+    root: Path,
+    leaf_settings: Mapping[str, object],
+    leaves: int = 3,
+    tailers: int = 2,
+    aggregator_settings: Mapping[str, object] | None = None,
 ) -> Deployment:
     """One controller, one aggregator, and that many leaves and tailers, each its own process."""
     controller = f"127.0.0.1:{free_port()}"
@@ -152,5 +156,5 @@ def cluster(
         add("leaf", f"leaf-{index}", f"127.0.0.1:{free_port()}", leaf_settings)
     for index in range(tailers):
         add("tailer", f"tailer-{index}", f"127.0.0.1:{free_port()}", {})
-    add("aggregator", "aggregator", deployment.target, {})
+    add("aggregator", "aggregator", deployment.target, aggregator_settings or {})
     return deployment

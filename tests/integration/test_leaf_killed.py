@@ -97,7 +97,10 @@ class Reference:
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
-    made = cluster(tmp_path, {"seal_rows": 5_000}, leaves=2, tailers=1)
+    # All these statements are innocent, however often a leaf dies under them.
+    innocent = {"killers_refused_s": 0.0}
+    settings = {"seal_rows": 5_000}
+    made = cluster(tmp_path, settings, leaves=2, tailers=1, aggregator_settings=innocent)
     made.start()
     yield made
     made.stop()
