@@ -32,6 +32,7 @@ from leaf.digest import (
     row_hashes,
     seeds_of,
 )
+from leaf.documentreader import DOCUMENTS
 from leaf.pieces import Piece, holders, stored_column
 from leaf.segment import Segment
 from leaf.tail import TailChunk
@@ -39,7 +40,9 @@ from leaf.view import ShardView
 from leaf.visibility import Births, Deaths, Mask, before, is_member
 
 BLOCK_ROWS: Final = 8_192
-"""Rows whose documents are read at once; between two blocks a cancelled call ends."""
+"""Rows of a live tail that are looked at together; of a segment it is a zone."""
+ZONE_SHARE: Final = 4
+"""From this part of a zone on it is read whole."""
 CACHE_BYTES: Final = 32 << 20
 """Decoded pages that are kept while a segment is read: those that several blocks need."""
 UNREADABLE_MAX: Final = 256
@@ -183,9 +186,13 @@ class RangeReader:
                 return
         else:
             wanted = self._wanted(holder)
+        if isinstance(holder, Segment):
+            self._add_segment(holder, wanted)
+            return
         for begin in range(0, len(wanted), BLOCK_ROWS):
             self._check()
-            self._add_block(holder, wanted[begin : begin + BLOCK_ROWS])
+            block = wanted[begin : begin + BLOCK_ROWS]
+            self._add(holder, block, stored_column(Piece(holder, block), DOCUMENTS))
 
     def _wanted(self, holder: TailChunk | Segment) -> NDArray[np.int64]:
         """The numbers of the rows that count, ascending. Raises AlderError(CORRUPT)."""
@@ -199,22 +206,30 @@ class RangeReader:
             self._victims_there.append(found[mask & is_member(found, self._mortal)])
         return np.flatnonzero(mask)
 
-    def _add_block(self, holder: TailChunk | Segment, rows: NDArray[np.int64]) -> None:
-        if isinstance(holder, TailChunk):
-            self._add(holder, rows)
-            return
-        found: dict[str, list[Births]] = {}
-        self._add_readable(holder, rows, found)
-        for what, parts in found.items():
-            mine = np.concatenate(parts)
-            self.report.damaged.append(Damage(what, holder.number, len(mine), mine))
+    def _add_segment(self, segment: Segment, wanted: NDArray[np.int64]) -> None:
+        """Adds rows of ascending numbers, zone by zone, as far as they can be read."""
+        ends = np.cumsum([zone.rows for zone in segment.zones("_birth")])
+        places = np.searchsorted(wanted, ends)
+        for zone, rows in enumerate(np.split(wanted, places)[:-1]):
+            if not len(rows):
+                continue
+            self._check()
+            found: dict[str, list[Births]] = {}
+            self._add_readable(segment, rows, zone, found)
+            for what, parts in found.items():
+                mine = np.concatenate(parts)
+                self.report.damaged.append(Damage(what, segment.number, len(mine), mine))
 
     def _add_readable(
-        self, segment: Segment, rows: NDArray[np.int64], found: dict[str, list[Births]]
+        self,
+        segment: Segment,
+        rows: NDArray[np.int64],
+        zone: int | None,
+        found: dict[str, list[Births]],
     ) -> None:
-        """Adds the rows of a block that can be read; finds those that can't, half by half."""
+        """Adds the rows of a zone that can be read; finds those that can't, half by half."""
         try:
-            self._add(segment, rows)
+            self._add(segment, rows, _documents(segment, rows, zone))
         except AlderError as error:
             if error.reason not in _DAMAGE:
                 raise
@@ -223,18 +238,18 @@ class RangeReader:
                 return
             self._check()
             for half in np.array_split(rows, 2):
-                self._add_readable(segment, half, found)
+                self._add_readable(segment, half, None, found)
 
-    def _add(self, holder: TailChunk | Segment, rows: NDArray[np.int64]) -> None:
+    def _add(
+        self, holder: TailChunk | Segment, rows: NDArray[np.int64], documents: pa.ChunkedArray
+    ) -> None:
         """Adds rows of ascending numbers. Raises AlderError(CORRUPT); nothing is added then."""
-        piece = Piece(holder, rows)
         mine = holder.births()[rows]
-        documents = stored_column(piece, "_doc")
         hashes = row_hashes(self._seeds(mine), documents)
         places = self._places.of(mine)
         counts = np.bincount(places, minlength=len(self._ranges)).tolist()
         if self._single:
-            keys = stored_column(piece, "_key").to_pylist()
+            keys = stored_column(Piece(holder, rows), "_key").to_pylist()
             for birth, (high, low), key, document in zip(
                 mine.tolist(), hashes.tolist(), keys, documents.to_pylist(), strict=True
             ):
@@ -286,6 +301,16 @@ class RangeReader:
 
     def _seeds(self, mine: Births) -> Hashes:
         return seeds_of(births.offsets_of(mine), self._origins[births.streams_of(mine)])
+
+
+def _documents(segment: Segment, rows: NDArray[np.int64], zone: int | None) -> pa.ChunkedArray:
+    """The documents of rows of a zone; of most of them by reading all. Raises CORRUPT."""
+    zones = segment.zones("_birth")
+    if zone is None or ZONE_SHARE * len(rows) < zones[zone].rows:
+        return stored_column(Piece(segment, rows), DOCUMENTS)
+    first = sum(one.rows for one in zones[:zone])
+    whole = segment.documents(zone)
+    return pa.chunked_array([whole.take(pa.array(rows - first))])
 
 
 class Places:

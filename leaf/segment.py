@@ -189,6 +189,10 @@ class Segment:
         buffers = [bitmap, pa.py_buffer(values)]
         return pa.Array.from_buffers(column_type(name), len(values), buffers)
 
+    def documents(self, zone: int) -> pa.Array:
+        """The documents of all rows of a zone, for less than by their numbers. Raises CORRUPT."""
+        return self._documents.zone(zone)
+
     def column(self, name: str, rows: Rows | None) -> pa.ChunkedArray:
         """A column it has, all of it or the rows of ascending numbers. Raises CORRUPT."""
         if rows is None:

@@ -20,7 +20,7 @@ from lifecycle_model import SETTINGS, Model, Replica, rows_of, seal_now
 
 from alder.catalog import CollectionSettings
 from alder.positions import PositionVector
-from leaf import layout, ranges
+from leaf import layout
 from leaf.cache import PageCache
 from leaf.core import PushHeader
 from leaf.digest import combined, digest_rows, group_sums, pair_hashes
@@ -189,10 +189,7 @@ def test_quarantined_records_count_and_are_named(tmp_path: Path) -> None:
         one.close()
 
 
-def test_rows_that_cant_be_read_are_told_and_the_others_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ranges, "BLOCK_ROWS", 500)
+def test_rows_that_cant_be_read_are_told_and_the_others_counted(tmp_path: Path) -> None:
     shard = opened(tmp_path)
     chance = random.Random(3)
     texts = {n: "".join(chance.choices("abcdefgh ", k=400)) for n in range(1_000)}
