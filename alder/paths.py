@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 SYSTEM_FIELDS: Final = ("_id", "_time", "_source", "_partition", "_offset", "_doc")
+CAUSES: Final = "\\causes"
+"""Stands for no path of a document: what in the log changed a row, where changes are read."""
 
 
 def escape(key: str) -> str:

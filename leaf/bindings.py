@@ -12,7 +12,7 @@ from typing import Final
 
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import column_name, quote, value_expression
-from alder.paths import SYSTEM_FIELDS, json_pointer, split
+from alder.paths import CAUSES, SYSTEM_FIELDS, json_pointer, split
 from alder.v1 import leaf_pb2
 from leaf.pieces import ColumnNeeds
 
@@ -66,6 +66,7 @@ def projection(
         source="_source" in needed,
         partition="_partition" in needed,
         offset="_offset" in needed,
+        causes=CAUSES in needed,
     )
     names = needs.schema().names
     known_as = dict(zip(names, engine_names(len(names)), strict=True))
@@ -84,6 +85,8 @@ def _needed(
     if binding.types:
         names = [column_name(tag, binding.path) for tag in present[binding.path]]
         return [*names, "_doc"] if binding.overflow else names
+    if binding.path == CAUSES:
+        return [CAUSES]
     if binding.path not in SYSTEM_FIELDS:
         return ["_doc"]
     if binding.path == "_id":
@@ -103,6 +106,8 @@ def _expression(
         if not binding.overflow:
             return value
         return f"coalesce({value}, {_overflowed(binding, known_as['_doc'])})"
+    if binding.path == CAUSES:
+        return known_as[CAUSES]
     if binding.path not in SYSTEM_FIELDS:
         value = _document_value(binding.path, known_as["_doc"])
         value = f"nullif({value}, 'null'::JSON)"
@@ -148,7 +153,7 @@ def _overflowed(binding: leaf_pb2.ColumnBinding, document: str) -> str:
     )
 
 
-_FROM_BIRTHS: Final = frozenset({"_source", "_partition", "_offset"})
+_FROM_BIRTHS: Final = frozenset({"_source", "_partition", "_offset", CAUSES})
 _OVERFLOWED: Final[Mapping[str, tuple[str | None, str]]] = {
     "VARCHAR": ("'VARCHAR'", "({value} ->> '$')"),
     "BIGINT": ("'BIGINT', 'UBIGINT'", "{value}::{type}"),

@@ -9,7 +9,7 @@ and a segment whose result is at hand isn't read.
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from types import MappingProxyType
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ from alder.v1 import leaf_pb2
 from leaf import births
 from leaf.access import Condition, Scope, conditions, narrowed
 from leaf.bindings import Projection, engine_names, projection
+from leaf.changes import Changes
 from leaf.direct import DirectShard, direct_result, takes_any
 from leaf.engine import Cancellation, Engine, EngineInput
 from leaf.inputs import engine_inputs, filtered_sql
@@ -83,19 +84,25 @@ def run_fragment(
     mode: FragmentMode,
     wanted: Wanted = NO_MORE,
     stored: Mapping[int, StoredPartials] = MappingProxyType({}),
+    unless: PositionVector | None = None,
 ) -> FragmentResult:
     """The answer of shards at a cut, or at their newest (``cut`` None).
 
-    ``wanted`` are groups that are not to be left out, ``stored`` what shards keep on disk.
+    ``wanted`` are groups that are not to be left out, ``stored`` what shards keep on disk. With
+    ``unless`` only rows are read that are not in the answer at that cut, and the engine runs the
+    fragment over them.
 
     Raises AlderError: SCHEMA_CHANGED where a bound path has values of a type that its binding does
     not list, LIMIT where too much would be read, CORRUPT, and what :meth:`Engine.run` raises.
     """
     _check_overflow(views, fragment)
+    if unless is not None:
+        mode, stored = replace(mode, memoise=False, kernels=False, direct=False), {}
     inputs = engine_inputs(fragment, tools.input_bytes_max)
     with tallying() as tally:
         shards = [
-            _Shard(number, view, cut, stored.get(number)) for number, view in sorted(views.items())
+            _Shard(number, view, cut, unless, stored.get(number))
+            for number, view in sorted(views.items())
         ]
         result = _result(shards, fragment, inputs, keyed, tools, cancellation, mode, wanted)
     for shard, scan in zip(shards, result.scans, strict=True):
@@ -113,6 +120,7 @@ class _Shard:
         number: int,
         view: ShardView,
         cut: PositionVector | None,
+        unless: PositionVector | None,
         stored: StoredPartials | None = None,
     ) -> None:
         at = horizon_of(view, cut)
@@ -120,8 +128,10 @@ class _Shard:
         self.view = view
         self.stored = stored
         self.kept: list[Work] = []
+        self.changes = None if unless is None else Changes.of(view, at, horizon_of(view, unless))
+        chosen = partial(alive_piece, at=at) if self.changes is None else self.changes.piece
         self.works = [
-            Work(Holder(holder, view.streams, view.replica), alive_piece(holder, at))
+            Work(Holder(holder, view.streams, view.replica), chosen(holder))
             for holder in holders(view)
         ]
 
@@ -159,6 +169,10 @@ def _result(
             scans = tuple(map(_direct_scan, shards, asked))
             return FragmentResult(table, scans)
     plan = projection(fragment.columns, fields, keyed)
+    if plan.needs.causes and any(shard.changes is None for shard in shards):
+        raise AlderError(
+            Reason.INVALID_ARGUMENT, "only rows that changed between two cuts have causes"
+        )
     name = fingerprint(fragment, keyed)
     kept = _kept(shards, fragment, name, plan, Reading(fields, keyed, cancellation), tools, mode)
     if kept:
@@ -327,6 +341,7 @@ def _read_shard(
     rows_scanned = rows_candidate = pruned = 0
     left = _rows_enough(reading.fragment, wanted)
     paths: dict[str, None] = {}
+    causes = None if shard.changes is None else shard.changes.causes
     for work in shard.works:
         reading.cancellation.check()
         segment, piece = work.holder.rows, work.piece
@@ -355,7 +370,7 @@ def _read_shard(
             work.missed = partials.keep(reading.name, key, partial, piece.rows_count)
             kept.append(partial)
         elif piece.rows_count:
-            tables.append(piece_table(piece, view.streams, needs))
+            tables.append(piece_table(piece, view.streams, needs, causes))
     scan = shard.scan()
     scan.rows_scanned = rows_scanned
     scan.rows_candidate = rows_candidate

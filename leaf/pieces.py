@@ -5,7 +5,7 @@ same columns, nulls where it has no such column, so that the pieces of all shard
 without a copy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from alder.paths import CAUSES
 from alder.positions import PartitionKey
 from leaf import births
 from leaf.rows import column_type
@@ -37,11 +38,12 @@ class ColumnNeeds:
     source: bool = False
     partition: bool = False
     offset: bool = False
+    causes: bool = False
 
     @property
     def births(self) -> bool:
         """True if births must be read."""
-        return self.source or self.partition or self.offset
+        return self.source or self.partition or self.offset or self.causes
 
     def schema(self) -> pa.Schema:
         """The columns and types of every piece; at least one."""
@@ -52,6 +54,8 @@ class ColumnNeeds:
             fields.append(("_partition", pa.int32()))
         if self.offset:
             fields.append(("_offset", pa.int64()))
+        if self.causes:
+            fields.append((CAUSES, pa.list_(pa.string())))
         return pa.schema(fields or [(COUNTING_COLUMN, pa.bool_())])
 
 
@@ -102,12 +106,23 @@ def alive_piece(holder: TailChunk | Segment, at: Horizon) -> Piece:
     return Piece(holder, None if mask.all() else np.flatnonzero(mask))
 
 
-def piece_table(piece: Piece, streams: Sequence[PartitionKey], needs: ColumnNeeds) -> pa.Table:
-    """The rows of a piece in the columns of ``needs.schema()``. Raises AlderError(CORRUPT)."""
+def piece_table(
+    piece: Piece,
+    streams: Sequence[PartitionKey],
+    needs: ColumnNeeds,
+    causes: Callable[[Rows], pa.Array] | None = None,
+) -> pa.Table:
+    """The rows of a piece in the columns of ``needs.schema()``. Raises AlderError(CORRUPT).
+
+    ``causes`` gives those of rows by their births, where changes are read.
+    """
     schema = needs.schema()
     columns = [stored_column(piece, name) for name in needs.stored]
     if needs.births:
-        columns.extend(_birth_columns(births_of(piece), streams, needs))
+        chosen = births_of(piece)
+        columns.extend(_birth_columns(chosen, streams, needs))
+        if needs.causes and causes is not None:
+            columns.append(causes(chosen))
     if not columns:
         columns.append(pa.nulls(piece.rows_count, pa.bool_()))
     return pa.Table.from_arrays(columns, schema=schema)

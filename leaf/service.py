@@ -208,14 +208,17 @@ class Leaf:
         collection = self._collection(request.collection, request.collection_id)
         if collection is None or collection.epoch != request.epoch:
             raise self._not_owner(request.collection)
+        has_unless = request.HasField("except_at")
+        unless = PositionVector.from_proto(request.except_at) if has_unless else None
         if cut is not None:
-            await self._catch_up(keys, cut, timeout_s)
+            both = cut if unless is None else cut.merged(unless)
+            await self._catch_up(keys, both, timeout_s)
         with self._shards.using(keys) as shards:
             if len(shards) < len(keys):
                 raise self._shards.refusal(keys) or self._not_owner(request.collection)
             check_complete(shards)
             try:
-                responses = await self._run(request, collection, shards, cut, timeout_s)
+                responses = await self._run(request, collection, shards, cut, unless, timeout_s)
             except AlderError as error:
                 raise self._repair.noticed(error, keys) from error
         elapsed_s = time.monotonic() - started_s
@@ -355,6 +358,7 @@ class Leaf:
         collection: Collection,
         shards: Mapping[ShardKey, Shard],
         cut: PositionVector | None,
+        unless: PositionVector | None,
         timeout_s: float | None,
     ) -> list[leaf_pb2.FragmentResponse]:
         cancellation = Cancellation()
@@ -371,7 +375,7 @@ class Leaf:
         def answer() -> list[leaf_pb2.FragmentResponse]:
             wanted = Wanted.from_proto(request.groups)
             result = run_fragment(
-                views, fragment, cut, keyed, self._tools, cancellation, mode, wanted, stored
+                views, fragment, cut, keyed, self._tools, cancellation, mode, wanted, stored, unless
             )
             return fragment_responses(result)
 
@@ -388,6 +392,8 @@ class Leaf:
             while not future.done():
                 cancellation.cancel()
                 await asyncio.wait({future}, timeout=INTERRUPT_INTERVAL_S)
+            # A caller that went away asks for no result, which would be logged as an error then.
+            future.exception()
         return future.result()
 
     async def _keys(self, collection_id: int, numbers: Sequence[int]) -> list[ShardKey]:

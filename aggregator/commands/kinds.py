@@ -12,6 +12,7 @@ from aggregator.commands import (
     create_query,
     create_view,
     describe,
+    diff,
     drop_query,
     drop_view,
     execute,
@@ -44,6 +45,7 @@ _PARSES: Final[Sequence[Parse]] = (
     execute.parse,
     show_quarantined.parse,
     release.parse,
+    diff.parse,
 )
 _ALWAYS: Final = (
     cancel.Cancel,

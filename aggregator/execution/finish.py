@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import Final
@@ -51,19 +51,30 @@ class _Interruptible:
 async def finish(
     engine: Engine, executor: Executor, plan: Plan, tables: Sequence[pa.Table]
 ) -> pa.Table:
-    """The result of a plan over what its reads gathered.
-
-    A cancelled call leaves the queue, or interrupts the engine and returns once its thread is free.
-    """
+    """The result of a plan over what its reads gathered; see :func:`combine`."""
     inputs = [
         Input(read.table, read.columns, table)
         for read, table in zip(plan.reads, tables, strict=True)
     ]
+    return await combine(engine, executor, plan.sql, inputs, plan.user_names)
+
+
+async def combine(
+    engine: Engine,
+    executor: Executor,
+    sql: str,
+    inputs: Sequence[Input],
+    user_names: Mapping[str, str],
+) -> pa.Table:
+    """The result of a statement over its inputs; see :func:`aggregator.execution.engine.run`.
+
+    A cancelled call leaves the queue, or interrupts the engine and returns once its thread is free.
+    """
     runs = _Interruptible()
 
     def finished_rows() -> pa.Table:
         with engine.cursor() as cursor, runs.on(cursor):
-            return run(engine, cursor, plan.sql, inputs, plan.user_names)
+            return run(engine, cursor, sql, inputs, user_names)
 
     job = executor.submit(finished_rows)
     try:

@@ -26,10 +26,19 @@ _US_PER_S: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A cut: ``positions``, and ``files`` that are in it as far as they are read."""
+    """A cut: ``positions``, and ``files`` that are in it as far as they are read.
+
+    ``unless``: another one, where only rows are read that are not in the answer there.
+    """
 
     positions: PositionVector
     files: frozenset[PartitionKey] = frozenset()
+    unless: PositionVector | None = None
+
+    @property
+    def reached(self) -> PositionVector:
+        """What shards must have reached to answer."""
+        return self.positions if self.unless is None else self.positions.merged(self.unless)
 
     def cut(self, reached: PositionVector) -> PositionVector:
         """The cut where all shards have reached these positions."""
@@ -45,7 +54,10 @@ async def moment_of(
     over by then, OUT_OF_RANGE for one before what is left of the log.
     """
     if as_of.kind == POSITION:
-        return Moment(positions_of(vectors_of_text(as_of.text), collection))
+        unless = None
+        if as_of.unless is not None:
+            unless = positions_of(vectors_of_text(as_of.unless), collection)
+        return Moment(positions_of(vectors_of_text(as_of.text), collection), unless=unless)
     moment_us = _microseconds(as_of.text)
     files = frozenset(
         (source.name, entry.partition)

@@ -26,8 +26,8 @@ from aggregator.execution.coverage import (
     leaf_of,
     share_of,
 )
-from aggregator.execution.engine import Engine, EngineSettings, in_user_names
-from aggregator.execution.finish import finish, finished_directly
+from aggregator.execution.engine import Engine, EngineSettings, Input, in_user_names
+from aggregator.execution.finish import combine, finish, finished_directly
 from aggregator.execution.moments import Moment, moment_of, positions_of
 from aggregator.execution.rehearsal import rehearse
 from aggregator.execution.scatter import Budget, Gathered, Scatter, State, gather
@@ -41,7 +41,7 @@ from aggregator.planning.strategy import JoinLimits
 from aggregator.protection.admission import AdmissionSettings
 from aggregator.protection.killers import Killers
 from aggregator.protection.running import Progress, Stage
-from aggregator.statement import tables, views
+from aggregator.statement import tables, tree, views
 from aggregator.statement.syntax import Parser
 from aggregator.statement.tablename import AsOf, TableName
 from alder.arrow import SMALL_BYTES
@@ -50,7 +50,7 @@ from alder.errors import AlderError
 from alder.interfaces import LogClient, NodeDirectory
 from alder.membership import CatalogFollower
 from alder.policy import Policy
-from alder.positions import PositionVector
+from alder.positions import PositionVector, vectors_of_text
 from alder.recent import Recent
 from alder.v1 import leaf_pb2, query_pb2
 
@@ -239,6 +239,24 @@ class Queries:
     async def with_parser(self, call: Callable[[Parser], T]) -> T:
         """The result of a call that needs the parser, which serves one thread at a time."""
         return await self._plans.with_parser(call)
+
+    @property
+    def aggregates(self) -> frozenset[str]:
+        """The names of all aggregates."""
+        return self._plans.aggregates
+
+    async def literal_tree(self, sql: str, values: Sequence[query_pb2.Parameter]) -> tree.Node:
+        """A SELECT over collections alone: views, parameters and the clock are what they are now.
+
+        Raises AlderError as for a query that is refused before it runs.
+        """
+        known = await self._plans.statement(sql)
+        known = await self._plans.expanded(known, await self.views(known.tables))
+        return self._plans.literal_tree(known, values)
+
+    async def combined(self, sql: str, inputs: Sequence[Input]) -> pa.Table:
+        """The result of a SELECT of ours over tables at hand. Raises AlderError."""
+        return await combine(self._engine, self._finishing, sql, inputs, {})
 
     def knows(self, sql: str) -> bool:
         """True if this text is a SELECT that is parsed already, and so no command."""
@@ -462,7 +480,8 @@ class Queries:
     async def _read(
         self, run: Run, collection: Collection, read: Read, cut: PositionVector, budget: Budget
     ) -> Gathered:
-        pinned = run.request.as_of or TableName.decode(read.collection).as_of is not None
+        as_of = TableName.decode(read.collection).as_of
+        pinned = run.request.as_of or as_of is not None
         latest = run.request.consistency == query_pb2.CONSISTENCY_LATEST and not pinned
         request = leaf_pb2.FragmentRequest(
             collection=collection.name,
@@ -478,6 +497,9 @@ class Queries:
         )
         if not latest:
             request.at.CopyFrom(cut.to_proto())
+        if as_of is not None and as_of.unless is not None:
+            unless = positions_of(vectors_of_text(as_of.unless), collection)
+            request.except_at.CopyFrom(unless.to_proto())
 
         def died(leaf: str) -> None:
             self.killers.died(leaf, run.sql, time.monotonic())
@@ -525,7 +547,7 @@ def _wanted(
     wanted = {one.collection_id: PositionVector() for one in collections.values()}
     for name, one in collections.items():
         moment = moments.get(name)
-        vector = least.get(one.name, PositionVector()) if moment is None else moment.positions
+        vector = least.get(one.name, PositionVector()) if moment is None else moment.reached
         wanted[one.collection_id] = wanted[one.collection_id].merged(vector)
     return wanted
 

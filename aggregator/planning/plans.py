@@ -23,6 +23,7 @@ from aggregator.statement import dialect, parameters, security, tables, tree, vi
 from aggregator.statement.bind import Bound, bind
 from aggregator.statement.names import Names
 from aggregator.statement.syntax import Parser, Statement, too_deep
+from aggregator.statement.tablename import TableName
 from alder.catalog import Collection
 from alder.recent import Recent
 from alder.v1 import query_pb2
@@ -55,7 +56,7 @@ class _Asked:
 
     def names(self) -> dict[str, Names]:
         return {
-            name: Names(self.states[one.collection_id].schema)
+            name: Names(self.states[one.collection_id].schema, _reads_changes(name))
             for name, one in self.collections.items()
         }
 
@@ -112,6 +113,21 @@ class Plans:
             found = await self._in_thread(lambda: self._with_views(known, pinned))
             self._expanded.put(key, found)
         return found
+
+    @property
+    def aggregates(self) -> frozenset[str]:
+        """The names of all aggregates."""
+        return self._functions.aggregates
+
+    def literal_tree(self, known: Known, values: Sequence[query_pb2.Parameter]) -> tree.Node:
+        """A statement with its parameters and the clock as literals.
+
+        Raises AlderError(INVALID_ARGUMENT) where values and parameters don't match.
+        """
+        given = parameters.literals(known.statement, values)
+        nodes = {name: parameters.as_node(value) for name, value in given.items()}
+        fixed = security.with_fixed_clock(known.statement.node, self._wall_clock_us())
+        return parameters.bound(fixed, nodes)
 
     async def plan(
         self,
@@ -234,6 +250,11 @@ def _known(statement: Statement) -> Known:
 def _version(state: State) -> tuple[int, frozenset[int]]:
     """Tells schemas apart: versions count fields, so those of other shards may be equal."""
     return state.schema.version, state.missing
+
+
+def _reads_changes(name: str) -> bool:
+    as_of = TableName.decode(name).as_of
+    return as_of is not None and as_of.unless is not None
 
 
 def _wanted(bound: Bound) -> Wanted:

@@ -63,10 +63,14 @@ class _Key:
 
 
 class Names:
-    """The names of one collection at one version of its schema."""
+    """The names of one collection at one version of its schema.
 
-    def __init__(self, schema: Schema) -> None:
+    Where ``changes`` are read there is :data:`alder.paths.CAUSES`, too.
+    """
+
+    def __init__(self, schema: Schema, changes: bool = False) -> None:
         self.overflow = schema.overflow
+        self._changes = changes
         self._aliases: dict[str, str] = {}
         self._root = _Key()
         self._paths = list(schema.fields)
@@ -159,6 +163,8 @@ class Names:
 
     def _system(self, parts: Sequence[str]) -> Field | None:
         name = parts[0].lower()
+        if self._changes and name == paths.CAUSES:
+            return Field(name, "VARCHAR[]")
         if name not in SYSTEM_TYPES:
             return None
         if len(parts) == 1:

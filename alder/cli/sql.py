@@ -84,7 +84,7 @@ def sql(
     """Run STATEMENT, a SELECT in DuckDB's dialect; - reads it from stdin.
 
     Several statements, separated by semicolons, run in order on one connection; SET name = value
-    holds for those that follow. EXPLAIN, EXPLAIN ANALYZE, DESCRIBE NAME, SHOW TABLES, SHOW
+    holds for those that follow. EXPLAIN, EXPLAIN ANALYZE, DIFF, DESCRIBE NAME, SHOW TABLES, SHOW
     QUERIES, CANCEL 'ID' and CHECK INDEX NAME are answered too.
 
     The result is a table on a terminal and CSV in a pipe, unless --format says otherwise.

@@ -324,7 +324,7 @@ class Fragment(_message.Message):
     def __init__(self, sql: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., partial_aggregate: _Optional[bool] = ..., aggregation: _Optional[_Union[Aggregation, _Mapping]] = ..., selection: _Optional[_Union[Selection, _Mapping]] = ..., terms_exact: _Optional[bool] = ..., inputs: _Optional[_Iterable[_Union[InputTable, _Mapping]]] = ..., key_filters: _Optional[_Iterable[_Union[KeyFilter, _Mapping]]] = ...) -> None: ...
 
 class FragmentRequest(_message.Message):
-    __slots__ = ("collection", "collection_id", "epoch", "shards", "fragment", "at", "latest", "query_id", "no_memoised_partials", "no_code_kernels", "no_direct_lookup", "no_index_kinds", "groups", "joined")
+    __slots__ = ("collection", "collection_id", "epoch", "shards", "fragment", "at", "latest", "query_id", "no_memoised_partials", "no_code_kernels", "no_direct_lookup", "no_index_kinds", "except_at", "groups", "joined")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -337,6 +337,7 @@ class FragmentRequest(_message.Message):
     NO_CODE_KERNELS_FIELD_NUMBER: _ClassVar[int]
     NO_DIRECT_LOOKUP_FIELD_NUMBER: _ClassVar[int]
     NO_INDEX_KINDS_FIELD_NUMBER: _ClassVar[int]
+    EXCEPT_AT_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     JOINED_FIELD_NUMBER: _ClassVar[int]
     collection: str
@@ -351,9 +352,10 @@ class FragmentRequest(_message.Message):
     no_code_kernels: bool
     no_direct_lookup: bool
     no_index_kinds: _containers.RepeatedScalarFieldContainer[str]
+    except_at: _common_pb2.PositionVector
     groups: WantedGroups
     joined: _containers.RepeatedCompositeFieldContainer[JoinedRows]
-    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., latest: _Optional[bool] = ..., query_id: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ..., groups: _Optional[_Union[WantedGroups, _Mapping]] = ..., joined: _Optional[_Iterable[_Union[JoinedRows, _Mapping]]] = ...) -> None: ...
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., latest: _Optional[bool] = ..., query_id: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ..., except_at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., groups: _Optional[_Union[WantedGroups, _Mapping]] = ..., joined: _Optional[_Iterable[_Union[JoinedRows, _Mapping]]] = ...) -> None: ...
 
 class ShardScan(_message.Message):
     __slots__ = ("shard", "positions", "rows_total", "rows_scanned", "segments_total", "segments_pruned", "access_paths", "rows_candidate", "partials_hits", "partials_misses", "engine", "pages_read", "pages_cached", "partials_stored")

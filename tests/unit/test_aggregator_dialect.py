@@ -112,7 +112,8 @@ def test_a_query_of_the_with_has_no_moment(parser: Parser) -> None:
 
 names = st.text(alphabet="abc_1", min_size=1, max_size=5)
 texts = st.text(alphabet="log/:0'\"@P, \nA", max_size=12)
-moments = st.none() | st.builds(AsOf, st.sampled_from([POSITION, TIMESTAMP]), texts)
+others = st.none() | st.text(alphabet="log/:01,; ", max_size=8)
+moments = st.none() | st.builds(AsOf, st.sampled_from([POSITION, TIMESTAMP]), texts, others)
 table_names = st.builds(TableName, names, st.none() | st.integers(0, 10**18 - 1), moments)
 
 

@@ -99,6 +99,22 @@ def test_each_reference_has_its_own_moment(tmp_path: Path) -> None:
             assert system.rows(f"SELECT count(*) FROM c {moment}", consistency=latest) == [(count,)]
 
 
+def test_a_view_is_read_at_a_moment_with_all_that_it_reads(tmp_path: Path) -> None:
+    with Travel(tmp_path, partitions=1) as system:
+        for value in range(10):
+            system.append({"v": value})
+        system.catch_up()
+        system.ask("CREATE VIEW few AS SELECT v FROM c WHERE v < 8")
+        system.ask("CREATE VIEW sums AS SELECT sum(v)::BIGINT AS s FROM few")
+        system.ask("CREATE OR REPLACE VIEW few AS SELECT v FROM c WHERE v < 5")
+        assert system.rows("SELECT s FROM sums AS OF POSITION 'log/0:4'") == [(6,)]
+        assert system.rows("SELECT s FROM sums WHERE s > 1 AS OF POSITION 'log/0:4'") == [(6,)]
+        old = "SELECT max(few.v), max(now.v) FROM few@1 AS OF POSITION 'log/0:7', few AS now"
+        assert system.rows(old) == [(6, 4)]
+        rows = system.ask("DIFF (FROM few@1) BETWEEN POSITION 'log/0:7' AND 'log/0:10'")[0]
+        assert rows.to_pylist() == [{"v": 7, "_change": "added", "_offsets": None}]
+
+
 def iso(moment_us: int) -> str:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment_us)).isoformat()
 

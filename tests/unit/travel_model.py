@@ -26,7 +26,6 @@ from alder.catalog import (
     Source,
     SourcePartition,
 )
-from alder.membership import CatalogFollower
 from alder.positions import PositionVector
 from alder.slots import split_evenly
 from alder.v1 import log_pb2, query_pb2
@@ -112,7 +111,8 @@ class Travel:
             shards=shards,
             settings=self.settings,
         )
-        self.follower = CatalogFollower(CatalogModel())
+        catalog = CatalogModel()
+        self.follower = catalog.follower
         self.follower.snapshot = Snapshot(1, {"c": self.collection}, {})
         quick = LeafSettings(
             follow_wait_s=0.05,
@@ -130,6 +130,7 @@ class Travel:
             DirectoryModel(self.leaf_of),
             self.log,
             AggregatorSettings(catalog_wait_s=0.0),
+            catalog=catalog,
         )
         for leaf in self.leaf_of.values():
             self.run(leaf.start())
@@ -204,7 +205,8 @@ class Travel:
         for shard in self.stores():
             plan = shard.begin_seal()
             if plan is not None:
-                shard.publish_seal(plan, seal([chunk.table for chunk in plan.tail]))
+                tables = [chunk.table for chunk in plan.tail]
+                shard.publish_seal(plan, seal(tables, plan.cluster_by, plan.indexes))
                 shard.end_seal(plan)
 
     def merge(self) -> None:
