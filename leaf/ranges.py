@@ -9,7 +9,7 @@ history begins by which that is decided, the floor, is the same for both.
 Rows that can't be read are told with the offsets within which they were born, and count nowhere.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -33,7 +33,7 @@ from leaf.digest import (
     seeds_of,
 )
 from leaf.documentreader import DOCUMENTS
-from leaf.pieces import Piece, holders, stored_column
+from leaf.pieces import Piece, stored_column
 from leaf.segment import Segment
 from leaf.tail import TailChunk
 from leaf.view import ShardView
@@ -160,8 +160,10 @@ class RangeReader:
         """What is in the ranges. Raises AlderError, but not for damage."""
         if not self._ranges:
             return self.report
-        for holder in holders(self._view):
-            self._read_rows(holder)
+        for segment in self._view.segments:
+            self._read_segment(segment)
+        for chunk in self._view.tail:
+            self._read_chunk(chunk)
         self._read_deaths()
         for place, one in enumerate(self._ranges):
             self._read_quarantine(place, one, quarantine)
@@ -172,27 +174,35 @@ class RangeReader:
         found = [block.victims[chosen(block)] for block in self._view.tombstones.blocks]
         return np.unique(np.concatenate([np.empty(0, dtype=np.int64), *found]))
 
-    def _read_rows(self, holder: TailChunk | Segment) -> None:
-        if isinstance(holder, Segment):
-            number, rows = holder.number, holder.rows
-            try:
-                holder = holder.reopened(PageCache(CACHE_BYTES))
-                wanted = self._wanted(holder)
-            except AlderError as error:
-                if error.reason not in _DAMAGE:
-                    raise
-                nothing = np.empty(0, dtype=np.int64)
-                self.report.damaged.append(Damage(error.message, number, rows, nothing))
-                return
-        else:
-            wanted = self._wanted(holder)
-        if isinstance(holder, Segment):
-            self._add_segment(holder, wanted)
-            return
+    def _read_chunk(self, chunk: TailChunk) -> None:
+        wanted = self._wanted(chunk)
         for begin in range(0, len(wanted), BLOCK_ROWS):
             self._check()
             block = wanted[begin : begin + BLOCK_ROWS]
-            self._add(holder, block, stored_column(Piece(holder, block), DOCUMENTS))
+            self._add(chunk, block, stored_column(Piece(chunk, block), DOCUMENTS))
+
+    def _read_segment(self, segment: Segment) -> None:
+        """Zone by zone, as far as it can be read."""
+        try:
+            opened = segment.reopened(PageCache(CACHE_BYTES))
+            wanted = self._wanted(opened)
+        except AlderError as error:
+            if error.reason not in _DAMAGE:
+                raise
+            nothing = np.empty(0, dtype=np.int64)
+            damage = Damage(error.message, segment.number, segment.rows, nothing)
+            self.report.damaged.append(damage)
+            return
+        ends = np.cumsum([zone.rows for zone in opened.zones("_birth")])
+        for zone, rows in enumerate(np.split(wanted, np.searchsorted(wanted, ends))[:-1]):
+            if not len(rows):
+                continue
+            self._check()
+            found: dict[str, list[Births]] = {}
+            self._add_readable(opened, rows, zone, found)
+            for what, parts in found.items():
+                mine = np.concatenate(parts)
+                self.report.damaged.append(Damage(what, segment.number, len(mine), mine))
 
     def _wanted(self, holder: TailChunk | Segment) -> NDArray[np.int64]:
         """The numbers of the rows that count, ascending. Raises AlderError(CORRUPT)."""
@@ -205,20 +215,6 @@ class RangeReader:
         if len(self._mortal):
             self._victims_there.append(found[mask & is_member(found, self._mortal)])
         return np.flatnonzero(mask)
-
-    def _add_segment(self, segment: Segment, wanted: NDArray[np.int64]) -> None:
-        """Adds rows of ascending numbers, zone by zone, as far as they can be read."""
-        ends = np.cumsum([zone.rows for zone in segment.zones("_birth")])
-        places = np.searchsorted(wanted, ends)
-        for zone, rows in enumerate(np.split(wanted, places)[:-1]):
-            if not len(rows):
-                continue
-            self._check()
-            found: dict[str, list[Births]] = {}
-            self._add_readable(segment, rows, zone, found)
-            for what, parts in found.items():
-                mine = np.concatenate(parts)
-                self.report.damaged.append(Damage(what, segment.number, len(mine), mine))
 
     def _add_readable(
         self,
@@ -247,18 +243,24 @@ class RangeReader:
         mine = holder.births()[rows]
         hashes = row_hashes(self._seeds(mine), documents)
         places = self._places.of(mine)
-        counts = np.bincount(places, minlength=len(self._ranges)).tolist()
         if self._single:
             keys = stored_column(Piece(holder, rows), "_key").to_pylist()
             for birth, (high, low), key, document in zip(
                 mine.tolist(), hashes.tolist(), keys, documents.to_pylist(), strict=True
             ):
                 self.report.rows.append(Row(birth, high << 64 | low, key or "", document))
-        for sums, count, digest in zip(
-            self.report.sums, counts, group_sums(hashes, places, len(counts)), strict=True
-        ):
+        for sums, count, digest in self._by_range(hashes, places):
             sums.rows += count
             sums.rows_digest = combined(sums.rows_digest, digest)
+
+    def _by_range(
+        self, hashes: Hashes, places: NDArray[np.int64]
+    ) -> Iterator[tuple[RangeSums, int, int]]:
+        """For each range that has some of these: its sums so far, their number and digest."""
+        present, groups, counts = np.unique(places, return_inverse=True, return_counts=True)
+        digests = group_sums(hashes, groups.reshape(-1), len(present))
+        for place, count, digest in zip(present.tolist(), counts.tolist(), digests, strict=True):
+            yield self.report.sums[place], count, digest
 
     def _read_deaths(self) -> None:
         """Those of the rows that count.
@@ -274,10 +276,7 @@ class RangeReader:
             victims, killers = block.victims[mask], block.killers[mask]
             places = self._places.of(victims)
             hashes = pair_hashes(self._seeds(victims), self._seeds(killers))
-            counts = np.bincount(places, minlength=len(self._ranges)).tolist()
-            for sums, count, digest in zip(
-                self.report.sums, counts, group_sums(hashes, places, len(counts)), strict=True
-            ):
+            for sums, count, digest in self._by_range(hashes, places):
                 sums.deaths += count
                 sums.deaths_digest = combined(sums.deaths_digest, digest)
             if self._single:

@@ -61,7 +61,7 @@ def test_a_sample_of_a_keyed_collection_is_of_shards() -> None:
     coverage = covered({LOG[0]: 100}, Wanted(0.25, seed=3), keyed=True)
     assert len(coverage.shards) == 2
     assert coverage.ranges == (Range(LOG[0], 0, 100),)
-    assert not coverage.whole
+    assert coverage.whole
     assert coverage.sampled == "2 of 8 shards"
     assert covered({LOG[0]: 100}, Wanted(0.01), keyed=True).shards
     assert covered({LOG[0]: 100}, Wanted(1.0, shards=(5,)), keyed=True).shards == (5,)

@@ -137,7 +137,12 @@ _OTHER: Final = {
 
 
 def _is_unreadable(row: proof_pb2.StoredRow, unreadable: Sequence[proof_pb2.DamagedRows]) -> bool:
-    """True if it is one of those that can't be read, which are told together."""
+    """True if it can be one of those that can't be read, which are told together.
+
+    Of some not even where they were born can be read.
+    """
+    if any(not damage.births for damage in unreadable):
+        return True
     return any(
         (one.source, one.partition) == (row.source, row.partition)
         and one.begin_offset <= row.offset < one.end_offset

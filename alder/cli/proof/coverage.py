@@ -101,7 +101,7 @@ def _sampled(
             return coverage
         shards = tuple(sorted(chance.sample(coverage.shards, count)))
         told = f"{count} of {len(coverage.shards)} shards"
-        return replace(coverage, shards=shards, whole=False, sampled=told)
+        return replace(coverage, shards=shards, sampled=told)
     ranges = [part for one in coverage.ranges for part in _some(one, fraction, chance)]
     offsets = sum(one.offsets for one in ranges)
     told = f"{offsets:,} of {coverage.offsets:,} offsets"

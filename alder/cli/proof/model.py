@@ -93,7 +93,7 @@ class Coverage:
     """What of a collection is compared at which cut.
 
     ``ranges`` are what is read of the log and of files; ``whole`` is true if they are everything
-    before the cut, on all shards. ``deaths``: which rows are alive can be compared, too.
+    before the cut. ``deaths``: which rows are alive can be compared, too.
     """
 
     at: PositionVector
