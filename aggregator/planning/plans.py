@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 from aggregator.execution.scatter import State
 from aggregator.functions.textstats import Statistics, Wanted
 from aggregator.planning import shapes
+from aggregator.planning.inline import Inliner
 from aggregator.planning.plan import Plan, Planner
 from aggregator.planning.shapes import Shape, Template
 from aggregator.planning.spread import Spread
@@ -34,11 +35,15 @@ _NO_TEMPLATE: Final = "no template"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A parsed and allowed statement, its shape, and the names of the collections it reads."""
+    """A parsed and allowed statement, its shape, and the names of the collections it reads.
+
+    ``accelerated``: partials of a view in it are kept.
+    """
 
     statement: Statement
     shape: Shape
     tables: tuple[str, ...]
+    accelerated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +161,14 @@ class Plans:
             known, request.plan_class, collections, states, texts, spreads, values, others
         )
         left = json.dumps(others) if others else ""
-        rest = request.plan_class, versions, frozenset(texts.items()), tuple(spreads.items()), left
+        rest = (
+            request.plan_class,
+            known.accelerated,
+            versions,
+            frozenset(texts.items()),
+            tuple(spreads.items()),
+            left,
+        )
         free = [value for value in values if isinstance(value, tuple)]
         kinds = shapes.kinds(free) if len(free) == len(values) else None
         if kinds and not shapes.holds_mark(left):
@@ -195,7 +207,9 @@ class Plans:
 
     def _with_views(self, known: Known, pinned: views.Views) -> Known:
         try:
-            return _known(views.expanded(known.statement, pinned, self._checked))
+            expanded = _known(views.expanded(known.statement, pinned, self._checked))
+            accelerated = any(view.accelerate for view in pinned.values())
+            return replace(expanded, accelerated=accelerated)
         except RecursionError as error:
             raise too_deep() from error
 
@@ -224,7 +238,11 @@ class Plans:
     def _bound(self, asked: _Asked, node: tree.Node) -> Bound:
         node = parameters.bound(node, asked.nodes)
         sql = asked.known.statement.sql
-        return bind(node, sql, asked.names(), self._parser, asked.texts)
+        bound = bind(node, sql, asked.names(), self._parser, asked.texts)
+        if asked.plan_class == "e":
+            return bound
+        below_groups = not asked.known.accelerated
+        return Inliner(self._parser, self._functions.aggregates, below_groups).inlined(bound)
 
     def _planned(self, asked: _Asked, bound: Bound) -> Plan:
         try:

@@ -58,6 +58,7 @@ select n as k, -n as n from ev order by n limit 3
 select -n as n from ev order by n + 0 desc, 1 limit 4
 select n, x from ev order by x desc nulls last, n limit 7 offset 3
 select n, x from ev order by 2, 1 limit 4
+select * from (select type, n from ev) order by n limit 2
 select n from ev where n between 10 and 12 or type = 'zzz'
 select actor.login as l, n from ev where l = 'user2' and n < 20 order by n
 select n, tags[1], sizes[2], len(tags) from ev where len(tags) > 2 order by n limit 3
@@ -122,7 +123,6 @@ select n, unnest(tags) as t from ev where n < 6 order by all
 select n, t from ev, unnest(tags) as u(t) where n < 4 order by all
 select e.n, l.m from ev e, lateral (select e.n * 2 as m) l where e.n < 3 order by 1
 select i, count(n) from range(3) r(i) left join ev on n = i group by i order by i
-select * from (select type, n from ev) order by n limit 2
 select t.* exclude (n) from (select type, n, x from ev where n < 2) t order by x
 select count(distinct type), count(distinct actor.login) from ev
 select count(distinct actor.login), sum(distinct "order"), count(*) from ev

@@ -33,7 +33,7 @@ STATEMENTS = [
      "order by 1", "bb"),
     ("select name, (select n from ev where type = 'fork' order by n desc limit 1) from pe "
      "order by 1", "eb"),
-    ("select count(*) from (select n from ev where type = 'push' and n > 3) t", "b"),
+    ("select count(*) from (select n from ev where type = 'push' and n > 3) t", "a"),
     # Correlated, volatile or of more than one reference: rows are gathered.
     ("select name, (select max(n) from ev where ev.actor.id = pe.id) from pe order by name", "ee"),
     ("select name, (select max(n) + pe.n from ev) from pe order by name", "ee"),

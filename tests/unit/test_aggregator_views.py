@@ -190,6 +190,82 @@ def test_a_query_reads_one_version_whatever_is_published_meanwhile(cluster: Clus
     assert len(seen) > 2, "the readers ran beside the publishing"
 
 
+@pytest.mark.parametrize(
+    ("over_view", "written_out", "plan_class"),
+    [
+        (
+            "SELECT id, count(*) AS c, sum(m) AS s FROM v WHERE kind = 'a' AND m > 20 GROUP BY id",
+            "SELECT who.id AS id, count(*) AS c, sum(n + 1) AS s FROM ev "
+            "WHERE n >= 10 AND kind = 'a' AND n + 1 > 20 GROUP BY who.id",
+            "a",
+        ),
+        (
+            "SELECT t.m, t.kind FROM v AS t WHERE t.id IN (1, 2) ORDER BY t.m DESC LIMIT 3",
+            "SELECT n + 1 AS m, kind FROM ev WHERE n >= 10 AND who.id IN (1, 2) "
+            "ORDER BY n + 1 DESC LIMIT 3",
+            "b",
+        ),
+        (
+            "SELECT * FROM v ORDER BY m LIMIT 2",
+            "SELECT who.id AS id, n + 1 AS m, kind FROM ev WHERE n >= 10 ORDER BY n + 1 LIMIT 2",
+            "b",
+        ),
+        (
+            "SELECT max(a) AS b FROM w",
+            "SELECT max(-(n + 1)) AS b FROM ev WHERE n >= 10 AND kind <> 'd'",
+            "a",
+        ),
+        (
+            "SELECT count(*) AS c FROM g WHERE kind = 'b' AND s > 4",
+            "SELECT count(*) AS c FROM (SELECT kind, who.id AS id, sum(n) AS s FROM ev "
+            "WHERE kind = 'b' GROUP BY ALL) AS g WHERE s > 4",
+            "e",
+        ),
+    ],
+)
+def test_a_view_plans_as_the_statement_written_out(
+    cluster: Cluster, over_view: str, written_out: str, plan_class: str
+) -> None:
+    cluster.rows("CREATE VIEW v AS SELECT who.id AS id, n + 1 AS m, kind FROM ev WHERE n >= 10")
+    cluster.rows("CREATE VIEW w AS SELECT -m AS a FROM v WHERE kind <> 'd'")
+    cluster.rows("CREATE VIEW g AS SELECT kind, who.id AS id, sum(n) AS s FROM ev GROUP BY ALL")
+    table, trailer = cluster.ask(over_view)
+    assert trailer.plan_class == plan_class
+    assert table.equals(cluster.ask(over_view, "e")[0])
+    asked, _ = cluster.ask(written_out)
+    assert sorted(table.to_pylist(), key=str) == sorted(asked.to_pylist(), key=str)
+
+    def told(sql: str) -> list[str]:
+        lines = [str(row[0]) for row in cluster.rows(f"EXPLAIN {sql}")]
+        kept = ("class", "pushed down", "for indexes", "columns")
+        found = [line.strip("│├└─ ") for line in lines]
+        return sorted(
+            ", ".join(sorted(line.partition(": ")[2].split(", ")))
+            for line in found
+            if line.startswith(kept)
+        )
+
+    assert told(over_view) == told(written_out)
+
+
+def test_names_with_two_meanings_keep_the_one_that_they_have(cluster: Cluster) -> None:
+    cluster.rows("CREATE VIEW v AS SELECT n, n % 5 AS kind, kind AS v FROM ev")
+    for sql in (
+        "SELECT -n AS kind, count(*) AS n FROM v GROUP BY kind, v.n HAVING n > 3 ORDER BY n, kind",
+        "SELECT n AS kind FROM v ORDER BY kind, v.kind LIMIT 7",
+        "SELECT n + 1 AS n, n AS m FROM v WHERE n > 70 ORDER BY n",
+        "SELECT list_transform([1, 2], lambda n: n + kind) AS l, n FROM v ORDER BY n LIMIT 3",
+        "SELECT v.v, v FROM v ORDER BY ALL LIMIT 3",
+        "SELECT (SELECT max(id) FROM pe WHERE id = v.kind) AS x, n FROM v ORDER BY n LIMIT 3",
+        "SELECT DISTINCT ON (kind) kind, n FROM v ORDER BY kind, n DESC",
+        "SELECT kind, n, row_number() OVER (PARTITION BY kind ORDER BY n) AS r FROM v "
+        "QUALIFY r = 2 ORDER BY kind",
+        "SELECT * EXCLUDE (n) FROM v ORDER BY ALL LIMIT 4",
+        "SELECT kind + 1 AS next, next * 2 AS twice FROM v WHERE next > 3 ORDER BY ALL LIMIT 3",
+    ):
+        assert cluster.rows(sql) == cluster.rows(sql, "e"), sql
+
+
 SUMS = "SELECT kind, sum(n) AS s FROM ev GROUP BY kind"
 
 
