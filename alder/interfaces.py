@@ -9,6 +9,7 @@ takes the time that the caller is ready to wait, in seconds (None: no limit).
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from alder.fragments import FragmentAnswer, Take
 from alder.push import PushFields
 from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, proof_pb2, query_pb2, tailer_pb2
 
@@ -95,6 +96,16 @@ class LeafClient(PushClient, Protocol):
     def execute(
         self, request: leaf_pb2.FragmentRequest, timeout_s: float | None = None
     ) -> AsyncIterator[leaf_pb2.FragmentResponse]: ...
+
+    async def answer(
+        self,
+        request: leaf_pb2.FragmentRequest,
+        take: Take,
+        timeout_s: float | None = None,
+        unfinished: bool = False,
+    ) -> FragmentAnswer:
+        """What ``execute`` says, put together; ``unfinished``: the caller can run the fragment."""
+        ...
 
     def list_quarantine(
         self, request: leaf_pb2.ListQuarantineRequest, timeout_s: float | None = None

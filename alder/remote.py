@@ -9,6 +9,7 @@ import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
 
 from alder.errors import AlderError, from_rpc_error
+from alder.fragments import FragmentAnswer, Take, joined
 from alder.push import PushFields, message_of
 from alder.rpc import CHANNEL_OPTIONS, Method, methods
 from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, proof_pb2, tailer_pb2
@@ -201,6 +202,16 @@ class RemoteLeaf(_Stub):
         self, request: leaf_pb2.FragmentRequest, timeout_s: float | None = None
     ) -> AsyncIterator[leaf_pb2.FragmentResponse]:
         return self._stream("execute", request, timeout_s)
+
+    async def answer(
+        self,
+        request: leaf_pb2.FragmentRequest,
+        take: Take,
+        timeout_s: float | None = None,
+        unfinished: bool = False,
+    ) -> FragmentAnswer:
+        """Over a wire the answer is always finished."""
+        return await joined(self.execute(request, timeout_s), take)
 
     def list_quarantine(
         self, request: leaf_pb2.ListQuarantineRequest, timeout_s: float | None = None

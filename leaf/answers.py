@@ -1,9 +1,11 @@
 """What a leaf answers, as messages of the contract."""
 
+import time
 from collections.abc import Mapping
 
 from alder.arrow import chunks, to_bytes
 from alder.errors import AlderError
+from alder.fragments import FragmentAnswer
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
 from leaf.births import cut_births, offsets_of
@@ -15,15 +17,28 @@ from leaf.shard import Shard
 from leaf.view import ShardView
 
 
-def fragment_responses(result: FragmentResult) -> list[leaf_pb2.FragmentResponse]:
-    """The stream of a fragment: one Arrow stream in pieces, and the trailer without its time."""
+def fragment_responses(result: FragmentResult, started_s: float) -> list[leaf_pb2.FragmentResponse]:
+    """The stream of a fragment that began then: one Arrow stream in pieces, and the trailer."""
     pieces = chunks(to_bytes(result.table))
     responses = [leaf_pb2.FragmentResponse(arrow=piece) for piece in pieces]
-    responses[-1].trailer.shards.extend(result.scans)
-    if result.left_out is not None:
-        responses[-1].trailer.groups_left_out = True
-        responses[-1].trailer.groups_worst = result.left_out.worst or 0
+    responses[-1].trailer.CopyFrom(_trailer(result, started_s))
     return responses
+
+
+def fragment_answer(result: FragmentResult, started_s: float) -> FragmentAnswer:
+    """The same for a caller in this process."""
+    trailer = _trailer(result, started_s)
+    return FragmentAnswer(result.table, trailer, result.table.nbytes, result.projection)
+
+
+def _trailer(result: FragmentResult, started_s: float) -> leaf_pb2.FragmentTrailer:
+    trailer = leaf_pb2.FragmentTrailer(
+        shards=result.scans, elapsed_us=round((time.monotonic() - started_s) * 1e6)
+    )
+    if result.left_out is not None:
+        trailer.groups_left_out = True
+        trailer.groups_worst = result.left_out.worst or 0
+    return trailer
 
 
 def describe_shard(collection: str, number: int, shard: Shard) -> leaf_pb2.ShardDescription:

@@ -30,6 +30,8 @@ from leaf.rows import column_type
 
 _ZONE: Final = b"zone"
 """Follows the key of a zone's first page in the name under which its values are kept."""
+_MANY_SHARE: Final = 32
+"""Of the rows of a zone; where more are wanted, all are decoded, and kept for later scans."""
 _READ_PAGES_MAX: Final = 256
 """Pages of a scan that are read at once."""
 Rows = NDArray[np.int64]
@@ -61,16 +63,39 @@ class ColumnPages:
 
         return self._blocks.cached(_zone_key(meta, zone), load, lambda array: int(array.nbytes))
 
-    def zones(self, name: str) -> list[pa.Array]:
-        """The values of all zones."""
+    def zones(self, name: str, wanted: Sequence[int] | None = None) -> list[pa.Array]:
+        """The values of some zones, or of all."""
         meta = self._columns[name]
+        numbers = range(len(meta.zones)) if wanted is None else wanted
         terms = self._blocks.terms(name, meta) if meta.coded else None
-        arrays = [self._blocks.at_hand(_zone_key(meta, zone)) for zone in range(len(meta.zones))]
-        missing = [zone for zone, array in enumerate(arrays) if array is None]
-        for zone, stored in zip(missing, self._zones_as_stored(name, missing), strict=True):
-            array = arrays[zone] = stored if terms is None else terms.take(stored)
-            self._blocks.keep(_zone_key(meta, zone), array, int(array.nbytes))
+        arrays = [self._blocks.at_hand(_zone_key(meta, zone)) for zone in numbers]
+        places = [place for place, array in enumerate(arrays) if array is None]
+        missing = [numbers[place] for place in places]
+        for place, stored in zip(places, self._zones_as_stored(name, missing), strict=True):
+            array = arrays[place] = stored if terms is None else terms.take(stored)
+            self._blocks.keep(_zone_key(meta, numbers[place]), array, int(array.nbytes))
         return cast(list[pa.Array], arrays)
+
+    def many(self, name: str, rows: Rows) -> list[pa.Array] | None:
+        """The values in the rows of ascending numbers, by zones; None where they are too few."""
+        meta = self._columns[name]
+        ends = np.searchsorted(rows, np.arange(1, len(meta.zones) + 1) * meta.zone_rows)
+        counts = np.diff(ends, prepend=0)
+        wanted = np.flatnonzero(counts)
+        if len(rows) * _MANY_SHARE < len(wanted) * meta.zone_rows:
+            return None
+        arrays = self.zones(name, wanted.tolist())
+        found = []
+        with decoding(self._what(name)):
+            for zone, array in zip(wanted, arrays, strict=True):
+                begin, end = int(ends[zone] - counts[zone]), int(ends[zone])
+                first, last = int(rows[begin]), int(rows[end - 1])
+                within = first - int(zone) * meta.zone_rows
+                if last - first == end - begin - 1:
+                    found.append(array.slice(within, end - begin))
+                else:
+                    found.append(array.take(pa.array(rows[begin:end] - (first - within))))
+        return found
 
     def codes(self, name: str) -> NDArray[np.integer]:
         """The code of each row of a coded column from 1 on, 0 for NULL, in the narrowest type.

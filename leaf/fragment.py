@@ -11,6 +11,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from types import MappingProxyType
+from typing import Final
 
 import pyarrow as pa
 
@@ -39,6 +40,9 @@ from leaf.tally import tallying
 from leaf.view import ShardView
 from leaf.visibility import Horizon, horizon
 
+HANDED_OVER_BYTES_MAX: Final = 256 << 20
+"""Rows up to this size are handed over to a caller who can run the fragment; more are filtered."""
+
 
 @dataclass(frozen=True, slots=True)
 class FragmentTools:
@@ -57,21 +61,29 @@ class FragmentTools:
 
 @dataclass(frozen=True, slots=True)
 class FragmentMode:
-    """Which of the ways that give the same rows may be taken; ``without`` as that of Scope."""
+    """Which of the ways that give the same rows may be taken; ``without`` as that of Scope.
+
+    ``unfinished``: rows may be the answer, over which the caller runs the fragment.
+    """
 
     memoise: bool = True
     kernels: bool = True
     direct: bool = True
     without: frozenset[str] = frozenset()
+    unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FragmentResult:
-    """The rows of the answer, how each shard was read, and what is known of groups left out."""
+    """The rows of the answer, how each shard was read, and what is known of groups left out.
+
+    ``projection`` is that of :class:`alder.fragments.FragmentAnswer`.
+    """
 
     table: pa.Table
     scans: tuple[leaf_pb2.ShardScan, ...]
     left_out: LeftOut | None = None
+    projection: str = ""
 
 
 def run_fragment(
@@ -180,7 +192,7 @@ def _result(
         rest.CopyFrom(fragment)
         if rest.HasField("aggregation"):
             rest.aggregation.ClearField("top")
-        beside = replace(mode, direct=False)
+        beside = replace(mode, direct=False, unfinished=False)
         other = _result(shards, rest, inputs, keyed, tools, cancellation, beside, NO_MORE)
         return _beside(kept, shards, other)
     if mode.kernels and not inputs and fragment.HasField("aggregation"):
@@ -194,8 +206,9 @@ def _result(
             scans = tuple(_kernel_scan(shard) for shard in shards)
             return FragmentResult(table, scans, left_out)
     memoise = mode.memoise and fragment.partial_aggregate and not plan.watched
+    unfinished = mode.unfinished and not inputs
     reading = _Reading(
-        fragment, inputs, plan, keyed, tools, cancellation, name, memoise, mode.without
+        fragment, inputs, plan, keyed, tools, cancellation, name, memoise, mode.without, unfinished
     )
     return _engine_result(shards, reading)
 
@@ -277,6 +290,7 @@ class _Reading:
     name: bytes
     memoise: bool
     without: frozenset[str]
+    unfinished: bool = False
 
 
 def _direct_scan(shard: _Shard, read: DirectShard) -> leaf_pb2.ShardScan:
@@ -315,6 +329,10 @@ def _engine_result(shards: Sequence[_Shard], reading: _Reading) -> FragmentResul
     if len(tables) > 1 or not partials:
         physical = pa.concat_tables(tables)
         _check_watched(reading.plan, physical)
+        handed_over = physical.nbytes <= HANDED_OVER_BYTES_MAX and not partials
+        if reading.unfinished and handed_over:
+            named = physical.rename_columns(engine_names(physical.num_columns))
+            return FragmentResult(named, tuple(scans), projection=reading.plan.sql)
         partials.append(_run(physical, reading))
     return FragmentResult(pa.concat_tables(partials), tuple(scans))
 

@@ -204,7 +204,7 @@ class Segment:
         elif name == DOCUMENTS:
             chunks = [self._documents.rows(rows)]
         else:
-            chunks = self._pages.rows([name], rows)
+            chunks = self._pages.many(name, rows) or self._pages.rows([name], rows)
         return pa.chunked_array(chunks, column_type(name))
 
 

@@ -16,15 +16,21 @@ from typing import Final, TypeVar
 
 from alder.catalog import Collection
 from alder.errors import AlderError, Reason
+from alder.fragments import FragmentAnswer, Take
 from alder.positions import PositionVector
 from alder.push import PushFields
 from alder.schema import Schema
 from alder.v1 import common_pb2, leaf_pb2
 from leaf.acceleration import Acceleration
-from leaf.answers import describe_caches, describe_shard, fragment_responses
+from leaf.answers import (
+    describe_caches,
+    describe_shard,
+    fragment_answer,
+    fragment_responses,
+)
 from leaf.check import Means, check_shards
 from leaf.engine import Cancellation, Engine
-from leaf.fragment import FragmentMode, FragmentTools, run_fragment
+from leaf.fragment import FragmentMode, FragmentResult, FragmentTools, run_fragment
 from leaf.history import History, WholeHistory
 from leaf.kernels.kernels import Kernels
 from leaf.kernels.top import Wanted
@@ -200,6 +206,30 @@ class Leaf:
         where a shard does not reach the cut in time, DEADLINE, and what
         :func:`leaf.fragment.run_fragment` raises.
         """
+        responses = await self._executed(request, timeout_s, False, fragment_responses)
+        for response in responses:
+            yield response
+
+    async def answer(
+        self,
+        request: leaf_pb2.FragmentRequest,
+        take: Take,
+        timeout_s: float | None = None,
+        unfinished: bool = False,
+    ) -> FragmentAnswer:
+        """As :meth:`execute`, its table by reference, for a caller in this process."""
+        answer = await self._executed(request, timeout_s, unfinished, fragment_answer)
+        take(answer.size_bytes)
+        return answer
+
+    async def _executed(
+        self,
+        request: leaf_pb2.FragmentRequest,
+        timeout_s: float | None,
+        unfinished: bool,
+        told: Callable[[FragmentResult, float], T],
+    ) -> T:
+        """What is made of the result of a fragment and of the moment at which it came here."""
         self._check_open()
         started_s = time.monotonic()
         cut = None if request.latest else PositionVector.from_proto(request.at)
@@ -218,13 +248,19 @@ class Leaf:
                 raise self._shards.refusal(keys) or self._not_owner(request.collection)
             check_complete(shards)
             try:
-                responses = await self._run(request, collection, shards, cut, unless, timeout_s)
+                call = self._run(
+                    request,
+                    collection,
+                    shards,
+                    cut,
+                    unless,
+                    timeout_s,
+                    unfinished,
+                    lambda result: told(result, started_s),
+                )
+                return await call
             except AlderError as error:
                 raise self._repair.noticed(error, keys) from error
-        elapsed_s = time.monotonic() - started_s
-        responses[-1].trailer.elapsed_us = round(elapsed_s * 1e6)
-        for response in responses:
-            yield response
 
     async def list_quarantine(
         self, request: leaf_pb2.ListQuarantineRequest, timeout_s: float | None = None
@@ -360,7 +396,9 @@ class Leaf:
         cut: PositionVector | None,
         unless: PositionVector | None,
         timeout_s: float | None,
-    ) -> list[leaf_pb2.FragmentResponse]:
+        unfinished: bool,
+        told: Callable[[FragmentResult], T],
+    ) -> T:
         cancellation = Cancellation()
         views = {number: shard.view for (_, number), shard in shards.items()}
         stored = {number: shard.stored for (_, number), shard in shards.items()}
@@ -370,14 +408,15 @@ class Leaf:
             not request.no_code_kernels,
             not request.no_direct_lookup,
             frozenset(request.no_index_kinds),
+            unfinished,
         )
 
-        def answer() -> list[leaf_pb2.FragmentResponse]:
+        def answer() -> T:
             wanted = Wanted.from_proto(request.groups)
             result = run_fragment(
                 views, fragment, cut, keyed, self._tools, cancellation, mode, wanted, stored, unless
             )
-            return fragment_responses(result)
+            return told(result)
 
         return await self._interruptible(answer, cancellation, timeout_s)
 

@@ -200,9 +200,10 @@ def _add_leaves(branch: Branch, answer: Gathered) -> None:
 
 
 def _leaf_line(entry: LeafAnswer) -> str:
+    sent = "handed over" if entry.unfinished else "sent"
     return (
         f"leaf {entry.leaf}: {_ms(entry.elapsed_us)} there, {_ms(entry.waited_us)} until its "
-        f"answer was here; sent {_count(entry.rows, 'row')}, {_count(entry.size_bytes, 'byte')}"
+        f"answer was here; {sent} {_count(entry.rows, 'row')}, {_count(entry.size_bytes, 'byte')}"
     )
 
 

@@ -44,12 +44,33 @@ class EngineSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """Rows over which the ``sql`` of a fragment is still to run.
+
+    They are the table `physical`, of which ``projection`` makes the table `rows` that it reads.
+    """
+
+    rows: pa.Table
+    projection: str
+    sql: str
+
+    def query(self, physical: str) -> str:
+        """The SELECT that gives the result, over the rows under this name."""
+        tables = f"physical AS (SELECT * FROM {quote(physical)}), rows AS ({self.projection})"
+        return f"WITH {tables} {self.sql}"
+
+
+@dataclass(frozen=True, slots=True)
 class Input:
-    """A gathered table and the SQL types to which its columns are restored ("": as it came)."""
+    """A gathered table and the SQL types to which its columns are restored ("": as it came).
+
+    It consists of rows and of what is made of pending ones.
+    """
 
     name: str
     columns: tuple[tuple[str, str], ...]
-    rows: pa.Table
+    rows: pa.Table | None
+    pending: tuple[Pending, ...] = ()
 
 
 class Engine:
@@ -173,14 +194,20 @@ def _variant_as_json(sql: str, types: Sequence[str]) -> str:
 
 def register(cursor: duckdb.DuckDBPyConnection, entry: Input) -> None:
     """Makes a table known to a cursor under its name, with its SQL types restored."""
-    raw = f"{entry.name}_raw"
-    cursor.register(raw, entry.rows)
+    parts = []
+    if entry.rows is not None:
+        cursor.register(f"{entry.name}_raw", entry.rows)
+        parts.append(quote(f"{entry.name}_raw"))
+    for number, pending in enumerate(entry.pending):
+        physical = f"{entry.name}_raw{number}"
+        cursor.register(physical, pending.rows)
+        parts.append(f"({pending.query(physical)})")
     columns = [
         f"CAST({quote(name)} AS {sql_type}) AS {quote(name)}" if sql_type else quote(name)
         for name, sql_type in entry.columns
     ]
-    view = f"CREATE OR REPLACE TEMP VIEW {quote(entry.name)} AS SELECT {', '.join(columns)}"
-    cursor.execute(f"{view} FROM {quote(raw)}").fetchall()
+    query = " UNION ALL ".join(f"SELECT {', '.join(columns)} FROM {part}" for part in parts)
+    cursor.execute(f"CREATE OR REPLACE TEMP VIEW {quote(entry.name)} AS {query}").fetchall()
 
 
 _REASONS: Final[Sequence[tuple[type[duckdb.Error], Reason]]] = (

@@ -49,13 +49,9 @@ class _Interruptible:
 
 
 async def finish(
-    engine: Engine, executor: Executor, plan: Plan, tables: Sequence[pa.Table]
+    engine: Engine, executor: Executor, plan: Plan, inputs: Sequence[Input]
 ) -> pa.Table:
-    """The result of a plan over what its reads gathered; see :func:`combine`."""
-    inputs = [
-        Input(read.table, read.columns, table)
-        for read, table in zip(plan.reads, tables, strict=True)
-    ]
+    """The result of a plan over the tables that its reads gathered; see :func:`combine`."""
     return await combine(engine, executor, plan.sql, inputs, plan.user_names)
 
 
@@ -89,7 +85,7 @@ async def combine(
 
 def finished_directly(plan: Plan, answers: Sequence[Gathered]) -> pa.Table | None:
     """The result without the engine, where rows or finished groups need only be sorted and cut."""
-    if plan.direct is None or len(answers) != 1:
+    if plan.direct is None or len(answers) != 1 or answers[0].pending:
         return None
     if plan.plan_class == "a" and not _has_finished_groups(plan.reads[0], answers[0]):
         return None

@@ -229,11 +229,11 @@ class Queries:
         request.CopyFrom(run.request)
         request.plan_class = "e"
         prepared = await self.prepare(replace(run, request=request))
-        tables = [
-            pa.table({name: pa.nulls(0) for name, _ in read.columns})
+        inputs = [
+            Input(read.table, read.columns, pa.table({n: pa.nulls(0) for n, _ in read.columns}))
             for read in prepared.plan.reads
         ]
-        result = await finish(self._engine, self._finishing, prepared.plan, tables)
+        result = await finish(self._engine, self._finishing, prepared.plan, inputs)
         return result.schema
 
     async def with_parser(self, call: Callable[[Parser], T]) -> T:
@@ -429,14 +429,16 @@ class Queries:
         run.progress.stage = Stage.GATHERING
         budget = Budget(self._settings.gathered_bytes_max, run.progress)
         try:
+            unfinished = plan.plan_class != "b" or plan.direct is None
             gathered = await gathered_in_stages(
                 plan,
-                lambda read: self._read(
+                lambda read, to_finish: self._read(
                     run,
                     prepared.collections[read.collection],
                     read,
                     prepared.cuts[read.collection],
                     budget,
+                    unfinished and to_finish,
                 ),
                 prepared.rows_stored(),
                 self._settings.joins,
@@ -464,8 +466,11 @@ class Queries:
         direct = not run.request.no_direct_lookup
         result = finished_directly(plan, answers) if direct else None
         if result is None:
-            tables = [answer.rows for answer in answers]
-            result = await finish(self._engine, self._finishing, plan, tables)
+            inputs = [
+                Input(read.table, read.columns, answer.finished, answer.pending)
+                for read, answer in zip(plan.reads, answers, strict=True)
+            ]
+            result = await finish(self._engine, self._finishing, plan, inputs)
         if plan.constant and result.nbytes <= SMALL_BYTES:
             self._constants.put(plan.sql, result)
             if not run.request.parameters:
@@ -478,7 +483,13 @@ class Queries:
         return await self.scatter.state(collection, wanted, left_s, wait_s, run.coverage)
 
     async def _read(
-        self, run: Run, collection: Collection, read: Read, cut: PositionVector, budget: Budget
+        self,
+        run: Run,
+        collection: Collection,
+        read: Read,
+        cut: PositionVector,
+        budget: Budget,
+        unfinished: bool,
     ) -> Gathered:
         as_of = TableName.decode(read.collection).as_of
         pinned = run.request.as_of or as_of is not None
@@ -512,7 +523,10 @@ class Queries:
 
         if read.search is not None and len(collection.shards_by_leaf()) > 1:
             return await first_groups(call, read.search, not latest)
-        return await self.scatter.run(collection, request, self.left_s(run), budget, died=died)
+        left_s = self.left_s(run)
+        return await self.scatter.run(
+            collection, request, left_s, budget, died=died, unfinished=unfinished
+        )
 
     async def _collections(self, names: Sequence[str]) -> dict[str, Collection]:
         snapshot = self._follower.snapshot

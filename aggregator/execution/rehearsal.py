@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from aggregator.execution.engine import Engine
+from aggregator.execution.engine import Engine, Input
 from aggregator.execution.finish import finish
 from aggregator.execution.scatter import State
 from aggregator.planning.plan import Plan
@@ -33,7 +33,11 @@ async def rehearse(plans: Plans, engine: Engine, finishing: Executor) -> tuple[P
     """Plans an aggregate, and finishes a query to which no leaf gave a row; both plans."""
     aggregate, plan = await _plan(plans, _AGGREGATE), await _plan(plans, _GATHERED)
     nothing = [
-        pa.table({name: pa.array([], pa.string()) for name, _ in read.columns})
+        Input(
+            read.table,
+            read.columns,
+            pa.table({name: pa.array([], pa.string()) for name, _ in read.columns}),
+        )
         for read in plan.reads
     ]
     await finish(engine, finishing, plan, nothing)

@@ -15,11 +15,12 @@ import pyarrow as pa
 
 from aggregator.execution import core
 from aggregator.execution.coverage import Coverage, LeafError, leaf_of
+from aggregator.execution.engine import Pending
 from aggregator.protection.circuits import Circuits
 from aggregator.protection.running import Progress
-from alder.arrow import SMALL_BYTES, join_chunks
 from alder.catalog import Collection
 from alder.errors import AlderError, Reason, Unreachable
+from alder.fragments import FragmentAnswer
 from alder.interfaces import NodeDirectory
 from alder.positions import PositionVector
 from alder.schema import Schema
@@ -70,6 +71,7 @@ class LeafAnswer:
     """One leaf's part in a fragment: its own time, and the time until its answer was here.
 
     ``groups_worst``: groups were left out, and what orders them is no worse than this.
+    ``unfinished``: it handed over the rows that the fragment reads, instead of its result.
     """
 
     leaf: str
@@ -79,23 +81,33 @@ class LeafAnswer:
     rows: int
     size_bytes: int
     groups_worst: int | None = None
+    unfinished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """What the leaves answered to one fragment; ``rows`` are in the order of ``leaves``.
+    """What the leaves answered to one fragment: results, and rows that it is still to run over.
 
-    ``told`` says what else was asked to get there, one sentence each; ``input_bytes`` went along.
+    Results are in the order of ``leaves``. ``told`` says what else was asked to get there, one
+    sentence each; ``input_bytes`` went along.
     """
 
-    rows: pa.Table
+    finished: pa.Table | None
     scans: tuple[leaf_pb2.ShardScan, ...]
     leaves: tuple[LeafAnswer, ...]
     told: tuple[str, ...] = ()
     input_bytes: int = 0
+    pending: tuple[Pending, ...] = ()
+
+    @property
+    def rows(self) -> pa.Table:
+        """The answer, where it was asked for finished."""
+        if self.finished is None or self.pending:
+            raise AssertionError("leaves have left the fragment to the caller")
+        return self.finished
 
 
-_Answer = tuple[pa.Table, tuple[leaf_pb2.ShardScan, ...], LeafAnswer]
+_Answer = tuple[FragmentAnswer, LeafAnswer]
 
 
 class Schemas:
@@ -209,11 +221,13 @@ class Scatter:
         budget: Budget,
         leaves: Container[str] | None = None,
         died: Callable[[str], None] | None = None,
+        unfinished: bool = False,
     ) -> Gathered:
         """The answers of all shards to a fragment; ``request.shards`` is set here, per leaf.
 
         ``leaves`` are those to be asked; None for all. ``died`` is told of each leaf whose
-        connection breaks while it runs the fragment.
+        connection breaks while it runs the fragment. ``unfinished``: leaves of this process may
+        hand over rows and leave the fragment to us.
         """
         by_leaf = {
             leaf: shards
@@ -228,37 +242,38 @@ class Scatter:
                 own = leaf_pb2.FragmentRequest()
                 own.CopyFrom(request)
             own.shards.extend(shards)
-            parts: list[bytes] = []
-            trailer: leaf_pb2.FragmentTrailer | None = None
             async with _call(self.circuits, collection, leaf, shards, True, died):
-                stream = self._directory.leaf(leaf_of(leaf)).execute(own, timeout_s=timeout_s)
-                async for response in stream:
-                    budget.take(len(response.arrow))
-                    parts.append(response.arrow)
-                    if response.HasField("trailer"):
-                        trailer = response.trailer
-                if trailer is None:
-                    raise AlderError(Reason.UNAVAILABLE, "the answer broke off; try again")
-            waited_us = int((time.monotonic() - begin_s) * 1e6)
-            size_bytes = sum(map(len, parts))
-            if size_bytes <= SMALL_BYTES:
-                table = join_chunks(parts)
-            else:
-                table = await asyncio.to_thread(join_chunks, parts)
-            budget.progress.rows_gathered += table.num_rows
-            elapsed_us = trailer.elapsed_us
-            worst = trailer.groups_worst if trailer.groups_left_out else None
+                client = self._directory.leaf(leaf_of(leaf))
+                answer = await client.answer(own, budget.take, timeout_s, unfinished)
+            budget.progress.rows_gathered += answer.rows.num_rows
+            trailer = answer.trailer
             told = LeafAnswer(
-                leaf, tuple(shards), elapsed_us, waited_us, table.num_rows, size_bytes, worst
+                leaf,
+                tuple(shards),
+                trailer.elapsed_us,
+                int((time.monotonic() - begin_s) * 1e6),
+                answer.rows.num_rows,
+                answer.size_bytes,
+                trailer.groups_worst if trailer.groups_left_out else None,
+                bool(answer.projection),
             )
-            return table, tuple(trailer.shards), told
+            return answer, told
 
         answers = await gather([ask(leaf, shards) for leaf, shards in by_leaf.items()])
-        scans = tuple(scan for _, shards, _ in answers for scan in shards)
+        scans = tuple(scan for answer, _ in answers for scan in answer.trailer.shards)
         asked = [shard for shards in by_leaf.values() for shard in shards]
         core.check_answers(asked, [scan.shard for scan in scans])
-        tables = _alike([table for table, _, _ in answers])
-        return Gathered(pa.concat_tables(tables), scans, tuple(told for _, _, told in answers))
+        finished = _alike([one.rows for one, _ in answers if not one.projection])
+        return Gathered(
+            pa.concat_tables(finished) if finished else None,
+            scans,
+            tuple(told for _, told in answers),
+            pending=tuple(
+                Pending(one.rows, one.projection, request.fragment.sql)
+                for one, _ in answers
+                if one.projection
+            ),
+        )
 
     async def check_index(
         self, collection: Collection, seed: int, timeout_s: float
@@ -286,7 +301,7 @@ class Scatter:
 
 def _alike(tables: Sequence[pa.Table]) -> Sequence[pa.Table]:
     """The tables without columns that only some of them have."""
-    names = tables[0].column_names
+    names = tables[0].column_names if tables else []
     if all(table.column_names == names for table in tables):
         return tables
     common = [name for name in names if all(name in table.column_names for table in tables)]

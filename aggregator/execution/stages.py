@@ -23,7 +23,8 @@ from aggregator.statement.tablename import TableName
 from alder.arrow import to_bytes
 from alder.v1 import leaf_pb2
 
-Call = Callable[[Read], Awaitable[Gathered]]
+Call = Callable[[Read, bool], Awaitable[Gathered]]
+"""Asks for a read; the second says whether what comes may be unfinished."""
 TERMS_MAX: Final = 1000
 """Values that indexes are asked for one by one."""
 KEY_BYTES_MAX: Final = 8 << 20
@@ -55,7 +56,7 @@ async def gathered_in_stages(
     at_most = {read.table: bounds[read.collection] for read in plan.reads}
     choice = plan.reductions or plan.broadcasts
     if not choice or not strategy.worth_counting(at_most, forced):
-        return Stages(plan, tuple(await gather([call(read) for read in plan.reads])))
+        return Stages(plan, tuple(await gather([call(read, True) for read in plan.reads])))
     counting = [read for read in plan.reads if read.count is not None]
     counts = await gather([_count(call, read, read.count) for read in counting if read.count])
     sizes = {
@@ -97,7 +98,7 @@ class _Work:
     async def gather_inputs(self, plan: Plan) -> bool:
         """Gathers what would go along in a plan; False where it is too large for that."""
         inputs = {table for read in plan.reads for table in read.inputs}
-        await self._gather(plan, inputs)
+        await self._gather(plan, inputs, finished=True)
         size_bytes: int = sum(self._answers[table].rows.nbytes for table in inputs)
         if size_bytes <= self._limits.broadcast_bytes_max:
             return True
@@ -106,11 +107,12 @@ class _Work:
 
     async def gather_rest(self, plan: Plan) -> Stages:
         """Gathers all that is missing."""
-        await self._gather(plan, {read.table for read in plan.reads})
+        await self._gather(plan, {read.table for read in plan.reads}, finished=False)
         answers = tuple(self._answers[read.table] for read in plan.reads)
         return Stages(plan, answers, tuple(self._told))
 
-    async def _gather(self, plan: Plan, wanted: Set[str]) -> None:
+    async def _gather(self, plan: Plan, wanted: Set[str], finished: bool) -> None:
+        """``finished``: all of it is needed here, not only what others need."""
         reads = {read.table: read for read in plan.reads}
         partial = {table for table, read in reads.items() if read.inputs}
         needs: dict[str, set[str]] = {table: set(reads[table].inputs) for table in wanted}
@@ -123,6 +125,7 @@ class _Work:
         ]
         for one in usable:
             needs[one.target].add(one.source)
+        needed = wanted if finished else {table for of_one in needs.values() for table in of_one}
         for stage in strategy.levels(tuple(reads), needs):
             made = []
             for table in stage:
@@ -131,14 +134,14 @@ class _Work:
                     read, told = _prepared(reads[table], own, reads, self._answers, plan)
                     self._told += told
                     made.append(read)
-            found = await gather([self._call(read) for read in made])
+            found = await gather([self._call(read, read.table not in needed) for read in made])
             for read, answer in zip(made, found, strict=True):
                 size_bytes = _input_bytes(read.fragment)
                 self._answers[read.table] = replace(answer, input_bytes=size_bytes)
 
 
 async def _count(call: Call, read: Read, fragment: leaf_pb2.Fragment) -> int:
-    counted = await call(replace(read, fragment=fragment, search=None))
+    counted = await call(replace(read, fragment=fragment, search=None), False)
     return int(pc.sum(counted.rows.column(COUNT_COLUMN)).as_py() or 0)
 
 

@@ -22,6 +22,7 @@ from aggregator.planning import aggregate, broadcast, pushdown, scan
 from aggregator.planning.aggregation import described
 from aggregator.planning.direct import Direct, selected
 from aggregator.planning.joins import Reduction, reductions
+from aggregator.planning.pruning import Pruning
 from aggregator.planning.spread import ANYHOW, Spread, TopSearch
 from aggregator.planning.terms import exact, terms
 from aggregator.statement import security, tree
@@ -206,7 +207,9 @@ class Planner:
             made[found.read.table] = found.read
             return self._parser.parse(found.sql).node
 
-        pushed = pushdown.pushed(part(bound.node), bound.bindings)
+        tables = frozenset(reference.table for reference in bound.bindings.references)
+        node = Pruning(self._catalog.aggregates, tables).pruned(part(bound.node))
+        pushed = pushdown.pushed(node, bound.bindings)
         best: dict[str, list[tree.Node]] = {}
         for node in tree.walk(pushed.rest):
             reference = pushdown.lone_reference(node, bound.bindings)
@@ -375,7 +378,8 @@ class Planner:
             tree.conjunction(conditions),
             modifiers=list(modifiers),
         )
-        fragment = _fragment(bindings, reference, self._parser.to_sql(query), conditions)
+        sql, read = self._parser.to_sql(query), _names_in([query])
+        fragment = _fragment(bindings, reference, sql, conditions, read)
         selection = selected(names, modifiers)
         if selection is not None:
             fragment.selection.CopyFrom(selection)
@@ -389,8 +393,13 @@ class Planner:
 
 
 def _fragment(
-    bindings: Bindings, reference: Reference, sql: str, conditions: Sequence[tree.Node]
+    bindings: Bindings,
+    reference: Reference,
+    sql: str,
+    conditions: Sequence[tree.Node],
+    read: Container[str] | None = None,
 ) -> leaf_pb2.Fragment:
+    """``read`` are the columns that the SQL reads; None: all of the reference."""
     return leaf_pb2.Fragment(
         sql=sql,
         columns=[
@@ -402,6 +411,7 @@ def _fragment(
                 overflow=entry.overflow,
             )
             for entry, name in reference.columns.items()
+            if read is None or name in read
         ],
         terms=[
             *terms(conditions, bindings.field_of),

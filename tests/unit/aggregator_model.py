@@ -7,7 +7,7 @@ so that what the aggregator plans meets the types that a real leaf would have.
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeVar
@@ -21,6 +21,7 @@ from alder.arrow import from_bytes, join_chunks, to_bytes
 from alder.catalog import LOG_SOURCE, Collection, Node, Shard, Snapshot, Source, SourcePartition
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import EMPTY_LIST, arrow_type, column_name, quote, value_expression
+from alder.fragments import FragmentAnswer, Take, joined
 from alder.interfaces import LeafClient, TailerClient
 from alder.membership import CatalogFollower
 from alder.positions import PositionVector
@@ -84,7 +85,23 @@ class ShardModel:
     next_offset: int = 0
 
 
-class LeafModel:
+class Streaming:
+    """A leaf that sends its answers as messages."""
+
+    execute: Callable[..., AsyncIterator[leaf_pb2.FragmentResponse]]
+
+    async def answer(
+        self,
+        request: leaf_pb2.FragmentRequest,
+        take: Take,
+        timeout_s: float | None = None,
+        unfinished: bool = False,
+    ) -> FragmentAnswer:
+        """What its messages say."""
+        return await joined(self.execute(request, timeout_s=timeout_s), take)
+
+
+class LeafModel(Streaming):
     """``LeafClient`` over documents."""
 
     def __init__(self, collection: str, shards: Sequence[ShardModel]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from aggregator_model import Cluster, LeafModel
+from aggregator_model import Cluster, LeafModel, Streaming
 
 from aggregator.protection.circuits import FAILURES_MAX, PROBE_S, Circuits
 from aggregator.protection.killers import DEATHS_MAX, MEMORY_S, Killers, fingerprint
@@ -94,7 +94,7 @@ def test_statements_that_differ_in_literals_alone_are_alike() -> None:
     )
 
 
-class Mortal:
+class Mortal(Streaming):
     """A leaf that dies of a statement, and is back at once."""
 
     def __init__(self, leaf: LeafModel) -> None:

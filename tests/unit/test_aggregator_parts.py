@@ -1,5 +1,6 @@
 """Aggregates and best rows inside of statements: planned by themselves, with the same answers."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -97,3 +98,39 @@ def test_a_table_that_is_read_twice_is_gathered_once(cluster: Cluster) -> None:
     assert sum("read ev" in line for line in lines) == 1
     assert "│  ├─ class a: states of groups" in lines
     assert "ev_partials GROUP BY key0" in lines[-1]
+
+
+UNUSED = [
+    ("select count(*) from pe where exists (select * from ev where ev.actor.id = pe.id)",
+     "actor.id"),
+    ("select t.n from (select * from ev) t where t.n < 3", "n"),
+    ("with t as (select * from ev) select a.n from t a join t b on a.n = b.n + 1", "n"),
+    ("select c from (select n as c, type as d, d || 'x' as e from ev) t", "n type"),
+    ("select c from (select n as c, type as d from ev where d = 'push') t", "n type"),
+    ("select b from (select n as a, type as b from (select * from ev) u) t", "type"),
+    ("select t from (select n, type from ev) t where n = 1", "n type"),
+    ("select * from (select n, type from ev) t", "n type"),
+    ("select s.login from (select n, {'login': actor.login} as s from ev) t", "actor.login"),
+    ("select t.a from (select n, type from ev) t(a, b)", "n type"),
+    ("select distinct_types from (select distinct type as t, n as distinct_types from ev) u",
+     "n type"),
+    ("select n from (select n, type from ev union all select id, name from pe) t", "n type"),
+    ("select n from (select n, type from ev order by type limit 2) t", "n type"),
+    ("select k from (select n as k, type from ev) t join (values (1)) v(k) using (k)", "n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sql", "fields"), UNUSED)
+def test_what_nobody_looks_at_is_not_gathered(
+    cluster: Cluster, direct: answers.duckdb.DuckDBPyConnection, sql: str, fields: str
+) -> None:
+    for leaf in cluster.leaves.values():
+        leaf.requests.clear()
+    names, wanted = answers.expected(direct, sql)
+    table, _ = cluster.ask(sql)
+    got = list(zip(*[column.to_pylist() for column in table.columns], strict=True))
+    assert answers.same(got, wanted, False), (got[:5], wanted[:5])
+    assert table.column_names == names
+    asked = cluster.leaves["ev-leaf-0"].requests[0].fragment
+    asked_for = re.findall(r"\w+", asked.sql)
+    assert {one.path for one in asked.columns if one.name in asked_for} == set(fields.split())

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import duckdb
 import pyarrow as pa
 import pytest
-from aggregator_model import Cluster, LeafModel
+from aggregator_model import Cluster, LeafModel, Streaming
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,7 +104,7 @@ def test_what_is_left_of_the_only_leaf_is_no_whole(cluster: Cluster, name: str) 
     check(cluster, QUERIES[name], 0.25, {"ev": {1, 2, 3}})
 
 
-class Breaking:
+class Breaking(Streaming):
     """A leaf whose connection breaks at one of the calls of a query, and stays broken."""
 
     def __init__(self, leaf: LeafModel, fragments: int) -> None:
@@ -160,9 +159,9 @@ def test_a_leaf_that_hangs_is_waited_for_half_of_the_time(cluster: Cluster) -> N
         except TimeoutError as error:
             raise AlderError(Reason.DEADLINE, "too late") from error
 
-    cluster.directory.leaves["ev-leaf-0"] = SimpleNamespace(
-        positions=cluster.leaves["ev-leaf-0"].positions, execute=bounded
-    )
+    slow = Streaming()
+    slow.positions, slow.execute = cluster.leaves["ev-leaf-0"].positions, bounded
+    cluster.directory.leaves["ev-leaf-0"] = slow
     sql = "select count(*) from ev"
     table, trailer = cluster.ask(sql, policy=coverage(0.5), timeout_s=2.0)
     assert [tuple(row.values()) for row in table.to_pylist()] == expected(

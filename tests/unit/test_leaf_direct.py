@@ -12,6 +12,7 @@ from leaf_model import push, rows_bytes
 from aggregator.execution.engine import Engine, EngineSettings, Input, run
 from aggregator.planning.direct import finished
 from aggregator.planning.plan import Plan, Planner
+from aggregator.planning.spread import Spread
 from aggregator.statement import security
 from aggregator.statement.bind import bind
 from aggregator.statement.names import Names
@@ -74,7 +75,7 @@ class Asker:
         bound = bind(
             self._parser.parse(sql).node, sql, {"c": Names(Schema(1, FIELDS))}, self._parser
         )
-        return self._planner.plan(bound, "", {"c"})
+        return self._planner.plan(bound, "", {"c": Spread(sole=True)})
 
     async def ask(self, plan: Plan, lookup: bool) -> tuple[pa.Table, bool]:
         """The leaf's rows, and whether they were looked up directly."""
