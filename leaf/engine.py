@@ -15,6 +15,7 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
+from alder.bounds import TOO_LARGE
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import quote
 from leaf.bindings import TABLE
@@ -199,6 +200,8 @@ def query_error(error: duckdb.Error) -> AlderError:
     """The error of the engine as one sentence."""
     kind, separator, rest = str(error).partition(": ")
     sentence = " ".join((rest if separator else kind).split("\n\nLINE")[0].split())
+    if TOO_LARGE in sentence:
+        return AlderError(Reason.LIMIT, TOO_LARGE)
     if isinstance(error, duckdb.InterruptException):
         return AlderError(Reason.DEADLINE, "the query was cancelled or its deadline passed")
     if isinstance(error, duckdb.OutOfMemoryException):

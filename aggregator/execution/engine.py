@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from aggregator.execution.results import collected
 from alder.arrow import SQL_TYPE_KEY
+from alder.bounds import TOO_LARGE
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import quote
 
@@ -250,6 +251,8 @@ def translated(error: duckdb.Error, user_names: Mapping[str, str]) -> AlderError
     reason = next(
         (why for kind, why in _REASONS if isinstance(error, kind)), Reason.INVALID_ARGUMENT
     )
+    if TOO_LARGE in str(error):
+        return AlderError(Reason.LIMIT, TOO_LARGE)
     if reason is Reason.LIMIT:
         what = "room on disk" if "max_temp_directory_size" in str(error) else "memory"
         return AlderError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from aggregator.execution.scatter import State
+from aggregator.functions.bounded import with_bounds
 from aggregator.functions.textstats import Statistics, Wanted
 from aggregator.planning import shapes
 from aggregator.planning.inline import Inliner
@@ -247,6 +248,7 @@ class Plans:
     def _planned(self, asked: _Asked, bound: Bound) -> Plan:
         try:
             fixed = security.with_fixed_clock(bound.node, self._wall_clock_us())
+            fixed = with_bounds(fixed, self._parser)
             return self._planner.plan(replace(bound, node=fixed), asked.plan_class, asked.spreads)
         except RecursionError as error:
             raise too_deep() from error

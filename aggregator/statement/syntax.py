@@ -171,7 +171,7 @@ def _refusal(sql: str, parsed: tree.Node) -> AlderError:
             return AlderError(Reason.UNSUPPORTED, "only SELECT is answered here")
         if len(statements) > 1:
             return _not_one_statement(len(statements))
-        kind = statements[0].type.name.replace("_", " ") if statements else "this"
+        kind = _kind(statements[0]) if statements else "this"
         first = re.match(r"\s*(\w+)", sql)
         name = first[1].upper() if kind in {"MULTI", "INVALID"} and first else kind
         return AlderError(Reason.UNSUPPORTED, f"only SELECT is answered here, not {name}")
@@ -180,6 +180,14 @@ def _refusal(sql: str, parsed: tree.Node) -> AlderError:
         line, column = _line_and_column(sql, int(parsed["position"]))
         place = f" (line {line}, column {column})"
     return AlderError(Reason.SYNTAX, f"the statement can't be parsed: {message}{place}")
+
+
+def _kind(statement: duckdb.Statement) -> str:
+    """The kind of a statement in words; INVALID for one that the engine has, but no name of."""
+    try:
+        return str(statement.type.name).replace("_", " ")
+    except ValueError:
+        return "INVALID"
 
 
 def _not_one_statement(count: int) -> AlderError:

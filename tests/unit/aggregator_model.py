@@ -18,6 +18,7 @@ import pyarrow as pa
 from aggregator.service import Aggregator, AggregatorSettings
 from alder import paths
 from alder.arrow import from_bytes, join_chunks, to_bytes
+from alder.bounds import TOO_LARGE
 from alder.catalog import LOG_SOURCE, Collection, Node, Shard, Snapshot, Source, SourcePartition
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import EMPTY_LIST, arrow_type, column_name, quote, value_expression
@@ -294,6 +295,8 @@ class LeafModel(Streaming):
             try:
                 table: pa.Table = connection.sql(fragment.sql).to_arrow_table()
             except duckdb.Error as error:
+                if TOO_LARGE in str(error):
+                    raise AlderError(Reason.LIMIT, TOO_LARGE) from error
                 raise AlderError(Reason.WRONG_TYPE, str(error).splitlines()[0]) from error
             return table
 
