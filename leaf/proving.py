@@ -116,7 +116,7 @@ class Prover:
 
         def answer(shard: Shard, cancellation: Cancellation) -> proof_pb2.CheckStoredResponse:
             scrub = shard.scrub(cancellation.check)
-            damage = list(islice(scrub.damages(), DAMAGES_MAX))
+            damage = list(islice(scrub.damages_everywhere(), DAMAGES_MAX))
             return proof_pb2.CheckStoredResponse(
                 blocks=scrub.blocks, size_bytes=scrub.size_bytes, damage=damage
             )

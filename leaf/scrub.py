@@ -10,6 +10,7 @@ from leaf.format.frame import check_frame
 from leaf.format.meta import META_SUFFIX, PAGE, TERMS, ColumnMeta, decode_meta, parts_of, suffix
 from leaf.indexes.kinds import KINDS
 from leaf.layout import Manifest, SegmentEntry
+from leaf.tail import TailBlock
 
 _OF_COLUMNS: Final = frozenset({PAGE, TERMS})
 """Parts of a column that are its values; the others are of indexes."""
@@ -38,6 +39,28 @@ class Scrub:
             yield f"the key map of shard {self._name}: {_corrupt(error)}"
         for entry in self._manifest.segments:
             yield from self._segment(entry)
+
+    def damages_everywhere(self) -> Iterator[str]:
+        """As :meth:`damages`, and what else is stored: the live tail, quarantine, small records.
+
+        Of a live tail there is a sound copy in memory, so its damage is no reason to build a shard
+        again.
+        """
+        yield from self.damages()
+        for family in (layout.META, layout.QUARANTINE):
+            try:
+                for _ in self._store.scan(family):
+                    self._check()
+            except AlderError as error:
+                yield f"the {family} records of shard {self._name}: {_corrupt(error)}"
+        first = layout.number_key(self._manifest.sealed_to_block)
+        try:
+            for key, value in self._store.scan(layout.TAIL, first):
+                self._check()
+                if damage := _tail_damage(value):
+                    yield f"block {layout.number_of(key)} of shard {self._name}: {damage}"
+        except AlderError as error:
+            yield f"the live tail of shard {self._name}: {_corrupt(error)}"
 
     def _segment(self, entry: SegmentEntry) -> Iterator[str]:
         what = f"segment {entry.segment} of shard {self._name}"
@@ -138,6 +161,14 @@ def _needed(columns: Mapping[str, ColumnMeta]) -> set[bytes]:
         for index in meta.indexes:
             needed |= KINDS[index.kind].needed(meta.number, index.details)
     return needed
+
+
+def _tail_damage(value: bytes) -> str:
+    try:
+        TailBlock.decode(value)
+    except AlderError as error:
+        return _corrupt(error)
+    return ""
 
 
 def _corrupt(error: AlderError) -> str:

@@ -94,6 +94,18 @@ def test_damage_and_absence_of_every_block_are_found(shard: Shard) -> None:
         assert shard.damage() == ""
 
 
+def test_damage_of_the_stored_live_tail_is_told_and_no_reason_to_build_again(shard: Shard) -> None:
+    assert list(shard.scrub().damages_everywhere()) == []
+    store = shard._replica.store
+    ((key, value),) = store.scan(layout.TAIL, layout.number_key(1))
+    put(shard, layout.TAIL, key, value[:-1] + bytes([value[-1] ^ 1]))
+    (damage,) = shard.scrub().damages_everywhere()
+    assert "block 1 of shard" in damage
+    assert "wrong checksum" in damage
+    assert shard.damage() == ""
+    put(shard, layout.TAIL, key, value)
+
+
 def test_another_version_of_every_block_is_refused_by_its_number(shard: Shard) -> None:
     for family, key, value in blocks_of(shard):
         put(shard, family, key, bytes([99]) + value[1:])
