@@ -33,7 +33,9 @@ def fragment_answer(result: FragmentResult, started_s: float) -> FragmentAnswer:
 
 def _trailer(result: FragmentResult, started_s: float) -> leaf_pb2.FragmentTrailer:
     trailer = leaf_pb2.FragmentTrailer(
-        shards=result.scans, elapsed_us=round((time.monotonic() - started_s) * 1e6)
+        shards=result.scans,
+        elapsed_us=round((time.monotonic() - started_s) * 1e6),
+        joined=result.joined,
     )
     if result.left_out is not None:
         trailer.groups_left_out = True

@@ -32,6 +32,7 @@ class Projection:
     sql: str
     needs: ColumnNeeds
     watched: tuple[str, ...]
+    select_list: str
 
 
 def engine_names(count: int) -> list[str]:
@@ -74,8 +75,8 @@ def projection(
         f"{_expression(binding, present, keyed, known_as)} AS {quote(binding.name)}"
         for binding in columns
     ]
-    sql = f"SELECT {', '.join(terms) or '1 AS one'} FROM {TABLE}"
-    return Projection(sql, needs, watched)
+    select_list = ", ".join(terms) or "1 AS one"
+    return Projection(f"SELECT {select_list} FROM {TABLE}", needs, watched, select_list)
 
 
 def _needed(

@@ -77,13 +77,25 @@ class FragmentMode:
 class FragmentResult:
     """The rows of the answer, how each shard was read, and what is known of groups left out.
 
-    ``projection`` is that of :class:`alder.fragments.FragmentAnswer`.
+    ``projection`` is that of :class:`alder.fragments.FragmentAnswer`. ``joined`` is how the shards
+    of joined rows were read.
     """
 
     table: pa.Table
     scans: tuple[leaf_pb2.ShardScan, ...]
     left_out: LeftOut | None = None
     projection: str = ""
+    joined: tuple[leaf_pb2.ShardScan, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Rows of another collection that a fragment reads as one more table."""
+
+    message: leaf_pb2.JoinedRows
+    views: Mapping[int, ShardView]
+    cut: PositionVector | None
+    keyed: bool
 
 
 def run_fragment(
@@ -97,12 +109,13 @@ def run_fragment(
     wanted: Wanted = NO_MORE,
     stored: Mapping[int, StoredPartials] = MappingProxyType({}),
     unless: PositionVector | None = None,
+    joined: Joined | None = None,
 ) -> FragmentResult:
     """The answer of shards at a cut, or at their newest (``cut`` None).
 
     ``wanted`` are groups that are not to be left out, ``stored`` what shards keep on disk. With
     ``unless`` only rows are read that are not in the answer at that cut, and the engine runs the
-    fragment over them.
+    fragment over them. Partials over ``joined`` rows are not kept: they depend on both collections.
 
     Raises AlderError: SCHEMA_CHANGED where a bound path has values of a type that its binding does
     not list, LIMIT where too much would be read, CORRUPT, and what :meth:`Engine.run` raises.
@@ -111,6 +124,11 @@ def run_fragment(
     if unless is not None:
         mode, stored = replace(mode, memoise=False, kernels=False, direct=False), {}
     inputs = engine_inputs(fragment, tools.input_bytes_max)
+    joined_scans: tuple[leaf_pb2.ShardScan, ...] = ()
+    if joined is not None:
+        table, joined_scans = _joined_rows(joined, tools, cancellation, mode.without)
+        inputs = (*inputs, table)
+        mode = replace(mode, memoise=False)
     with tallying() as tally:
         shards = [
             _Shard(number, view, cut, unless, stored.get(number))
@@ -121,7 +139,40 @@ def run_fragment(
         scopes = [segment.scope for segment in shard.view.segments]
         scan.pages_read = sum(tally.read[scope] for scope in scopes)
         scan.pages_cached = sum(tally.cached[scope] for scope in scopes)
-    return result
+    return replace(result, joined=joined_scans)
+
+
+def _joined_rows(
+    joined: Joined, tools: FragmentTools, cancellation: Cancellation, without: frozenset[str]
+) -> tuple[EngineInput, tuple[leaf_pb2.ShardScan, ...]]:
+    """Rows of another collection as a table, and how its shards were read."""
+    asked = leaf_pb2.Fragment(columns=joined.message.columns, terms=joined.message.terms)
+    _check_overflow(joined.views, asked)
+    shards = [
+        _Shard(number, view, joined.cut, None) for number, view in sorted(joined.views.items())
+    ]
+    fields = reduce(Schema.merged, (shard.view.schema for shard in shards), Schema()).fields
+    plan = projection(asked.columns, fields, joined.keyed)
+    reading = _Reading(asked, (), plan, joined.keyed, tools, cancellation, b"", False, without)
+    tables, scans = [plan.needs.schema().empty_table()], []
+    for shard in shards:
+        rest, _, scan = _read_shard(shard, reading)
+        tables += rest
+        scans.append(scan)
+    _check_size(tables, tools)
+    physical = pa.concat_tables(tables)
+    _check_watched(plan, physical)
+    known_as = physical.rename_columns(engine_names(physical.num_columns))
+    return EngineInput(joined.message.name, known_as, plan.select_list), tuple(scans)
+
+
+def _check_size(tables: Sequence[pa.Table], tools: FragmentTools) -> None:
+    if sum(table.nbytes for table in tables) > tools.scan_bytes_max:
+        raise AlderError(
+            Reason.LIMIT,
+            f"the query reads more than {tools.scan_bytes_max >> 20} MiB on one leaf; "
+            "name fewer columns or filter more",
+        )
 
 
 class _Shard:
@@ -320,12 +371,7 @@ def _engine_result(shards: Sequence[_Shard], reading: _Reading) -> FragmentResul
         tables.extend(rest)
         partials.extend(kept)
         scans.append(scan)
-        if sum(table.nbytes for table in (*tables, *partials)) > tools.scan_bytes_max:
-            raise AlderError(
-                Reason.LIMIT,
-                f"the query reads more than {tools.scan_bytes_max >> 20} MiB on one leaf; "
-                "name fewer columns or filter more",
-            )
+        _check_size((*tables, *partials), tools)
     if len(tables) > 1 or not partials:
         physical = pa.concat_tables(tables)
         _check_watched(reading.plan, physical)

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import Path
 from typing import Final, TypeVar
@@ -30,7 +31,7 @@ from leaf.answers import (
 )
 from leaf.check import Means, check_shards
 from leaf.engine import Cancellation, Engine
-from leaf.fragment import FragmentMode, FragmentResult, FragmentTools, run_fragment
+from leaf.fragment import FragmentMode, FragmentResult, FragmentTools, Joined, run_fragment
 from leaf.history import History, WholeHistory
 from leaf.kernels.kernels import Kernels
 from leaf.kernels.top import Wanted
@@ -51,6 +52,15 @@ T = TypeVar("T")
 INTERRUPT_INTERVAL_S: Final = 0.05
 CHECK_SHARE_OF_DEADLINE: Final = 0.8
 """What of its deadline a check of indexes uses, so that what it found still arrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Shards of one collection that a fragment reads, at a cut (None: at their newest)."""
+
+    collection: Collection
+    keys: list[ShardKey]
+    cut: PositionVector | None
 
 
 class Leaf:
@@ -232,17 +242,12 @@ class Leaf:
         """What is made of the result of a fragment and of the moment at which it came here."""
         self._check_open()
         started_s = time.monotonic()
-        cut = None if request.latest else PositionVector.from_proto(request.at)
-        keys = await self._keys(request.collection_id, request.shards)
-        await self._wait_for(lambda: self._knows(request), self._settings.follow_wait_s)
-        collection = self._collection(request.collection, request.collection_id)
-        if collection is None or collection.epoch != request.epoch:
-            raise self._not_owner(request.collection)
         has_unless = request.HasField("except_at")
         unless = PositionVector.from_proto(request.except_at) if has_unless else None
-        if cut is not None:
-            both = cut if unless is None else cut.merged(unless)
-            await self._catch_up(keys, both, timeout_s)
+        parts = [await self._readable(request, unless, timeout_s)]
+        if request.HasField("joined"):
+            parts.append(await self._readable(request.joined, None, timeout_s))
+        keys = list(dict.fromkeys(key for part in parts for key in part.keys))
         with self._shards.using(keys) as shards:
             if len(shards) < len(keys):
                 raise self._shards.refusal(keys) or self._not_owner(request.collection)
@@ -250,9 +255,8 @@ class Leaf:
             try:
                 call = self._run(
                     request,
-                    collection,
+                    parts,
                     shards,
-                    cut,
                     unless,
                     timeout_s,
                     unfinished,
@@ -388,21 +392,42 @@ class Leaf:
             run = partial(call, shards[key], cancellation)
             return await self._interruptible(run, cancellation, timeout_s)
 
+    async def _readable(
+        self,
+        wanted: leaf_pb2.FragmentRequest | leaf_pb2.JoinedRows,
+        unless: PositionVector | None,
+        timeout_s: float | None,
+    ) -> _Part:
+        """What is asked of one collection, once its shards are here and have reached the cut."""
+        cut = None if wanted.latest else PositionVector.from_proto(wanted.at)
+        keys = await self._keys(wanted.collection_id, wanted.shards)
+        await self._wait_for(lambda: self._knows(wanted), self._settings.follow_wait_s)
+        collection = self._collection(wanted.collection, wanted.collection_id)
+        if collection is None or collection.epoch != wanted.epoch:
+            raise self._not_owner(wanted.collection)
+        if cut is not None:
+            both = cut if unless is None else cut.merged(unless)
+            await self._catch_up(keys, both, timeout_s)
+        return _Part(collection, keys, cut)
+
     async def _run(
         self,
         request: leaf_pb2.FragmentRequest,
-        collection: Collection,
+        parts: Sequence[_Part],
         shards: Mapping[ShardKey, Shard],
-        cut: PositionVector | None,
         unless: PositionVector | None,
         timeout_s: float | None,
         unfinished: bool,
         told: Callable[[FragmentResult], T],
     ) -> T:
         cancellation = Cancellation()
-        views = {number: shard.view for (_, number), shard in shards.items()}
-        stored = {number: shard.stored for (_, number), shard in shards.items()}
-        keyed, fragment = collection.keyed, request.fragment
+        own, fragment = parts[0], request.fragment
+        stored = {key[1]: shards[key].stored for key in own.keys}
+        views, *others = ({key[1]: shards[key].view for key in part.keys} for part in parts)
+        joined = None
+        if others:
+            other = parts[1]
+            joined = Joined(request.joined, others[0], other.cut, other.collection.keyed)
         mode = FragmentMode(
             not request.no_memoised_partials,
             not request.no_code_kernels,
@@ -414,7 +439,17 @@ class Leaf:
         def answer() -> T:
             wanted = Wanted.from_proto(request.groups)
             result = run_fragment(
-                views, fragment, cut, keyed, self._tools, cancellation, mode, wanted, stored, unless
+                views,
+                fragment,
+                own.cut,
+                own.collection.keyed,
+                self._tools,
+                cancellation,
+                mode,
+                wanted,
+                stored,
+                unless,
+                joined,
             )
             return told(result)
 
@@ -481,7 +516,7 @@ class Leaf:
         found = self._follower.snapshot.collections.get(name)
         return found if found is not None and found.collection_id == collection_id else None
 
-    def _knows(self, request: PushFields | leaf_pb2.FragmentRequest) -> bool:
+    def _knows(self, request: PushFields | leaf_pb2.FragmentRequest | leaf_pb2.JoinedRows) -> bool:
         collection = self._collection(request.collection, request.collection_id)
         return collection is not None and collection.epoch >= request.epoch
 

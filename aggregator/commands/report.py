@@ -123,7 +123,7 @@ def _root(plan: Plan) -> Branch:
 
 def _add_joins(root: Branch, plan: Plan, names: "_Names") -> None:
     """What may be chosen once rows are counted."""
-    if not plan.reductions and not plan.broadcasts:
+    if not plan.reductions and not plan.broadcasts and not plan.colocated:
         return
     joins = root.add("joins: as counts of rows tell when it runs")
     reads = {read.table: read for read in plan.reads}
@@ -133,6 +133,12 @@ def _add_joins(root: Branch, plan: Plan, names: "_Names") -> None:
         joins.add(f"reduce {target} to rows whose {column} is a {other} of {source}")
     for table, _ in plan.broadcasts:
         joins.add(f"broadcast the others to the leaves of {names.label(reads[table])}")
+    for table, joined in plan.colocated:
+        [beside] = [read.joined for read in joined.reads if read.joined]
+        joins.add(
+            f"colocated: the leaves of {names.label(reads[table])} have their "
+            f"{names.label(reads[beside])} themselves"
+        )
 
 
 def _add_read(root: Branch, read: Read, collection: Collection, names: "_Names") -> Branch:

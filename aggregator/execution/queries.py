@@ -432,13 +432,8 @@ class Queries:
             unfinished = plan.plan_class != "b" or plan.direct is None
             gathered = await gathered_in_stages(
                 plan,
-                lambda read, to_finish: self._read(
-                    run,
-                    prepared.collections[read.collection],
-                    read,
-                    prepared.cuts[read.collection],
-                    budget,
-                    unfinished and to_finish,
+                lambda read, beside, to_finish: self._read(
+                    run, prepared, read, beside, budget, unfinished and to_finish
                 ),
                 prepared.rows_stored(),
                 self._settings.joins,
@@ -485,15 +480,15 @@ class Queries:
     async def _read(
         self,
         run: Run,
-        collection: Collection,
+        prepared: Prepared,
         read: Read,
-        cut: PositionVector,
+        beside: Read | None,
         budget: Budget,
         unfinished: bool,
     ) -> Gathered:
+        collection, cut = prepared.collections[read.collection], prepared.cuts[read.collection]
+        latest = _reads_latest(run, read)
         as_of = TableName.decode(read.collection).as_of
-        pinned = run.request.as_of or as_of is not None
-        latest = run.request.consistency == query_pb2.CONSISTENCY_LATEST and not pinned
         request = leaf_pb2.FragmentRequest(
             collection=collection.name,
             collection_id=collection.collection_id,
@@ -511,6 +506,21 @@ class Queries:
         if as_of is not None and as_of.unless is not None:
             unless = positions_of(vectors_of_text(as_of.unless), collection)
             request.except_at.CopyFrom(unless.to_proto())
+        other = None
+        if beside is not None:
+            other = prepared.collections[beside.collection]
+            request.joined.CopyFrom(
+                leaf_pb2.JoinedRows(
+                    name=beside.table,
+                    collection=other.name,
+                    collection_id=other.collection_id,
+                    epoch=other.epoch,
+                    at=prepared.cuts[beside.collection].to_proto(),
+                    columns=beside.fragment.columns,
+                    terms=beside.fragment.terms,
+                    latest=_reads_latest(run, beside),
+                )
+            )
 
         def died(leaf: str) -> None:
             self.killers.died(leaf, run.sql, time.monotonic())
@@ -523,9 +533,14 @@ class Queries:
 
         if read.search is not None and len(collection.shards_by_leaf()) > 1:
             return await first_groups(call, read.search, not latest)
-        left_s = self.left_s(run)
         return await self.scatter.run(
-            collection, request, left_s, budget, died=died, unfinished=unfinished
+            collection,
+            request,
+            self.left_s(run),
+            budget,
+            died=died,
+            unfinished=unfinished,
+            joined=other,
         )
 
     async def _collections(self, names: Sequence[str]) -> dict[str, Collection]:
@@ -564,6 +579,12 @@ def _wanted(
         vector = least.get(one.name, PositionVector()) if moment is None else moment.reached
         wanted[one.collection_id] = wanted[one.collection_id].merged(vector)
     return wanted
+
+
+def _reads_latest(run: Run, read: Read) -> bool:
+    """True where a read asks each shard for the newest that it has."""
+    pinned = run.request.as_of or TableName.decode(read.collection).as_of is not None
+    return run.request.consistency == query_pb2.CONSISTENCY_LATEST and not pinned
 
 
 def since_us(begin_s: float) -> int:

@@ -90,6 +90,7 @@ class Gathered:
 
     Results are in the order of ``leaves``. ``told`` says what else was asked to get there, one
     sentence each; ``input_bytes`` went along.
+    ``joined`` is how the shards of another collection were read, whose rows leaves joined.
     """
 
     finished: pa.Table | None
@@ -98,6 +99,7 @@ class Gathered:
     told: tuple[str, ...] = ()
     input_bytes: int = 0
     pending: tuple[Pending, ...] = ()
+    joined: tuple[leaf_pb2.ShardScan, ...] = ()
 
     @property
     def rows(self) -> pa.Table:
@@ -222,13 +224,15 @@ class Scatter:
         leaves: Container[str] | None = None,
         died: Callable[[str], None] | None = None,
         unfinished: bool = False,
+        joined: Collection | None = None,
     ) -> Gathered:
         """The answers of all shards to a fragment; ``request.shards`` is set here, per leaf.
 
         ``leaves`` are those to be asked; None for all. ``died`` is told of each leaf whose
         connection breaks while it runs the fragment. ``unfinished``: leaves of this process may
-        hand over rows and leave the fragment to us.
+        hand over rows and leave the fragment to us. Shards of ``joined`` are those on the leaf.
         """
+        beside = {} if joined is None else joined.shards_by_leaf()
         by_leaf = {
             leaf: shards
             for leaf, shards in collection.shards_by_leaf().items()
@@ -242,6 +246,8 @@ class Scatter:
                 own = leaf_pb2.FragmentRequest()
                 own.CopyFrom(request)
             own.shards.extend(shards)
+            if joined is not None:
+                own.joined.shards.extend(beside[leaf])
             async with _call(self.circuits, collection, leaf, shards, True, died):
                 client = self._directory.leaf(leaf_of(leaf))
                 answer = await client.answer(own, budget.take, timeout_s, unfinished)
@@ -263,6 +269,11 @@ class Scatter:
         scans = tuple(scan for answer, _ in answers for scan in answer.trailer.shards)
         asked = [shard for shards in by_leaf.values() for shard in shards]
         core.check_answers(asked, [scan.shard for scan in scans])
+        joined_scans = tuple(scan for answer, _ in answers for scan in answer.trailer.joined)
+        core.check_answers(
+            [shard for shards in beside.values() for shard in shards],
+            [scan.shard for scan in joined_scans],
+        )
         finished = _alike([one.rows for one, _ in answers if not one.projection])
         return Gathered(
             pa.concat_tables(finished) if finished else None,
@@ -273,6 +284,7 @@ class Scatter:
                 for one, _ in answers
                 if one.projection
             ),
+            joined=joined_scans,
         )
 
     async def check_index(

@@ -23,8 +23,9 @@ from aggregator.statement.tablename import TableName
 from alder.arrow import to_bytes
 from alder.v1 import leaf_pb2
 
-Call = Callable[[Read, bool], Awaitable[Gathered]]
-"""Asks for a read; the second says whether what comes may be unfinished."""
+Call = Callable[[Read, Read | None, bool], Awaitable[Gathered]]
+"""Asks the leaves for a read, which may join its rows with those of another one beside them; the
+third says whether what comes may be unfinished."""
 TERMS_MAX: Final = 1000
 """Values that indexes are asked for one by one."""
 KEY_BYTES_MAX: Final = 8 << 20
@@ -54,9 +55,9 @@ async def gathered_in_stages(
     """
     strategy.check_strategy(forced)
     at_most = {read.table: bounds[read.collection] for read in plan.reads}
-    choice = plan.reductions or plan.broadcasts
+    choice = plan.reductions or plan.broadcasts or plan.colocated
     if not choice or not strategy.worth_counting(at_most, forced):
-        return Stages(plan, tuple(await gather([call(read, True) for read in plan.reads])))
+        return Stages(plan, tuple(await gather([call(read, None, True) for read in plan.reads])))
     counting = [read for read in plan.reads if read.count is not None]
     counts = await gather([_count(call, read, read.count) for read in counting if read.count])
     sizes = {
@@ -66,19 +67,23 @@ async def gathered_in_stages(
     told = [_counted(counting, sizes)]
     chosen = strategy.chosen_reductions(plan.reductions, sizes, limits, forced)
     work = _Work(call, chosen, limits, told)
-    other = _broadcast(plan, sizes, limits, forced)
+    other = _joined_on_leaves(plan, sizes, limits, forced)
     if other is not None and await work.gather_inputs(other):
         plan = other
     return await work.gather_rest(plan)
 
 
-def _broadcast(
+def _joined_on_leaves(
     plan: Plan, sizes: Mapping[str, Size], limits: JoinLimits, forced: str
 ) -> Plan | None:
     """The plan for the leaves of the most rows, if the others are few enough."""
     for big, other in sorted(plan.broadcasts, key=lambda one: -sizes[one[0]].rows):
         small = [read.table for read in other.reads if read.table != big]
         if strategy.may_broadcast(big, small, sizes, limits, forced):
+            return other
+    for big, other in sorted(plan.colocated, key=lambda one: -sizes[one[0]].rows):
+        [read] = [one for one in other.reads if one.table == big]
+        if strategy.may_colocate(big, read.joined, read.inputs, sizes, limits, forced):
             return other
     return None
 
@@ -114,7 +119,9 @@ class _Work:
     async def _gather(self, plan: Plan, wanted: Set[str], finished: bool) -> None:
         """``finished``: all of it is needed here, not only what others need."""
         reads = {read.table: read for read in plan.reads}
-        partial = {table for table, read in reads.items() if read.inputs}
+        beside = {read.joined: read.table for read in plan.reads if read.joined}
+        partial = {table for table, read in reads.items() if read.read_class == "a"}
+        partial |= set(beside)
         needs: dict[str, set[str]] = {table: set(reads[table].inputs) for table in wanted}
         usable = [
             one
@@ -129,20 +136,33 @@ class _Work:
         for stage in strategy.levels(tuple(reads), needs):
             made = []
             for table in stage:
-                if table in wanted and table not in self._answers:
+                if table in wanted and table not in self._answers and table not in beside:
                     own = [one for one in usable if one.target == table]
                     read, told = _prepared(reads[table], own, reads, self._answers, plan)
                     self._told += told
                     made.append(read)
-            found = await gather([self._call(read, read.table not in needed) for read in made])
+            found = await gather(
+                [
+                    self._call(read, reads.get(read.joined), read.table not in needed)
+                    for read in made
+                ]
+            )
             for read, answer in zip(made, found, strict=True):
                 size_bytes = _input_bytes(read.fragment)
                 self._answers[read.table] = replace(answer, input_bytes=size_bytes)
+        for table, big in beside.items():
+            if big in self._answers:
+                self._answers[table] = _read_beside(reads[table], self._answers[big])
 
 
 async def _count(call: Call, read: Read, fragment: leaf_pb2.Fragment) -> int:
-    counted = await call(replace(read, fragment=fragment, search=None), False)
+    counted = await call(replace(read, fragment=fragment, search=None), None, False)
     return int(pc.sum(counted.rows.column(COUNT_COLUMN)).as_py() or 0)
+
+
+def _read_beside(read: Read, answer: Gathered) -> Gathered:
+    """What there is of a read whose rows stayed on the leaves: how its shards were read."""
+    return Gathered(pa.table({name: pa.nulls(0) for name, _ in read.columns}), answer.joined, ())
 
 
 def _row_bytes(read: Read) -> int:
@@ -157,11 +177,16 @@ def _prepared(
     plan: Plan,
 ) -> tuple[Read, list[str]]:
     """The read with what goes along, and what to say of it."""
-    if not chosen and not read.inputs:
+    if not chosen and not read.inputs and not read.joined:
         return read, []
     fragment = leaf_pb2.Fragment()
     fragment.CopyFrom(read.fragment)
     sentences = []
+    if read.joined:
+        sentences.append(
+            f"colocated: the leaves of {_name(read)} join it with their rows of "
+            f"{_name(reads[read.joined])}, which are sharded alike"
+        )
     user_names = plan.user_names
     left_bytes = KEY_BYTES_MAX
     for table in read.inputs:

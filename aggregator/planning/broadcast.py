@@ -3,13 +3,17 @@
 Where each row of a FROM holds one row of a collection, the leaves of that collection can join their
 rows with the other tables, which go along whole, and what they export of their parts adds up. The
 join becomes a subquery of the fragment; to the split between leaves and here its columns are those
-of one table, since no two columns of a statement have the same name.
+of one table, since no two columns of a statement have the same name. Where rows of one of the
+others matter only beside rows of equal value, and both collections are sharded by that value in the
+same way, its rows are on these leaves already and need not go along.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from aggregator.planning.joins import Reduction
 from aggregator.planning.pushdown import ROWS, Pushed, kept_whole
+from aggregator.planning.spread import ANYHOW, NO_SPREADS, Spread
 from aggregator.statement import tree
 from aggregator.statement.bind import Bound
 from aggregator.statement.scope import Reference
@@ -19,15 +23,24 @@ from alder.fieldtypes import ROW_COLUMN
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """``bound`` reads the rows of ``join`` as if they were those of ``big`` alone."""
+    """``bound`` reads the rows of ``join`` as if they were those of ``big`` alone.
+
+    ``beside`` is what its leaves have themselves, of the other references.
+    """
 
     big: Reference
     bound: Bound
     join: tree.Node
+    beside: Reference | None = None
 
 
-def joins(bound: Bound, pushed: Pushed) -> list[Joined]:
-    """A way for each collection whose leaves could do it; none for another kind of statement."""
+def joins(
+    bound: Bound,
+    pushed: Pushed,
+    reductions: Iterable[Reduction] = (),
+    spreads: Mapping[str, Spread] = NO_SPREADS,
+) -> list[Joined]:
+    """Ways for each collection whose leaves could do it; none for another kind of statement."""
     node, aliases = pushed.rest, {one.alias for one in bound.bindings.references}
     if node["type"] != "SELECT_NODE" or node["sample"] is not None or node["cte_map"]["map"]:
         return []
@@ -42,11 +55,13 @@ def joins(bound: Bound, pushed: Pushed) -> list[Joined]:
     if not all(_is_bound(part, aliases) for one in decides for part in tree.walk(one)):
         return []
     whole = kept_whole(node["from_table"], aliases)
-    return [
-        _joined(bound, pushed, reference)
-        for reference in bound.bindings.references
-        if reference.alias in whole
-    ]
+    found = [_joined(bound, pushed, one) for one in references.values() if one.alias in whole]
+    for one in reductions:
+        big, beside = references[one.source], references[one.target]
+        own, others = (spreads.get(each.collection, ANYHOW) for each in (big, beside))
+        if big.alias in whole and own.together(one.source_column, others, one.column):
+            found.append(_joined(bound, pushed, big, beside))
+    return found
 
 
 def over_join(leaf: tree.Node, join: tree.Node) -> tree.Node:
@@ -54,7 +69,9 @@ def over_join(leaf: tree.Node, join: tree.Node) -> tree.Node:
     return {**leaf, "from_table": tree.subquery_table(join, ROWS)}
 
 
-def _joined(bound: Bound, pushed: Pushed, big: Reference) -> Joined:
+def _joined(
+    bound: Bound, pushed: Pushed, big: Reference, beside: Reference | None = None
+) -> Joined:
     node = pushed.rest
     nothing = tree.empty_table()
     used = _names_in({**node, "from_table": nothing, "where_clause": None})
@@ -65,6 +82,7 @@ def _joined(bound: Bound, pushed: Pushed, big: Reference) -> Joined:
         if name in used
     ]
     conditions = [*tree.conjuncts(node["where_clause"]), *pushed.conditions[big.alias]]
+    conditions += pushed.conditions[beside.alias] if beside else []
 
     def renamed(source: tree.Node) -> tree.Node:
         if source.get("table_name") == big.table:
@@ -83,7 +101,7 @@ def _joined(bound: Bound, pushed: Pushed, big: Reference) -> Joined:
         return tree.mapped(part, alone)
 
     whole = {**node, "from_table": tree.table(big.table, big.alias), "where_clause": None}
-    return Joined(big, replace(bound, node=alone(whole)), join)
+    return Joined(big, replace(bound, node=alone(whole)), join, beside)
 
 
 def _tables(source: tree.Node) -> Iterable[tree.Node]:

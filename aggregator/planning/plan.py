@@ -12,9 +12,8 @@ that only such conditions read stay there. Where class (e) is forced, nothing bu
 and the statement runs as it is: this is always right, and what the others are compared with.
 """
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Final
 
 from aggregator.functions import geo, text
@@ -23,7 +22,7 @@ from aggregator.planning.aggregation import described
 from aggregator.planning.direct import Direct, selected
 from aggregator.planning.joins import Reduction, reductions
 from aggregator.planning.pruning import Pruning
-from aggregator.planning.spread import ANYHOW, Spread, TopSearch
+from aggregator.planning.spread import ANYHOW, NO_SPREADS, Spread, TopSearch
 from aggregator.planning.terms import exact, terms
 from aggregator.statement import security, tree
 from aggregator.statement.bind import Bound
@@ -37,7 +36,6 @@ from alder.v1 import leaf_pb2
 CLASSES: Final = frozenset({"a", "b", "e"})
 COUNT_COLUMN: Final = "n"
 """The only column of a fragment that counts: a state, which is the count itself."""
-NO_SPREADS: Final[Mapping[str, Spread]] = MappingProxyType({})
 _FIXED: Final = frozenset({"CONSTANT", "COMPARISON", "CONJUNCTION", "OPERATOR"})
 
 
@@ -48,7 +46,8 @@ class Read:
     ``table`` is the name of the gathered table, ``columns`` are the names and SQL types of its
     columns ("": as it arrives). ``whole_key``: groups with a value in this column are on one leaf
     each. ``search``: how the first groups are found where they are not. ``count`` asks how many
-    rows there are, for the choice of a strategy; ``inputs`` are the gathered tables that go along.
+    rows there are, for the choice of a strategy; ``inputs`` are the gathered tables that go along,
+    ``joined`` is the table of the read whose rows the leaves have themselves.
     """
 
     collection: str
@@ -60,6 +59,7 @@ class Read:
     search: TopSearch | None = None
     count: leaf_pb2.Fragment | None = None
     inputs: tuple[str, ...] = ()
+    joined: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ class Plan:
     same rows every time.
 
     ``reductions`` are those that its reads allow. ``broadcasts``: other plans for the same
-    statement, each by the table whose rows its leaves join with what goes along.
+    statement, each by the table whose rows its leaves join with what goes along. ``colocated``:
+    those in which they read one of the other collections themselves.
     """
 
     plan_class: str
@@ -82,6 +83,7 @@ class Plan:
     constant: bool = False
     reductions: tuple[Reduction, ...] = ()
     broadcasts: tuple[tuple[str, "Plan"], ...] = ()
+    colocated: tuple[tuple[str, "Plan"], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,51 +234,55 @@ class Planner:
         plan = self._finished(bound, pushed.rest, reads)
         whole = [read for read in reads if read.table not in made and not best.get(read.table)]
         plan = self._with_reductions(plan, bound, pushed, whole)
-        broadcasts = tuple(self._broadcasts(bound, pushed, plan))
+        if bound.columns is None:
+            return plan
+        known = {
+            name: replace(one, field_of=bound.bindings.field_of) for name, one in spreads.items()
+        }
+        broadcasts: list[tuple[str, Plan]] = []
+        colocated: list[tuple[str, Plan]] = []
+        for one in broadcast.joins(bound, pushed, plan.reductions, known):
+            other = self._joined(bound, pushed, plan, one)
+            if other is not None:
+                found = colocated if one.beside else broadcasts
+                found.append((one.big.table, other))
         if broadcasts and not plan.reductions:
             plan = replace(plan, reads=self._counting(plan, bound, pushed))
-        return replace(plan, broadcasts=broadcasts)
+        return replace(plan, broadcasts=tuple(broadcasts), colocated=tuple(colocated))
 
-    def _broadcasts(
-        self, bound: Bound, pushed: pushdown.Pushed, plan: Plan
-    ) -> Iterator[tuple[str, Plan]]:
-        """Plans in which the leaves of one collection join it with all others."""
-        if bound.columns is None:
-            return
-        for one in broadcast.joins(bound, pushed):
-            split = aggregate.split(one.bound, one.big, self._catalog.aggregates, self._parser)
-            if split is None:
-                continue
-            leaf = broadcast.over_join(self._parser.parse(split.leaf_sql).node, one.join)
-            split = replace(split, aggregation=None, direct=None)
-            columns = [
-                (name, entry.sql_type)
-                for reference in bound.bindings.references
-                for entry, name in reference.columns.items()
-            ]
-            finished = self._types.finished(split, columns)
-            if finished is None:
-                continue
-            conditions = pushed.conditions[one.big.alias]
-            fragment = _fragment(bound.bindings, one.big, self._parser.to_sql(leaf), conditions)
-            fragment.partial_aggregate = True
-            others = tuple(read.table for read in plan.reads if read.table != one.big.table)
-            reads = tuple(
-                read
-                if read.table != one.big.table
-                else replace(
-                    read,
-                    read_class="a",
-                    fragment=fragment,
-                    columns=finished.columns,
-                    inputs=others,
-                )
-                for read in plan.reads
-            )
-            yield (
-                one.big.table,
-                Plan("a", reads, finished.sql, plan.user_names, reductions=plan.reductions),
-            )
+    def _joined(
+        self, bound: Bound, pushed: pushdown.Pushed, plan: Plan, one: broadcast.Joined
+    ) -> Plan | None:
+        """The plan in which the leaves of one collection join it with all others."""
+        split = aggregate.split(one.bound, one.big, self._catalog.aggregates, self._parser)
+        if split is None:
+            return None
+        leaf = broadcast.over_join(self._parser.parse(split.leaf_sql).node, one.join)
+        split = replace(split, aggregation=None, direct=None)
+        columns = [
+            (name, entry.sql_type)
+            for reference in bound.bindings.references
+            for entry, name in reference.columns.items()
+        ]
+        finished = self._types.finished(split, columns)
+        if finished is None:
+            return None
+        conditions = pushed.conditions[one.big.alias]
+        fragment = _fragment(bound.bindings, one.big, self._parser.to_sql(leaf), conditions)
+        fragment.partial_aggregate = True
+        reads = {read.table: read for read in plan.reads}
+        beside = "" if one.beside is None else one.beside.table
+        away = {one.big.table, beside}
+        reads[one.big.table] = replace(
+            reads[one.big.table],
+            read_class="a",
+            fragment=fragment,
+            columns=finished.columns,
+            inputs=tuple(table for table in reads if table not in away),
+            joined=beside,
+        )
+        names, left = plan.user_names, plan.reductions
+        return Plan("a", tuple(reads.values()), finished.sql, names, reductions=left)
 
     def _with_reductions(
         self, plan: Plan, bound: Bound, pushed: pushdown.Pushed, whole: Sequence[Read]

@@ -20,7 +20,7 @@ from aggregator.planning import shapes
 from aggregator.planning.inline import Inliner
 from aggregator.planning.plan import Plan, Planner
 from aggregator.planning.shapes import Shape, Template
-from aggregator.planning.spread import Spread
+from aggregator.planning.spread import Spread, slots_of
 from aggregator.statement import dialect, parameters, security, tables, tree, views
 from aggregator.statement.bind import Bound, bind
 from aggregator.statement.names import Names
@@ -157,7 +157,7 @@ class Plans:
             (name, one.collection_id, _version(states[one.collection_id]))
             for name, one in collections.items()
         )
-        spreads = {name: _spread(one) for name, one in collections.items()}
+        spreads = {name: _spread(name, one) for name, one in collections.items()}
         asked = _Asked(
             known, request.plan_class, collections, states, texts, spreads, values, others
         )
@@ -257,9 +257,13 @@ class Plans:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
 
-def _spread(collection: Collection) -> Spread:
+def _spread(name: str, collection: Collection) -> Spread:
+    """How a collection lies on the leaves; what changed between two cuts is not joined there."""
     by = collection.key_path or collection.shard_by_path
-    return Spread(len(collection.shards_by_leaf()) == 1, by, collection.keyed)
+    sole = len(collection.shards_by_leaf()) == 1
+    as_of = TableName.decode(name).as_of
+    changes = as_of is not None and as_of.unless is not None
+    return Spread(sole, by, collection.keyed, () if changes else slots_of(collection))
 
 
 def _known(statement: Statement) -> Known:

@@ -119,6 +119,7 @@ class Template:
             for read in plan.reads
         ]
         self._broadcasts = [(table, Template(other)) for table, other in plan.broadcasts]
+        self._colocated = [(table, Template(other)) for table, other in plan.colocated]
 
     def filled(self, values: Sequence[Literal]) -> Plan:
         """The plan for these values, which are of the kinds that it was made for."""
@@ -137,6 +138,7 @@ class Template:
             reads=reads,
             sql=self._sql.filled(quoted),
             broadcasts=tuple((table, other.filled(values)) for table, other in self._broadcasts),
+            colocated=tuple((table, other.filled(values)) for table, other in self._colocated),
         )
 
 

@@ -3,7 +3,8 @@
 Pure functions over counts. A reference of few rows is gathered first, and its values go along to
 the leaves that have many: they send only rows with one of them (reduce). Where an aggregate joins
 one collection of many rows with few others, these go along whole, and what comes back are states of
-groups (broadcast). Otherwise everything is gathered at once.
+groups (broadcast); and where it joins two collections of many rows whose equal values are on the
+same leaves, these do it (colocated). Otherwise everything is gathered at once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,6 +87,24 @@ def may_broadcast(
     if forced in {"", "auto"}:
         return sizes[big].rows > SMALL_ROWS and size_bytes * FEWER <= sizes[big].size_bytes
     return forced == "broadcast"
+
+
+def may_colocate(
+    big: str,
+    beside: str,
+    small: Sequence[str],
+    sizes: Mapping[str, Size],
+    limits: JoinLimits,
+    forced: str,
+) -> bool:
+    """True if the leaves of ``big`` shall read ``beside`` themselves, and the others go along."""
+    rows = sum(sizes[table].rows for table in small)
+    size_bytes = sum(sizes[table].size_bytes for table in small)
+    if rows > limits.broadcast_rows_max or size_bytes > limits.broadcast_bytes_max:
+        return False
+    if forced in {"", "auto"}:
+        return sizes[big].rows > SMALL_ROWS and sizes[beside].rows > SMALL_ROWS
+    return forced == "colocated"
 
 
 def levels(

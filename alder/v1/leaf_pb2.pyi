@@ -272,7 +272,7 @@ class KeyFilter(_message.Message):
     def __init__(self, column: _Optional[str] = ..., sql_type: _Optional[str] = ..., keys: _Optional[bytes] = ...) -> None: ...
 
 class JoinedRows(_message.Message):
-    __slots__ = ("name", "collection", "collection_id", "epoch", "shards", "at", "columns", "terms")
+    __slots__ = ("name", "collection", "collection_id", "epoch", "shards", "at", "columns", "terms", "latest")
     NAME_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -281,6 +281,7 @@ class JoinedRows(_message.Message):
     AT_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FIELD_NUMBER: _ClassVar[int]
     name: str
     collection: str
     collection_id: int
@@ -289,7 +290,8 @@ class JoinedRows(_message.Message):
     at: _common_pb2.PositionVector
     columns: _containers.RepeatedCompositeFieldContainer[ColumnBinding]
     terms: _containers.RepeatedCompositeFieldContainer[Term]
-    def __init__(self, name: _Optional[str] = ..., collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ...) -> None: ...
+    latest: bool
+    def __init__(self, name: _Optional[str] = ..., collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., latest: _Optional[bool] = ...) -> None: ...
 
 class WantedGroups(_message.Message):
     __slots__ = ("threshold", "keys", "all")
@@ -354,8 +356,8 @@ class FragmentRequest(_message.Message):
     no_index_kinds: _containers.RepeatedScalarFieldContainer[str]
     except_at: _common_pb2.PositionVector
     groups: WantedGroups
-    joined: _containers.RepeatedCompositeFieldContainer[JoinedRows]
-    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., latest: _Optional[bool] = ..., query_id: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ..., except_at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., groups: _Optional[_Union[WantedGroups, _Mapping]] = ..., joined: _Optional[_Iterable[_Union[JoinedRows, _Mapping]]] = ...) -> None: ...
+    joined: JoinedRows
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., latest: _Optional[bool] = ..., query_id: _Optional[str] = ..., no_memoised_partials: _Optional[bool] = ..., no_code_kernels: _Optional[bool] = ..., no_direct_lookup: _Optional[bool] = ..., no_index_kinds: _Optional[_Iterable[str]] = ..., except_at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., groups: _Optional[_Union[WantedGroups, _Mapping]] = ..., joined: _Optional[_Union[JoinedRows, _Mapping]] = ...) -> None: ...
 
 class ShardScan(_message.Message):
     __slots__ = ("shard", "positions", "rows_total", "rows_scanned", "segments_total", "segments_pruned", "access_paths", "rows_candidate", "partials_hits", "partials_misses", "engine", "pages_read", "pages_cached", "partials_stored")
@@ -390,16 +392,18 @@ class ShardScan(_message.Message):
     def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., rows_total: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., segments_total: _Optional[int] = ..., segments_pruned: _Optional[int] = ..., access_paths: _Optional[_Iterable[str]] = ..., rows_candidate: _Optional[int] = ..., partials_hits: _Optional[int] = ..., partials_misses: _Optional[int] = ..., engine: _Optional[_Union[FragmentEngine, str]] = ..., pages_read: _Optional[int] = ..., pages_cached: _Optional[int] = ..., partials_stored: _Optional[int] = ...) -> None: ...
 
 class FragmentTrailer(_message.Message):
-    __slots__ = ("shards", "elapsed_us", "groups_left_out", "groups_worst")
+    __slots__ = ("shards", "elapsed_us", "groups_left_out", "groups_worst", "joined")
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_US_FIELD_NUMBER: _ClassVar[int]
     GROUPS_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     GROUPS_WORST_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
     shards: _containers.RepeatedCompositeFieldContainer[ShardScan]
     elapsed_us: int
     groups_left_out: bool
     groups_worst: int
-    def __init__(self, shards: _Optional[_Iterable[_Union[ShardScan, _Mapping]]] = ..., elapsed_us: _Optional[int] = ..., groups_left_out: _Optional[bool] = ..., groups_worst: _Optional[int] = ...) -> None: ...
+    joined: _containers.RepeatedCompositeFieldContainer[ShardScan]
+    def __init__(self, shards: _Optional[_Iterable[_Union[ShardScan, _Mapping]]] = ..., elapsed_us: _Optional[int] = ..., groups_left_out: _Optional[bool] = ..., groups_worst: _Optional[int] = ..., joined: _Optional[_Iterable[_Union[ShardScan, _Mapping]]] = ...) -> None: ...
 
 class FragmentResponse(_message.Message):
     __slots__ = ("arrow", "trailer")

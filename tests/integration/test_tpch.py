@@ -83,7 +83,7 @@ def test_a_query_equals_duckdb_through_every_plan(
         assert same_rows(rows, expected, ordered=True), (rows[:3], expected[:3])
 
 
-@pytest.mark.parametrize("strategy", ["gather", "reduce", "broadcast"])
+@pytest.mark.parametrize("strategy", ["gather", "reduce", "broadcast", "colocated"])
 def test_all_queries_equal_duckdb_however_joins_are_gathered(
     loaded: Connection, truth: duckdb.DuckDBPyConnection, strategy: str
 ) -> None:
