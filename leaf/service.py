@@ -458,16 +458,24 @@ class Leaf:
     async def _interruptible(
         self, call: Callable[[], T], cancellation: Cancellation, timeout_s: float | None
     ) -> T:
-        """Runs a call on a thread for queries; its shards stay in use until it has ended."""
-        future = asyncio.get_running_loop().run_in_executor(self._query_threads, call)
+        """Runs a call on a thread for queries; its shards stay in use until it has ended.
+
+        One that still waits for a thread when its time is over leaves the queue at once.
+        """
+        job = self._query_threads.submit(call)
+        future = asyncio.wrap_future(job)
         try:
             await asyncio.wait({future}, timeout=timeout_s)
         finally:
-            while not future.done():
-                cancellation.cancel()
-                await asyncio.wait({future}, timeout=INTERRUPT_INTERVAL_S)
-            # A caller that went away asks for no result, which would be logged as an error then.
-            future.exception()
+            if not job.cancel():
+                while not future.done():
+                    cancellation.cancel()
+                    await asyncio.wait({future}, timeout=INTERRUPT_INTERVAL_S)
+                # A caller that went away asks for no result, which would be logged as an error.
+                future.exception()
+        if job.cancelled():
+            cancellation.cancel()
+            cancellation.check()
         return future.result()
 
     async def _keys(self, collection_id: int, numbers: Sequence[int]) -> list[ShardKey]:

@@ -20,6 +20,7 @@ from leaf_model import (
     snapshot_of,
 )
 
+from alder.bounds import TOO_LARGE
 from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2, proof_pb2
@@ -193,6 +194,44 @@ def test_a_deadline_stops_the_engine(tmp_path: Path) -> None:
         assert table.to_pylist() == [{"one": 1}]
 
     with_leaf(tmp_path, body, replace(QUICK, query_threads=1))
+
+
+def test_who_waits_for_a_thread_leaves_in_time(tmp_path: Path) -> None:
+    async def body(leaf: Leaf, catalog: StillCatalog) -> None:
+        endless = "SELECT count(*) FROM range(1000000000) a, range(1000000000) b WHERE a > b"
+        running = asyncio.create_task(ask(leaf, endless))
+        await asyncio.sleep(0.1)
+        with pytest.raises(AlderError) as raised:
+            await ask(leaf, "SELECT 1 AS one", timeout_s=0.2)
+        assert raised.value.reason is Reason.DEADLINE
+        waiting = asyncio.create_task(ask(leaf, "SELECT 1 AS one"))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert not running.done()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    with_leaf(tmp_path, body, replace(QUICK, query_threads=1))
+
+
+def test_bombs_of_a_fragment_are_limits(tmp_path: Path) -> None:
+    async def body(leaf: Leaf, catalog: StillCatalog) -> None:
+        counting = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t)"
+        for sql, reason in {
+            f"SELECT error('{TOO_LARGE}')": Reason.LIMIT,
+            "SELECT list(range) FROM range(1000000000)": Reason.LIMIT,
+            f"{counting} SELECT max(n) FROM t": Reason.DEADLINE,
+        }.items():
+            with pytest.raises(AlderError) as raised:
+                await ask(leaf, sql, timeout_s=2.0)
+            assert raised.value.reason is reason, raised.value
+        table, _ = await ask(leaf, "SELECT 1 AS one")
+        assert table.to_pylist() == [{"one": 1}]
+
+    with_leaf(tmp_path, body, replace(QUICK, query_memory_bytes=64 << 20))
 
 
 def test_queries_at_the_same_time_see_their_own_rows(tmp_path: Path) -> None:
