@@ -9,7 +9,7 @@ from typing import Final
 from bench.peers.kinds import KINDS
 
 RESULTS: Final = Path(__file__).parent / "results"
-ROWS: Final = (*(f"B{number}" for number in range(1, 12)), "A1", "A2", "A4", "A5")
+ROWS: Final = (*(f"B{number}" for number in range(1, 12)), "A1", "A2", "A3", "A4", "A5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Options:
     peer_load_s: float = 180.0
     """time for the load of a peer that indexes every field in B6; then it has the first events"""
     runs: int = 11
-    """runs of each query of B3 and B8"""
+    """runs of each query of B3, B8 and A3"""
     cold_runs: int = 3
     """restarts per query and system in B5"""
     budget_s: float = 5.0
@@ -46,6 +46,8 @@ class Options:
     """paths, as in kind,did, that our segments are ordered by in all rows but B6 and B8"""
     ssb_scale: float = 1.0
     """scale factor of B8: 6 million rows at 1"""
+    tpch_scale: float = 0.1
+    """scale factor of A3: 600,000 lines of orders at 0.1"""
     groups: int = 1_000_000
     """distinct values in A2, which has four times as many rows"""
     clients_s: float = 60.0
@@ -67,6 +69,7 @@ SHORT: Final = Options(
     searches=6,
     lookups=100,
     ssb_scale=0.02,
+    tpch_scale=0.01,
     groups=20_000,
     clients_s=3.0,
 )

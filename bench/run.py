@@ -18,7 +18,18 @@ from rich.console import Console
 
 from bench import options, page, report
 from bench.report import Row
-from bench.rows import analytics, clients, freshness, groups, ingest, lookup, mixed, search, ssb
+from bench.rows import (
+    analytics,
+    clients,
+    freshness,
+    groups,
+    ingest,
+    lookup,
+    mixed,
+    search,
+    ssb,
+    tpch,
+)
 from bench.world import World
 
 ORDER: Final[dict[str, Callable[[World], Row]]] = {
@@ -30,6 +41,7 @@ ORDER: Final[dict[str, Callable[[World], Row]]] = {
     "B7": lookup.lookup,
     "A1": clients.overhead,
     "A2": groups.groups,
+    "A3": tpch.tpch,
     "A4": clients.panels,
     "A5": clients.overload,
     "B4": analytics.fresh,
