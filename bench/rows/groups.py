@@ -22,7 +22,8 @@ LEAVES: Final = 4
 ROWS_PER_GROUP: Final = 4
 SKEW: Final = 3
 """Group numbers are uniform numbers to this power: few groups have many rows."""
-SETTLED_S: Final = 4.0
+SETTLED_S: Final = 12.0
+"""Longer than a leaf rests before it merges what else it would keep apart."""
 LOADED_S_MAX: Final = 900
 LEAF_SHARE_MAX: Final = 1.15
 LEAF_MORE_MS_MAX: Final = 10.0
