@@ -41,7 +41,8 @@ from aggregator.planning.strategy import JoinLimits
 from aggregator.protection.admission import AdmissionSettings
 from aggregator.protection.killers import Killers
 from aggregator.protection.running import Progress, Stage
-from aggregator.statement import tables, tree, views
+from aggregator.statement import parameters, tables, tree, views
+from aggregator.statement.openpivots import OpenPivot
 from aggregator.statement.syntax import Parser
 from aggregator.statement.tablename import AsOf, TableName
 from alder.arrow import SMALL_BYTES
@@ -351,13 +352,55 @@ class Queries:
             else newest[one.collection_id]
             for name, one in collections.items()
         }
+        while statement.open_pivot is not None:
+            statement = await self._with_values(
+                run, statement, statement.open_pivot, collections, states, cuts
+            )
+        plan = await self._plan(run, statement, collections, states, cuts)
+        return Prepared(plan, collections, states, cuts, missing, lags_us)
+
+    async def _with_values(
+        self,
+        run: Run,
+        statement: Known,
+        pivot: OpenPivot,
+        collections: dict[str, Collection],
+        states: dict[int, State],
+        cuts: Mapping[str, PositionVector],
+    ) -> Known:
+        """The statement with the values of a PIVOT, which are asked for at the cut."""
+        question = await self._plans.question(pivot, statement)
+        request = query_pb2.ExecuteRequest()
+        request.CopyFrom(run.request)
+        request.ClearField("parameters")
+        request.parameters.extend(
+            parameters.only(run.request.parameters, question.statement.parameters)
+        )
+        sql = question.statement.sql
+        inner = Run(run.query_id, request, sql, run.deadline_s, coverage=run.coverage)
+        asked = {name: one for name, one in collections.items() if name in question.tables}
+        plan = await self._plan(inner, question, asked, states, cuts)
+        answered = await self._perform(inner, Prepared(plan, asked, states, cuts))
+        run.plan_us += inner.plan_us
+        run.scatter_us += inner.scatter_us + inner.finish_us
+        return await self._plans.answered(pivot, statement, answered.result[0].to_pylist())
+
+    async def _plan(
+        self,
+        run: Run,
+        statement: Known,
+        collections: dict[str, Collection],
+        states: dict[int, State],
+        cuts: Mapping[str, PositionVector],
+    ) -> Plan:
+        """The plan of a statement, with statistics of texts where it needs them."""
         plan = await self._planned(run, statement, collections, states, {})
         if not isinstance(plan, Plan):
             known = await self._statistics(run, plan, collections, states, cuts)
             plan = await self._planned(run, statement, collections, states, known)
         if not isinstance(plan, Plan):
             raise AssertionError("a statement asks for the same statistics whatever they are")
-        return Prepared(plan, collections, states, cuts, missing, lags_us)
+        return plan
 
     async def _moments(self, run: Run, collections: Mapping[str, Collection]) -> dict[str, Moment]:
         """The moment of each name that has one: its own, or that of the request."""

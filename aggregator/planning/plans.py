@@ -21,12 +21,14 @@ from aggregator.planning.inline import Inliner
 from aggregator.planning.plan import Plan, Planner
 from aggregator.planning.shapes import Shape, Template
 from aggregator.planning.spread import Spread, slots_of
-from aggregator.statement import dialect, parameters, security, tables, tree, views
+from aggregator.statement import dialect, openpivots, parameters, security, tables, tree, views
 from aggregator.statement.bind import Bound, bind
 from aggregator.statement.names import Names
+from aggregator.statement.openpivots import OpenPivot
 from aggregator.statement.syntax import Parser, Statement, too_deep
 from aggregator.statement.tablename import TableName
 from alder.catalog import Collection
+from alder.errors import AlderError, Reason
 from alder.recent import Recent
 from alder.v1 import query_pb2
 
@@ -38,13 +40,15 @@ _NO_TEMPLATE: Final = "no template"
 class Known:
     """A parsed and allowed statement, its shape, and the names of the collections it reads.
 
-    ``accelerated``: partials of a view in it are kept.
+    ``accelerated``: partials of a view in it are kept. ``open_pivot``: one of its PIVOTs, whose
+    values are to be asked for first.
     """
 
     statement: Statement
     shape: Shape
     tables: tuple[str, ...]
     accelerated: bool = False
+    open_pivot: OpenPivot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +132,27 @@ class Plans:
     def literal_tree(self, known: Known, values: Sequence[query_pb2.Parameter]) -> tree.Node:
         """A statement with its parameters and the clock as literals.
 
-        Raises AlderError(INVALID_ARGUMENT) where values and parameters don't match.
+        Raises AlderError: INVALID_ARGUMENT where values and parameters don't match, UNSUPPORTED for
+        a PIVOT without IN.
         """
+        if known.open_pivot is not None:
+            raise AlderError(
+                Reason.UNSUPPORTED,
+                "PIVOT without IN is not supported here; say the values by ON … IN (…)",
+            )
         given = parameters.literals(known.statement, values)
         nodes = {name: parameters.as_node(value) for name, value in given.items()}
         fixed = security.with_fixed_clock(known.statement.node, self._wall_clock_us())
         return parameters.bound(fixed, nodes)
+
+    async def question(self, pivot: OpenPivot, known: Known) -> Known:
+        """The statement that asks for the values of an open PIVOT of another one."""
+        return await self._in_thread(lambda: self._rewritten(known, pivot.question))
+
+    async def answered(self, pivot: OpenPivot, known: Known, values: Sequence[str | None]) -> Known:
+        """The statement with the values of an open PIVOT. Raises AlderError: LIMIT, WRONG_TYPE."""
+        node = openpivots.answered(known.statement.node, pivot, values)
+        return await self._in_thread(lambda: self._rewritten(known, node))
 
     async def plan(
         self,
@@ -206,6 +225,15 @@ class Plans:
         self._functions.check(statement.node)
         return statement
 
+    def _rewritten(self, known: Known, node: tree.Node) -> Known:
+        parts = tree.walk(node)
+        names = frozenset(one["identifier"] for one in parts if one.get("class") == "PARAMETER")
+        try:
+            made = _known(Statement(self._parser.to_sql(node), node, names))
+            return replace(made, accelerated=known.accelerated)
+        except RecursionError as error:
+            raise too_deep() from error
+
     def _with_views(self, known: Known, pinned: views.Views) -> Known:
         try:
             expanded = _known(views.expanded(known.statement, pinned, self._checked))
@@ -268,7 +296,8 @@ def _spread(name: str, collection: Collection) -> Spread:
 
 def _known(statement: Statement) -> Known:
     shape = shapes.shape_of(statement.sql, statement.node)
-    return Known(statement, shape, tuple(tables.tables(statement.node)))
+    pivot = openpivots.first_open(statement.node)
+    return Known(statement, shape, tuple(tables.tables(statement.node)), open_pivot=pivot)
 
 
 def _version(state: State) -> tuple[int, frozenset[int]]:

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from aggregator.statement import tables
+from aggregator.statement import openpivots, tables
 from aggregator.statement.syntax import SQL_BYTES_MAX, Parser, Statement
 from aggregator.statement.tablename import POSITION, TIMESTAMP, AsOf, TableName
 from alder.errors import AlderError, Reason
@@ -48,7 +48,7 @@ def parsed(parser: Parser, sql: str) -> Statement:
     Raises AlderError as :func:`rewritten` and :meth:`Parser.parse` do.
     """
     text = rewritten(sql)
-    statement = parser.parse(text.sql)
+    statement = parser.parse(openpivots.marked(text.sql))
     if text.as_of is None:
         return statement
     return replace(statement, node=tables.read_at(statement.node, text.as_of))

@@ -5,7 +5,7 @@ A value becomes one node, so nothing that it holds can be read as SQL.
 
 import datetime
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from aggregator.statement import tree
@@ -42,6 +42,20 @@ def literals(statement: Statement, parameters: Sequence[query_pb2.Parameter]) ->
             f"{', '.join('$' + name for name in unused)} has no place",
         )
     return {name: _literal(parameter) for name, parameter in values.items()}
+
+
+def only(
+    parameters: Sequence[query_pb2.Parameter], names: Collection[str]
+) -> list[query_pb2.Parameter]:
+    """Those of the parameters that have one of these names, or positions, under that name."""
+    found = []
+    for name, parameter in _by_name(parameters).items():
+        if name in names:
+            named = query_pb2.Parameter()
+            named.CopyFrom(parameter)
+            named.name = name
+            found.append(named)
+    return found
 
 
 def as_node(value: Value) -> tree.Node:

@@ -44,7 +44,10 @@ class Reference:
 
 @dataclass(slots=True)
 class Source:
-    """A table that a scope sees; ``columns`` None: not known here. ``reference``: a collection."""
+    """A table that a scope sees; ``columns`` None: not known here. ``reference``: a collection.
+
+    ``using``: columns of a table whose columns aren't known that a USING names.
+    """
 
     alias: str
     columns: list[str] | None = None
@@ -52,6 +55,7 @@ class Source:
     names: Names | None = None
     hidden: bool = False
     node: tree.Node = field(default_factory=dict)
+    using: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

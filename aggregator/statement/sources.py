@@ -147,6 +147,9 @@ class Sources:
         if node["ref_type"] == "NATURAL":
             common = _in_common(scope.sources[begin:middle], scope.sources[middle:])
             node = {**node, "ref_type": "REGULAR", "using_columns": common}
+        for side in (scope.sources[begin:middle], scope.sources[middle:]):
+            if len(side) == 1 and column_names(side[0]) is None:
+                side[0].using += node["using_columns"]
         for name in node["using_columns"]:
             scope.using[name.lower()] = name
             for source in scope.sources[begin:]:

@@ -72,6 +72,9 @@ def expand(item: tree.Node, scope: Scope, bindings: Bindings, bind: Bind) -> lis
     columns: list[Item] = []
     merged: set[str] = set()
     for source in sources:
+        if column_names(source) is None and not relation:
+            columns.append(_unknown(source, merged))
+            continue
         for column in _columns(source, bindings):
             name = (column.name or "").lower()
             if not relation and name in scope.using:
@@ -81,6 +84,20 @@ def expand(item: tree.Node, scope: Scope, bindings: Bindings, bind: Bind) -> lis
                 column = replace(column, node=tree.named(tree.column(scope.using[name]), name))
             columns.append(column)
     return _edited(columns, item, lambda node: bind(node, scope))
+
+
+def _unknown(source: Source, merged: set[str]) -> Item:
+    """What a table whose columns aren't known adds to a `*`, beside columns that USING merged."""
+    using = {name.lower(): name for name in source.using}
+    new = [name for lower, name in using.items() if lower not in merged]
+    star = {
+        **tree.star(),
+        "relation_name": source.alias,
+        "exclude_list": [name for lower, name in using.items() if lower in merged],
+        "replace_list": [{"key": name, "value": tree.column(name)} for name in new],
+    }
+    merged.update(using)
+    return Item(None, star, source.alias)
 
 
 def _left_to_engine(item: tree.Node, sources: list[Source], scope: Scope, bind: Bind) -> list[Item]:

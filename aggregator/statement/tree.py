@@ -242,6 +242,12 @@ def subquery_table(query: Node, alias: str) -> Node:
     }
 
 
+def limit(rows: int) -> Node:
+    """The modifier of a query that gives so many rows at most."""
+    count = constant("INTEGER", str(rows))
+    return {"type": "LIMIT_MODIFIER", "limit": count, "offset": None, "limit_type": "ROW_COUNT"}
+
+
 def cte(name: str, query: Node) -> Node:
     """An entry of a query's WITH."""
     value = {"aliases": [], "query_node": query, "materialized": "CTE_MATERIALIZE_DEFAULT"}

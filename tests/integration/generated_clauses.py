@@ -114,6 +114,8 @@ class Clauses(Shapes):
         query = self._pick(
             f"SELECT * FROM ({inner}) PIVOT ({call} FOR kind IN ({values}) GROUP BY g)",
             f"PIVOT ({inner}) ON kind IN ({values}) USING {call} GROUP BY g",
+            f"PIVOT ({inner}) ON kind USING {call} GROUP BY g",
+            f"SELECT * FROM (PIVOT ({inner}) ON g, kind USING count(*)) WHERE v IS NOT NULL",
             f"SELECT * FROM docs PIVOT (count(*) FOR {{kind}} IN ({values}) GROUP BY flag)",
         )
         return Statement(query, False)

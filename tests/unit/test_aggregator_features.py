@@ -180,6 +180,41 @@ select k, sum(v) from (unpivot pe on id, boss, n into name k value v) group by k
 with t as (unpivot pe on id, boss into name k value v) select count(*) from t
 select * from (select 1 as a, 2 as b) unpivot (v for k in (a, b)) order by all
 """,
+    "pivot whose values are asked for": """
+pivot ev on type using sum(n) group by "order" order by all
+pivot ev on type using count(*) group by "order" order by "order" desc limit 3
+pivot (select type, n, actor.login as l from ev) on type using sum(n) order by all
+pivot ev on n % 2 using count(*) group by type order by all
+pivot ev on n % 2, type using max(n) group by "order" order by all
+pivot ev on (type, n % 2) using max(n) group by "order" order by all
+pivot ev on type || '!' using sum(n) group by "order" order by all
+pivot ev on type in ('push'), n % 2 using max(n) group by "order" order by all
+from (pivot ev on type using sum(n) group by "order") select "order", push order by all
+with t as (pivot ev on type using sum(n) group by "order") select * from t order by all
+with t as (select type, n, "order" from ev where n < 20) pivot t on type using sum(n) group by
+    "order" order by all
+with a as (select type, n from ev), t as (select * from a where n > 3) pivot t on type using
+    count(*)
+pivot pe on boss using max(n) order by all
+pivot_wider pe on boss using max(n) order by all
+pivot pe on boss order by all
+pivot (pivot pe on boss using max(n) group by name) on name using count(*) order by all
+select * from (pivot pe on boss using max(n) group by name) p join pe using (name) order by all
+pivot pe on boss using max(n) group by name union all select 'x', 1, 2, 3, 4 order by all
+pivot (values (1, 'a'), (2, 'b')) on col1 using sum(col0)
+select count(*) from (pivot pe on boss using max(n)) -- pivot x on y
+pivot ev on type using count(*) as c, sum(n) group by "order" order by all
+pivot ev on maybe is null using count(*) group by type order by all
+pivot ev on type using count(*) group by type
+pivot (ev join pe on ev.n = pe.id) on type using count(*) group by name order by all
+select * from pe join (pivot pe on boss using max(n) group by name) p using (name) order by all
+select * from (pivot pe on boss using max(n) group by name) p full join (select name, id from pe
+    where id < 3 union all select 'x', 9) using (name) order by all
+select * from (pivot pe on boss in (0, 1) using max(n) group by name) p right join pe using (name)
+    order by all
+select p.* from (pivot pe on boss in (0, 1) using max(n) group by name) p right join pe using
+    (name) order by all
+""",
     "lists, structs and json": """
 select [n + 1 for n in sizes if n > 3] from ev order by n limit 4
 select n, list_filter(sizes, lambda s, i: s > i) from ev order by n limit 4
