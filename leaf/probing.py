@@ -34,6 +34,10 @@ CONDITIONS_MAX: Final = 256
 _NAMES: Final = ("_source", "_partition", "_offset")
 _TYPES: Final = ("VARCHAR", "INTEGER", "BIGINT")
 _CHOSEN: Final = ("s", "p", "o")
+_UNANSWERABLE: Final = frozenset(
+    {Reason.SCHEMA_CHANGED, Reason.WRONG_TYPE, Reason.INVALID_ARGUMENT, Reason.LIMIT}
+)
+"""Why a condition has no answer: other types are at its path, or it leaves too many rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,12 @@ class Probing:
     cancellation: Cancellation
 
     def answer(self, condition: proof_pb2.ProbeCondition) -> proof_pb2.ProbeAnswer:
-        """The rows that meet a condition. Raises AlderError, but SCHEMA_CHANGED is an answer."""
+        """The rows that meet a condition. Raises AlderError, but not where there is none."""
+        fragment = self._fragment(condition)
         try:
-            mine = self._births(self._matching(condition))
+            mine = self._births(self._matching(fragment))
         except AlderError as error:
-            if error.reason is not Reason.SCHEMA_CHANGED:
+            if error.reason not in _UNANSWERABLE:
                 raise
             return proof_pb2.ProbeAnswer(refused=error.message)
         streams = self.view.streams
@@ -84,7 +89,7 @@ class Probing:
         (digest,) = group_sums(pair_hashes(seeds, seeds), np.zeros(len(mine), np.int64), 1)
         return proof_pb2.ProbeAnswer(rows=len(mine), digest=to_hex(digest))
 
-    def _matching(self, condition: proof_pb2.ProbeCondition) -> pa.Table:
+    def _fragment(self, condition: proof_pb2.ProbeCondition) -> leaf_pb2.Fragment:
         binding, probe = probe_of(
             condition.path, condition.types, condition.operator, condition.values_json
         )
@@ -101,6 +106,9 @@ class Probing:
             fragment.terms.append(probe.term)
             fragment.terms_exact = probe.exact
             fragment.selection.columns.extend(_CHOSEN)
+        return fragment
+
+    def _matching(self, fragment: leaf_pb2.Fragment) -> pa.Table:
         views = {0: self.view}
         return run_fragment(
             views, fragment, self.at, self.keyed, self.tools, self.cancellation, FragmentMode()
