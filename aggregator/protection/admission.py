@@ -27,7 +27,7 @@ class AdmissionSettings:
     """Numbers of queries; ``running_max`` at least 1."""
 
     running_max: int = 8
-    waiting_max: int = 128
+    waiting_max: int = 64
 
 
 class Admission:
@@ -49,7 +49,7 @@ class Admission:
             self._running[ticket] = now_s
             return True
         if len(self._clients) >= self._settings.waiting_max:
-            raise self._refusal()
+            raise self._refusal(now_s)
         self._clients[ticket] = client
         self._waiting.setdefault(client, deque()).append(ticket)
         return False
@@ -70,10 +70,15 @@ class Admission:
             admitted.append(self._next(now_s))
         return admitted
 
-    def retry_s(self) -> float:
-        """After how long there will be room, if those that wait take as long as the last did."""
+    def retry_s(self, now_s: float) -> float:
+        """After how long there will be room.
+
+        If those that wait take as long as the last did, or as those that run have taken so far.
+        """
+        so_far_s = sum(now_s - begun_s for begun_s in self._running.values())
+        each_s = max(self._mean_s, so_far_s / max(len(self._running), 1))
         turns = (len(self._clients) + 1) / self._settings.running_max
-        return min(max(turns * self._mean_s, RETRY_S_MIN), RETRY_S_MAX)
+        return min(max(turns * each_s, RETRY_S_MIN), RETRY_S_MAX)
 
     def _next(self, now_s: float) -> int:
         client, tickets = next(iter(self._waiting.items()))
@@ -85,8 +90,8 @@ class Admission:
         self._running[ticket] = now_s
         return ticket
 
-    def _refusal(self) -> AlderError:
-        retry_s = self.retry_s()
+    def _refusal(self, now_s: float) -> AlderError:
+        retry_s = self.retry_s(now_s)
         return AlderError(
             Reason.OVERLOADED,
             f"{len(self._running)} queries run here and {len(self._clients)} wait, which is all "

@@ -46,6 +46,9 @@ def test_a_refusal_says_when_there_will_be_room() -> None:
         admission.ask(104, "a", now_s)
     assert caught.value.reason is Reason.OVERLOADED
     assert caught.value.retry_s == pytest.approx(3.0 * 3 / 2)
+    with pytest.raises(AlderError) as caught:
+        admission.ask(104, "a", now_s + 10.0)
+    assert caught.value.retry_s == pytest.approx(10.0 * 3 / 2), "those that run take longer"
     assert admission.leave(103, now_s) == []
     assert not admission.ask(105, "a", now_s), "who gave up makes room for another"
 
