@@ -81,6 +81,31 @@ def test_a_with_around_a_view_hides_nothing_from_it(cluster: Cluster) -> None:
     ]
 
 
+def test_a_moment_of_a_view_is_that_of_all_that_it_reads(cluster: Cluster) -> None:
+    cluster.rows("CREATE VIEW v AS SELECT n FROM ev WHERE n >= 5")
+    cluster.rows("CREATE VIEW w AS SELECT a.n FROM v AS a JOIN ev AS b ON a.n = b.n + 1")
+    assert cluster.rows("SELECT count(*) FROM v AS OF POSITION 'log/0:20'") == [(15,)]
+    assert cluster.rows("SELECT count(*) FROM w AS OF POSITION 'log/0:20' AS x, v@1") == [(1125,)]
+    assert cluster.rows("SELECT max(n) FROM w WHERE n < 40 AS OF POSITION 'log/0:30'") == [(29,)]
+    cluster.rows("CREATE VIEW past AS SELECT count(*) AS c FROM ev AS OF POSITION 'log/0:7'")
+    assert cluster.rows("SELECT c FROM past AS OF POSITION 'log/0:20'") == [(7,)]
+
+
+FIRST = 'CREATE VIEW v ("a") AS SELECT n FROM ev'
+
+
+def test_the_text_of_each_version_is_shown(cluster: Cluster) -> None:
+    cluster.rows("CREATE VIEW v (a) AS SELECT n FROM ev ; ")
+    cluster.rows("CREATE OR REPLACE VIEW v AS SELECT 1 AS a -- one")
+    assert cluster.rows("SHOW CREATE VIEW v@1") == [("v", 1, FIRST)]
+    (row,) = cluster.rows("SHOW CREATE VIEW V")
+    assert row[:2] == ("v", 2)
+    cluster.rows("DROP VIEW v")
+    assert cluster.rows(str(row[2])) == [("v", 1)]
+    assert refused(cluster, "SHOW CREATE VIEW ev").reason is Reason.UNKNOWN_COLLECTION
+    assert refused(cluster, "SHOW CREATE VIEW v@7").reason is Reason.UNKNOWN_COLLECTION
+
+
 def test_the_columns_of_a_view_are_described(cluster: Cluster) -> None:
     cluster.rows("CREATE VIEW v (a) AS SELECT n, sum(x) AS s, list(kind) AS l FROM ev GROUP BY n")
     assert cluster.rows("DESCRIBE v") == [
