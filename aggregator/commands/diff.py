@@ -35,6 +35,7 @@ _OFFSETS: Final = (
     "lambda one: {'partition': regexp_replace(one, '[0-9]+$', ''), "
     "'offset': regexp_extract(one, '[0-9]+$')::BIGINT, 'id': one})), lambda one: one.id)"
 )
+_UNKNOWN: Final = "NULL::VARCHAR[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,14 @@ class Diff:
     async def _compared(self, found: Difference, asking: "_Asking") -> Answer:
         if found.collection is None:
             later, earlier = await self._at_both(found, asking)
-            return await asking.answer(_whole(later.num_columns), later.num_columns, later, earlier)
+            return await asking.answer(
+                _rows(later.num_columns, _UNKNOWN), later.num_columns, later, earlier
+            )
         won = await asking.rows(found.changed(self.later, self.earlier))
         lost = await asking.rows(found.changed(self.earlier, self.later))
         if found.keys is None:
             count = won.num_columns - 1
-            return await asking.answer(_rows(count), count, won, lost)
+            return await asking.answer(_rows(count, _OFFSETS), count, won, lost)
         keys = won.num_columns - 1
         causes = pa.concat_tables([won, lost], promote_options="permissive")
         touched = found.of_groups(causes.select(range(keys)))
@@ -176,24 +179,14 @@ def _listed(letter: str, count: int) -> list[str]:
     return [f"{letter}{number}" for number in range(count)]
 
 
-def _rows(columns: int) -> str:
-    """Rows with the causes of each."""
+def _rows(columns: int, offsets: str) -> str:
+    """Rows, with what tells the causes of each."""
     names = ", ".join(_listed("c", columns))
     counted = (
-        f"SELECT {names}, sum(sign) AS more, {_CHANGE} AS change, {_OFFSETS} AS offsets "
+        f"SELECT {names}, sum(sign) AS more, {_CHANGE} AS change, {offsets} AS offsets "
         f"FROM {_BOTH} GROUP BY {names} HAVING sum(sign) <> 0"
     )
-    return _repeated(counted, names, names)
-
-
-def _whole(columns: int) -> str:
-    """Rows of which it is not known what caused them."""
-    names = ", ".join(_listed("c", columns))
-    counted = (
-        f"SELECT {names}, sum(sign) AS more, {_CHANGE} AS change, NULL::VARCHAR[] AS offsets "
-        f"FROM {_BOTH} GROUP BY {names} HAVING sum(sign) <> 0"
-    )
-    return _repeated(counted, names, names)
+    return _repeated(counted, names, f"{names}, change DESC")
 
 
 def _groups(columns: int, keys: int, alone: bool) -> str:
@@ -216,5 +209,5 @@ def _repeated(counted: str, names: str, order: str) -> str:
     """Each row as often as it is there more often."""
     return (
         f"SELECT {names}, change, offsets FROM ({counted}) AS found, "
-        f"LATERAL range(abs(more)::BIGINT) AS times ORDER BY {order}, change DESC"
+        f"LATERAL range(abs(more)::BIGINT) AS times ORDER BY {order}"
     )

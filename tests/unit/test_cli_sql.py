@@ -228,6 +228,7 @@ def test_parameters_and_options(server: tuple[str, Model], model: Model) -> None
     assert request.consistency == 2
     assert "1 row in 3.5 ms" in result.stderr
     assert "gh: 2 of 2 shards, 8 of 20 rows scanned, 4 of 10 segments pruned" in result.stderr
+    assert ", cut log/0:7, 3 records behind" in result.stderr
     assert run(server, "--param", "x", "SELECT 1").exit_code == 2
 
 
