@@ -182,6 +182,17 @@ def test_the_schema_of_fewer_shards_is_not_taken_for_that_of_all(cluster: Cluste
     assert cluster.rows("select count(only_there) from ev") == [(1,)]
 
 
+def test_a_plan_for_all_shards_is_none_for_some(cluster: Cluster) -> None:
+    before, _ = cluster.ask("select * from ev")
+    leaf = cluster.leaves["ev-leaf-0"]
+    versions = [cluster.leaves[name].schema().version for name in ("ev-leaf-0", "ev-leaf-1")]
+    leaf.shards[0].rows += [(0, {"extra": 1})] * versions[1]
+    assert leaf.schema().version == sum(versions), "a version that all shards had together"
+    del cluster.directory.leaves["ev-leaf-1"]
+    after, _ = cluster.ask("select * from ev", policy=coverage(0.5))
+    assert set(after.column_names) - set(before.column_names) == {"extra"}
+
+
 def test_explain_analyze_says_what_is_missing(cluster: Cluster) -> None:
     del cluster.directory.leaves["ev-leaf-1"]
     table, trailer = cluster.ask("explain analyze select max(n) from ev", policy=coverage(0.5))
