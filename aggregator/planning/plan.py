@@ -351,7 +351,7 @@ class Planner:
 
     def _gathered(self, bound: Bound) -> Plan:
         """Class (e) that gathers rows only and leaves the statement as it is."""
-        pushed = pushdown.pushed(bound.node, bound.bindings)
+        pushed = pushdown.pushed(bound.node, bound.bindings, only_where=True)
         reads = [
             self._rows("e", bound.bindings, reference, pushed.conditions[reference.alias])
             for reference in bound.bindings.references

@@ -2,12 +2,15 @@
 
 A condition moves down only if it reads that reference alone, gives the same on every evaluation,
 and stands where a row that fails it can't reach the answer: in the WHERE of the SELECT that reads
-the reference, on a side of the joins that no outer join fills with NULLs. Then the leaf's answer is
-the same as that of the statement, which may keep the condition or do without it.
+the reference, on a side of the joins that no outer join fills with NULLs, or in the ON of a join
+for which that row is none to join with. Then the leaf's answer is the same as that of the
+statement, which may keep the condition or do without it. Of a disjunction that reads several
+references, what all of its branches ask of one moves down as well, and the whole stays.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from aggregator.statement import tree
 from aggregator.statement.aliases import unaliased
@@ -15,6 +18,14 @@ from aggregator.statement.scope import Bindings, Reference
 from aggregator.statement.security import is_volatile
 
 ROWS = "rows"
+_DROPPED_BY_ON: Final[Mapping[str, tuple[bool, bool]]] = {
+    "INNER": (True, True),
+    "LEFT": (False, True),
+    "RIGHT": (True, False),
+    "SEMI": (True, True),
+    "ANTI": (False, True),
+}
+"""By kind of join: whether its ON can leave out rows of the left and of the right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +39,22 @@ class Pushed:
     conditions: Mapping[str, list[tree.Node]]
 
 
-def pushed(query: tree.Node, bindings: Bindings) -> Pushed:
-    """The conditions to push, and what they leave of the statement."""
+def pushed(query: tree.Node, bindings: Bindings, only_where: bool = False) -> Pushed:
+    """The conditions to push, and what they leave of the statement.
+
+    ``only_where``: no more than terms of a WHERE that read one reference.
+    """
     aliases = {reference.alias for reference in bindings.references}
     found: dict[str, list[tree.Node]] = {alias: [] for alias in aliases}
 
     def change(node: tree.Node) -> tree.Node:
         if node.get("type") == "SELECT_NODE" and node["where_clause"] and node["sample"] is None:
             rest = _rest_of_where(node, aliases, found)
+            if not only_where:
+                _push_of_branches(rest, kept_whole(node["from_table"], aliases), aliases, found)
             node = {**node, "where_clause": tree.conjunction(rest)}
+        elif node.get("type") == "JOIN" and node["ref_type"] == "REGULAR" and not only_where:
+            node = _without_terms_of_on(node, aliases, found)
         return tree.mapped(node, change)
 
     return Pushed(change(query), found)
@@ -58,6 +76,45 @@ def _rest_of_where(
         else:
             rest.append(condition)
     return rest
+
+
+def _push_of_branches(
+    conditions: list[tree.Node],
+    reachable: set[str],
+    aliases: set[str],
+    found: Mapping[str, list[tree.Node]],
+) -> None:
+    """What each branch of a disjunction asks of one reference, as a disjunction over its rows."""
+    for condition in conditions:
+        if condition.get("type") != "CONJUNCTION_OR" or is_volatile(condition):
+            continue
+        branches = [tree.conjuncts(branch) for branch in condition["children"]]
+        for alias in sorted(reachable):
+            own = [
+                tree.conjunction([term for term in terms if only_alias(term, aliases) == alias])
+                for terms in branches
+            ]
+            if all(term is not None for term in own):
+                found[alias].append(over_rows({**condition, "children": own}))
+
+
+def _without_terms_of_on(
+    join: tree.Node, aliases: set[str], found: Mapping[str, list[tree.Node]]
+) -> tree.Node:
+    """A join without the terms of its ON that move down, which are appended to the others."""
+    left, right = _DROPPED_BY_ON.get(join["join_type"], (False, False))
+    reachable = kept_whole(join["left"], aliases) if left else set()
+    reachable |= kept_whole(join["right"], aliases) if right else set()
+    rest = []
+    for condition in tree.conjuncts(join["condition"]):
+        alias = only_alias(condition, aliases)
+        if alias in reachable and not is_volatile(condition):
+            found[str(alias)].append(over_rows(condition))
+        else:
+            rest.append(condition)
+    if join["condition"] and not rest:
+        rest = [tree.constant("BOOLEAN", "true")]
+    return {**join, "condition": tree.conjunction(rest)}
 
 
 def _without_any(condition: tree.Node) -> tree.Node:

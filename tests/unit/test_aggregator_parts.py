@@ -134,3 +134,35 @@ def test_what_nobody_looks_at_is_not_gathered(
     asked = cluster.leaves["ev-leaf-0"].requests[0].fragment
     asked_for = re.findall(r"\w+", asked.sql)
     assert {one.path for one in asked.columns if one.name in asked_for} == set(fields.split())
+
+
+PUSHED = [
+    ("select e.n, p.n from ev e join pe p on p.id = e.actor.id and e.n > 50 and p.id < 3", 9, 2),
+    ("select e.n, p.n from ev e left join pe p on p.id = e.actor.id and p.id < 3", 60, 2),
+    ("select e.n, p.n from ev e left join pe p on p.id = e.actor.id and e.n < 3", 60, 7),
+    ("select e.n, p.n from pe p right join ev e on p.id = e.actor.id and p.id < 3", 60, 2),
+    ("select e.n, p.n from ev e full join pe p on p.id = e.actor.id and p.id < 3", 60, 7),
+    ("select e.n from ev e semi join pe p on e.n < 3 and p.id = 2", 3, 1),
+    ("select e.n from ev e anti join pe p on p.id = e.actor.id and p.id < 3 and e.n > 5", 60, 2),
+    ("select e.n from ev e left join pe p on p.id = 7", 60, 1),
+    ("select e.n, p.n from ev e, pe p where (p.id = e.actor.id and e.n < 4 and p.id < 3) "
+     "or (p.id = e.n and e.n in (5, 6) and p.id > 5)", 6, 4),
+    ("select e.n, p.n from ev e, pe p where (p.id = e.actor.id and e.n < 4) or p.id = e.n", 60, 7),
+    ("select e.n, p.n from ev e left join pe p on p.id = e.actor.id "
+     "where (e.n < 4 and p.id is null) or (e.n > 57 and p.id = 4)", 6, 7),
+]  # fmt: skip
+"""Statements, and the rows that are gathered of each collection."""
+
+
+@pytest.mark.parametrize(("sql", "events", "people"), PUSHED)
+def test_leaves_apply_what_they_can(
+    cluster: Cluster, direct: answers.duckdb.DuckDBPyConnection, sql: str, events: int, people: int
+) -> None:
+    _, wanted = answers.expected(direct, sql)
+    table, trailer = cluster.ask(sql, join_strategy="gather")
+    gathered, _ = cluster.ask(sql, "e")
+    for answer in (table, gathered):
+        got = list(zip(*[column.to_pylist() for column in answer.columns], strict=True))
+        assert answers.same(got, wanted, False), (got[:5], wanted[:5])
+    rows = {read.collection: read.rows for read in trailer.references}
+    assert rows == {"ev": events, "pe": people}
