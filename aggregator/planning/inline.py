@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from aggregator.planning import pushdown, scan
 from aggregator.statement import tree
-from aggregator.statement.aliases import explicit
+from aggregator.statement.aliases import explicit, unaliased
 from aggregator.statement.bind import Bound
 from aggregator.statement.scope import Bindings
 from aggregator.statement.security import is_volatile
@@ -30,6 +30,14 @@ Columns = Mapping[str, tree.Node]
 
 class _Doubt(Exception):
     """A name may mean something else."""
+
+
+def _without_aliases(node: tree.Node, items: list[tree.Node]) -> tree.Node:
+    """An expression of a SELECT, which means something else outside of it where it has aliases."""
+    found = unaliased(node, items)
+    if found is None:
+        raise _Doubt
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,8 @@ class Inliner:
         """The SELECT over what its subquery reads."""
         if node["cte_map"]["map"]:
             raise _Doubt
-        bare = [tree.named(item, "") for item in inner["select_list"]]
+        within = inner["select_list"]
+        bare = [_without_aliases(tree.named(item, ""), within) for item in within]
         columns = {name.lower(): item for name, item in zip(names, bare, strict=True)}
         aliases = {item["alias"].lower() for item in node["select_list"]} - {""}
         swap = _Swap(node["from_table"]["alias"].lower(), columns, aliases)
@@ -105,7 +114,9 @@ class Inliner:
             else:
                 name = item["alias"] or default_name(item, self.parser)
                 items.append(tree.named(swap.over(item), name))
-        conditions = tree.conjuncts(inner["where_clause"])
+        conditions = [
+            _without_aliases(one, within) for one in tree.conjuncts(inner["where_clause"])
+        ]
         conditions += [swap.over(one) for one in tree.conjuncts(node["where_clause"])]
         return {
             **node,
