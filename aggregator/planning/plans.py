@@ -150,7 +150,7 @@ class Plans:
         return await self._in_thread(lambda: self._rewritten(known, pivot.question))
 
     async def answered(self, pivot: OpenPivot, known: Known, values: Sequence[str | None]) -> Known:
-        """The statement with the values of an open PIVOT. Raises AlderError: LIMIT, WRONG_TYPE."""
+        """The statement with the values of an open PIVOT. Raises AlderError(LIMIT)."""
         node = openpivots.answered(known.statement.node, pivot, values)
         return await self._in_thread(lambda: self._rewritten(known, node))
 

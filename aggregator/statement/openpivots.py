@@ -19,6 +19,7 @@ from alder.sqltext import Kind, Token, tokens
 
 VALUES_MAX: Final = 1_000
 MARK: Final = "\ue000 values of a PIVOT"
+_NOTHING: Final = "\ue000 no value"
 _WORTH_A_LOOK: Final = re.compile(r"\bPIVOT(_WIDER)?\b", re.IGNORECASE)
 _PIVOT: Final = frozenset({"PIVOT", "PIVOT_WIDER"})
 _AFTER_ON: Final = frozenset(
@@ -55,21 +56,18 @@ def first_open(query: tree.Node) -> OpenPivot | None:
 
 
 def answered(query: tree.Node, pivot: OpenPivot, values: Sequence[str | None]) -> tree.Node:
-    """The statement with the values of a PIVOT. Raises AlderError: LIMIT, WRONG_TYPE."""
+    """The statement with the values of a PIVOT. Raises AlderError(LIMIT) for too many of them."""
     found = sorted({value for value in values if value is not None}, key=str.encode)
     if len(values) > VALUES_MAX:
         raise AlderError(
             Reason.LIMIT,
             f"PIVOT would make more than {VALUES_MAX} columns; say which by ON … IN (…)",
         )
-    if not found:
-        raise AlderError(
-            Reason.WRONG_TYPE, "PIVOT has no value to make a column of; say which by ON … IN (…)"
-        )
     pivots = list(pivot.node["pivots"])
     (expression,) = pivots[pivot.place]["pivot_expressions"]
     entries = [
-        {"values": [], "star_expr": tree.constant("STRING", value), "alias": ""} for value in found
+        {"values": [], "star_expr": tree.constant("STRING", value), "alias": ""}
+        for value in found or [_NOTHING]
     ]
     pivots[pivot.place] = {
         **pivots[pivot.place],
@@ -77,11 +75,27 @@ def answered(query: tree.Node, pivot: OpenPivot, values: Sequence[str | None]) -
         "entries": entries,
     }
     closed = {**pivot.node, "pivots": pivots}
+    if not found:
+        closed = _without_values(closed)
 
     def change(part: tree.Node) -> tree.Node:
         return closed if part is pivot.node else tree.mapped(part, change)
 
     return change(query)
+
+
+def _without_values(pivot: tree.Node) -> tree.Node:
+    """A PIVOT that makes columns of nothing: its groups, as a subquery, which the engine's is not.
+
+    The names of what it makes hold the value that stands for none.
+    """
+    plain = tree.constant("STRING", f"[^{_NOTHING[0]}]*")
+    is_group = tree.function("regexp_full_match", tree.column("name"), plain)
+    groups = tree.function("list_filter", tree.star(), tree.lambda_of("name", is_group))
+    source = {**pivot, "alias": "", "column_name_alias": []}
+    query = tree.select([{**tree.star(), "columns": True, "expr": groups}], source)
+    table = tree.subquery_table(query, pivot["alias"])
+    return {**table, "column_name_alias": pivot["column_name_alias"]}
 
 
 def _open(node: tree.Node, ctes: Mapping[str, tree.Node]) -> Iterator[OpenPivot]:

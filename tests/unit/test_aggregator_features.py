@@ -181,6 +181,11 @@ with t as (unpivot pe on id, boss into name k value v) select count(*) from t
 select * from (select 1 as a, 2 as b) unpivot (v for k in (a, b)) order by all
 """,
     "pivot whose values are asked for": """
+pivot (select * from ev where n > 1000) on type using count(*) group by n
+pivot (select type, n % 3 as k, n, maybe from ev where maybe is null) on maybe, type using sum(n)
+pivot (select type, n, maybe from ev where maybe is null) on maybe using sum(n), count(*) order by 1
+select * from (pivot (select n % 2 as k, maybe, n from ev where maybe is null) on maybe using
+    max(n)) p where k = 0
 pivot ev on type using sum(n) group by "order" order by all
 pivot ev on type using count(*) group by "order" order by "order" desc limit 3
 pivot (select type, n, actor.login as l from ev) on type using sum(n) order by all
