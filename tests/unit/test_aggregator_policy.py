@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import duckdb
 import pyarrow as pa
@@ -183,14 +184,22 @@ def test_the_schema_of_fewer_shards_is_not_taken_for_that_of_all(cluster: Cluste
 
 
 def test_a_plan_for_all_shards_is_none_for_some(cluster: Cluster) -> None:
+    third = LeafModel("ev", [cluster.leaves["ev-leaf-1"].shards.pop(3)])
+    cluster.directory.leaves["ev-leaf-2"] = third
+    snapshot = cluster.follower.snapshot
+    events = snapshot.collections["ev"]
+    shards = (*events.shards[:3], replace(events.shards[3], leaf="ev-leaf-2"))
+    collections = {**snapshot.collections, "ev": replace(events, shards=shards)}
+    cluster.follower.snapshot = replace(snapshot, revision=2, collections=collections)
     before, _ = cluster.ask("select * from ev")
     leaf = cluster.leaves["ev-leaf-0"]
-    versions = [cluster.leaves[name].schema().version for name in ("ev-leaf-0", "ev-leaf-1")]
-    leaf.shards[0].rows += [(0, {"extra": 1})] * versions[1]
-    assert leaf.schema().version == sum(versions), "a version that all shards had together"
-    del cluster.directory.leaves["ev-leaf-1"]
+    version = leaf.schema().version
+    leaf.shards[0].rows += [(0, {"extra": 1})] * third.schema().version
+    assert leaf.schema().version == version + third.schema().version, "the sum is as before"
+    del cluster.directory.leaves["ev-leaf-2"]
     after, _ = cluster.ask("select * from ev", policy=coverage(0.5))
     assert set(after.column_names) - set(before.column_names) == {"extra"}
+    third.engine.close()
 
 
 def test_explain_analyze_says_what_is_missing(cluster: Cluster) -> None:
