@@ -93,6 +93,11 @@ class PushClient(Protocol):
 class LeafClient(PushClient, Protocol):
     """A leaf."""
 
+    @property
+    def shares_memory(self) -> bool:
+        """True if it hands tables over within this process, at no cost per row."""
+        ...
+
     def execute(
         self, request: leaf_pb2.FragmentRequest, timeout_s: float | None = None
     ) -> AsyncIterator[leaf_pb2.FragmentResponse]: ...

@@ -182,6 +182,8 @@ class RemoteLog(_Stub):
 class RemoteLeaf(_Stub):
     """``LeafClient`` over gRPC."""
 
+    shares_memory = False
+
     def __init__(self, channel: grpc.aio.Channel) -> None:
         super().__init__(channel, leaf_pb2.DESCRIPTOR.services_by_name["Leaf"])
 

@@ -66,6 +66,8 @@ class _Part:
 class Leaf:
     """Implements :class:`alder.interfaces.LeafClient`."""
 
+    shares_memory = True
+
     def __init__(
         self,
         node_id: str,

@@ -481,6 +481,7 @@ class Queries:
                 prepared.rows_stored(),
                 self._settings.joins,
                 run.request.join_strategy,
+                all(map(self.scatter.shares_memory, prepared.collections.values())),
             )
         except LeafError:
             raise

@@ -215,6 +215,14 @@ class Scatter:
         missing = {one.shard for one in whole.shards} - set(positions)
         return State(positions, schema, frozenset(missing), rows_stored)
 
+    def shares_memory(self, collection: Collection) -> bool:
+        """True if every leaf of a collection hands its tables over within this process."""
+        try:
+            leaves = [self._directory.leaf(leaf_of(leaf)) for leaf in collection.shards_by_leaf()]
+        except AlderError:
+            return False
+        return all(leaf.shares_memory for leaf in leaves)
+
     async def run(
         self,
         collection: Collection,

@@ -28,6 +28,8 @@ Call = Callable[[Read, Read | None, bool], Awaitable[Gathered]]
 third says whether what comes may be unfinished."""
 TERMS_MAX: Final = 1000
 """Values that indexes are asked for one by one."""
+SHARED_ROWS_MAX: Final = 4 << 20
+"""Rows of a collection up to which leaves of this process hand them over as they are."""
 KEY_BYTES_MAX: Final = 8 << 20
 """Bytes of the values that go along with one read."""
 _LISTED: Final = frozenset({"VARCHAR", "BIGINT"})
@@ -46,17 +48,25 @@ class Stages:
 
 
 async def gathered_in_stages(
-    plan: Plan, call: Call, bounds: Mapping[str, int], limits: JoinLimits, forced: str
+    plan: Plan,
+    call: Call,
+    bounds: Mapping[str, int],
+    limits: JoinLimits,
+    forced: str,
+    shares_memory: bool = False,
 ) -> Stages:
     """The answers to all reads of a plan, or of another one for the same statement.
 
     ``bounds``: by collection, at least as many rows as it has. ``forced``: a strategy's name, or
-    "". Raises AlderError.
+    "". ``shares_memory``: rows need not travel, so that there is nothing to save unless they are
+    very many. Raises AlderError.
     """
     strategy.check_strategy(forced)
     at_most = {read.table: bounds[read.collection] for read in plan.reads}
     choice = plan.reductions or plan.broadcasts or plan.colocated
-    if not choice or not strategy.worth_counting(at_most, forced):
+    few = max(at_most.values(), default=0) <= SHARED_ROWS_MAX
+    nothing_to_save = shares_memory and few and not forced
+    if not choice or nothing_to_save or not strategy.worth_counting(at_most, forced):
         return Stages(plan, tuple(await gather([call(read, None, True) for read in plan.reads])))
     counting = [read for read in plan.reads if read.count is not None]
     counts = await gather([_count(call, read, read.count) for read in counting if read.count])

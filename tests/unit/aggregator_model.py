@@ -89,6 +89,8 @@ class ShardModel:
 class Streaming:
     """A leaf that sends its answers as messages."""
 
+    shares_memory = False
+
     execute: Callable[..., AsyncIterator[leaf_pb2.FragmentResponse]]
 
     async def answer(
