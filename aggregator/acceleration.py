@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from aggregator.execution.queries import Prepared, Queries, Run
+from aggregator.execution.model import Prepared, Run
+from aggregator.execution.queries import Queries
 from aggregator.execution.scatter import gather
 from aggregator.statement.tablename import TableName
 from alder.catalog import Collection, Snapshot
@@ -125,6 +126,6 @@ def _fragments(prepared: Prepared) -> dict[str, list[leaf_pb2.Fragment]]:
 def _collections(prepared: Prepared) -> list[tuple[Collection, list[leaf_pb2.Fragment]]]:
     by_id: dict[int, tuple[Collection, list[leaf_pb2.Fragment]]] = {}
     for name, fragments in _fragments(prepared).items():
-        collection = prepared.collections[name]
+        collection = prepared.at.collections[name]
         by_id.setdefault(collection.collection_id, (collection, []))[1].extend(fragments)
     return list(by_id.values())

@@ -12,7 +12,8 @@ from aggregator.acceleration import Accelerator
 from aggregator.commands import execute
 from aggregator.commands.kinds import always_runs, command_of
 from aggregator.commands.model import Answer, Command, Server
-from aggregator.execution.queries import AggregatorSettings, Queries, Run
+from aggregator.execution.model import AggregatorSettings, Run
+from aggregator.execution.queries import Queries
 from aggregator.protection.admission import Gate
 from aggregator.protection.running import Running, Stage
 from aggregator.proving import Prover

@@ -8,7 +8,7 @@ from typing import Final
 from aggregator.commands import listing
 from aggregator.commands.model import Answer, Server
 from aggregator.commands.words import only_name
-from aggregator.execution.queries import Run
+from aggregator.execution.model import Run
 from alder.sqltext import Token
 from alder.v1 import leaf_pb2
 

@@ -8,7 +8,7 @@ from aggregator.commands import defining
 from aggregator.commands.model import Answer, Server
 from aggregator.commands.values import literal
 from aggregator.commands.words import Words
-from aggregator.execution.queries import Run
+from aggregator.execution.model import Run
 from aggregator.statement import views
 from alder.definitions import Parameter, Version
 from alder.errors import AlderError, Reason

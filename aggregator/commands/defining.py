@@ -7,7 +7,7 @@ that holds it.
 from aggregator.commands import listing
 from aggregator.commands.model import Answer, Server
 from aggregator.commands.words import Words
-from aggregator.execution.queries import Run
+from aggregator.execution.model import Run
 from alder.errors import AlderError, Reason
 from alder.sqltext import statements
 from alder.v1 import catalog_pb2

@@ -7,7 +7,7 @@ from aggregator import status
 from aggregator.commands import listing
 from aggregator.commands.model import Answer, Server
 from aggregator.commands.words import Words
-from aggregator.execution.queries import Run
+from aggregator.execution.model import Run
 from aggregator.statement.names import SYSTEM_TYPES
 from alder.arrow import SQL_TYPE_KEY
 from alder.fieldtypes import quote

@@ -15,7 +15,7 @@ import pyarrow as pa
 from aggregator.commands.model import Answer, Server
 from aggregator.commands.words import blanked, check_end
 from aggregator.execution.engine import Input
-from aggregator.execution.queries import Run
+from aggregator.execution.model import Run
 from aggregator.planning.difference import Difference, difference, reads_one_table
 from aggregator.statement import tree
 from aggregator.statement.names import Names

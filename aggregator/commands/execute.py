@@ -7,7 +7,7 @@ from typing import Final
 from aggregator.commands.model import Answer, Server
 from aggregator.commands.values import filled, literal
 from aggregator.commands.words import Words
-from aggregator.execution.queries import Run
+from aggregator.execution.model import Run
 from aggregator.statement.names import did_you_mean, nearest_of
 from aggregator.statement.tablename import TableName
 from alder.catalog import Snapshot

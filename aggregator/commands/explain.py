@@ -12,7 +12,7 @@ from aggregator import status
 from aggregator.commands import execute, listing, report
 from aggregator.commands.model import Answer, Server
 from aggregator.commands.words import TOKENS_MAX, blanked
-from aggregator.execution.queries import Answered, Run
+from aggregator.execution.model import Answered, Run
 from alder.sqltext import Token, tokens
 
 LOG_ENDS_TIMEOUT_S: Final = 1.0
@@ -59,5 +59,5 @@ def _table(lines: Sequence[str]) -> pa.Table:
 async def _log_ends(server: Server, answered: Answered) -> report.Ends:
     return {
         key: await status.log_ends(server.log, collection, LOG_ENDS_TIMEOUT_S)
-        for key, collection in answered.prepared.by_id().items()
+        for key, collection in answered.prepared.at.by_id().items()
     }

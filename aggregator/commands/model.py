@@ -7,7 +7,8 @@ from typing import Protocol
 import pyarrow as pa
 
 from aggregator.acceleration import Accelerator
-from aggregator.execution.queries import Answered, Queries, Run
+from aggregator.execution.model import Answered, Run
+from aggregator.execution.queries import Queries
 from aggregator.protection.running import Running
 from alder.interfaces import CatalogClient, LogClient
 from alder.membership import CatalogFollower

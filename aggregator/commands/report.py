@@ -12,7 +12,7 @@ from typing import Final
 import duckdb
 
 from aggregator.execution.coverage import Missing, share_of
-from aggregator.execution.queries import Answered, Prepared, Run
+from aggregator.execution.model import Answered, Prepared, Run
 from aggregator.execution.scatter import Gathered, LeafAnswer
 from aggregator.functions import text
 from aggregator.planning import pushdown
@@ -83,7 +83,7 @@ def planned(prepared: Prepared, parser: Parser) -> list[str]:
     names = _Names(prepared.plan, parser)
     _add_joins(root, prepared.plan, names)
     for read in prepared.plan.reads:
-        _add_read(root, read, prepared.collections[read.collection], names)
+        _add_read(root, read, prepared.at.collections[read.collection], names)
     root.add(f"finish: {names.finish_sql()}")
     return root.lines()
 
@@ -103,15 +103,15 @@ def analyzed(run: Run, answered: Answered, ends: Ends, parser: Parser) -> list[s
         for line in answered.told:
             joins.add(line)
     for read, answer in zip(prepared.plan.reads, answered.answers, strict=True):
-        collection = prepared.collections[read.collection]
+        collection = prepared.at.collections[read.collection]
         branch = _add_read(root, read, collection, names)
         key = collection.collection_id
-        _add_cut(branch, prepared.cuts[read.collection], answer, ends.get(key, {}))
+        _add_cut(branch, prepared.at.positions[read.collection], answer, ends.get(key, {}))
         for line in answer.told:
             branch.add(line)
         if answer.input_bytes:
             branch.add(f"went along: {_count(answer.input_bytes, 'byte')}")
-        _add_missing(branch, collection, prepared.missing.get(key, {}))
+        _add_missing(branch, collection, prepared.at.missing.get(key, {}))
         _add_leaves(branch, answer)
     root.add(f"finish: {names.finish_sql()}")
     return root.lines()

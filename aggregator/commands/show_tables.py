@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from aggregator.commands import listing
 from aggregator.commands.model import Answer, Server
 from aggregator.commands.words import check_end
-from aggregator.execution.queries import Run
+from aggregator.execution.model import Run
 from alder.sqltext import Token
 
 
