@@ -18,7 +18,8 @@ from aggregator.functions.bounded import with_bounds
 from aggregator.functions.textstats import Statistics, Wanted
 from aggregator.planning import shapes
 from aggregator.planning.inline import Inliner
-from aggregator.planning.plan import Plan, Planner
+from aggregator.planning.plan import Plan
+from aggregator.planning.planner import Planner
 from aggregator.planning.shapes import Shape, Template
 from aggregator.planning.spread import Spread, slots_of
 from aggregator.statement import dialect, openpivots, parameters, security, tables, tree, views

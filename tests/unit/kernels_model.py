@@ -14,7 +14,8 @@ from leaf_model import NODE, Document, StillCatalog, collection_of, push, rows_b
 
 from aggregator.execution import engine as finishing
 from aggregator.planning.direct import finished
-from aggregator.planning.plan import Plan, Planner
+from aggregator.planning.plan import Plan
+from aggregator.planning.planner import Planner
 from aggregator.planning.spread import Spread
 from aggregator.statement import security
 from aggregator.statement.bind import bind

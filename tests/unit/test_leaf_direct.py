@@ -11,7 +11,8 @@ from leaf_model import push, rows_bytes
 
 from aggregator.execution.engine import Engine, EngineSettings, Input, run
 from aggregator.planning.direct import finished
-from aggregator.planning.plan import Plan, Planner
+from aggregator.planning.plan import Plan
+from aggregator.planning.planner import Planner
 from aggregator.planning.spread import Spread
 from aggregator.statement import security
 from aggregator.statement.bind import bind

@@ -16,7 +16,7 @@ from test_leaf_cluster import merge_now, put, seal_now
 from test_leaf_indexes import found_rows, opened
 from test_leaf_text_shards import tools
 
-from aggregator.planning.plan import Planner
+from aggregator.planning.planner import Planner
 from aggregator.statement import security
 from aggregator.statement.bind import bind
 from aggregator.statement.names import Names
