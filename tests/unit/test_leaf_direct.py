@@ -289,10 +289,10 @@ def test_rows_are_finished_as_the_engine_would(tmp_path: Path) -> None:
                 continue
             rows, _ = await asker.ask(plan, True)
             told = finished(*plan.direct, rows)
-            cursor = engine.cursor()
             read = plan.reads[0]
-            expected = run(cursor, plan.sql, [Input(read.table, read.columns, rows)], {})
-            cursor.close()
+            inputs = [Input(read.table, read.columns, rows)]
+            with engine.cursor() as cursor:
+                expected = run(engine, cursor, plan.sql, inputs, {})
             assert told is not None
             assert told.schema.equals(expected.schema, check_metadata=True), sql
             both = rows_of(told), rows_of(expected)
