@@ -16,17 +16,14 @@ from alder.errors import AlderError, Reason
 from alder.v1 import leaf_pb2
 from leaf.cache import CacheUsage
 from leaf.engine import Cancellation
-from leaf.fragment import (
-    FragmentMode,
-    FragmentTools,
-    horizon_of,
-    run_fragment,
-    segment_partial,
-)
+from leaf.fragment import run_fragment
+from leaf.fragmentmodel import FragmentMode, FragmentTools
+from leaf.gathering import segment_partial
 from leaf.ownership import Follower, ShardKey, Shards
 from leaf.pieces import alive_piece
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
+from leaf.shardatcut import horizon_of
 
 logger = logging.getLogger(__name__)
 

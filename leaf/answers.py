@@ -11,9 +11,10 @@ from alder.v1 import leaf_pb2
 from leaf.births import cut_births, offsets_of
 from leaf.cache import CacheUsage
 from leaf.digest import to_hex
-from leaf.fragment import FragmentResult, horizon_of
+from leaf.fragmentmodel import FragmentResult
 from leaf.pieces import alive_piece, holders
 from leaf.shard import Shard
+from leaf.shardatcut import horizon_of
 from leaf.view import ShardView
 
 

@@ -26,7 +26,7 @@ from leaf.bindings import engine_names, projection
 from leaf.cache import PageCache
 from leaf.engine import Cancellation
 from leaf.format.meta import Index
-from leaf.fragment import FragmentTools
+from leaf.fragmentmodel import FragmentTools
 from leaf.indexes import zones
 from leaf.pieces import Piece, piece_table
 from leaf.probes import PROBE_COLUMN, Probe, ids_of, probes

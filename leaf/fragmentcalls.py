@@ -17,7 +17,8 @@ from alder.errors import AlderError
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
 from leaf.engine import Cancellation
-from leaf.fragment import FragmentMode, FragmentResult, FragmentTools, Joined, run_fragment
+from leaf.fragment import run_fragment
+from leaf.fragmentmodel import FragmentMode, FragmentResult, FragmentTools, Joined
 from leaf.kernels.top import Wanted
 from leaf.ownership import ShardKey, Shards
 from leaf.presence import Presence
@@ -67,7 +68,8 @@ class FragmentCalls:
     ) -> T:
         """What is made of the result of a fragment and of the moment at which it came here.
 
-        ``unfinished`` as in :class:`leaf.fragment.FragmentMode`; ``told`` runs on the thread, too.
+        ``unfinished`` as in :class:`leaf.fragmentmodel.FragmentMode`; ``told`` runs on the thread
+        of the fragment.
 
         Raises AlderError as :meth:`leaf.service.Leaf.execute`.
         """

@@ -19,7 +19,8 @@ from alder.v1 import leaf_pb2, proof_pb2
 from leaf import births
 from leaf.digest import group_sums, origins, pair_hashes, seeds_of, to_hex
 from leaf.engine import Cancellation
-from leaf.fragment import FragmentMode, FragmentTools, run_fragment
+from leaf.fragment import run_fragment
+from leaf.fragmentmodel import FragmentMode, FragmentTools
 from leaf.pieces import Piece, holders, stored_column
 from leaf.probes import PROBE_COLUMN, probe_of, probes
 from leaf.ranges import Places, Range

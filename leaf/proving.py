@@ -17,12 +17,13 @@ from alder.v1 import common_pb2, proof_pb2
 from leaf import births
 from leaf.digest import origins, row_hashes, seeds_of, to_hex
 from leaf.engine import Cancellation
-from leaf.fragment import FragmentTools, horizon_of
+from leaf.fragmentmodel import FragmentTools
 from leaf.ownership import ShardKey
 from leaf.probes import ids_of
 from leaf.probing import CONDITIONS_MAX, Condition, Probing, conditions_of
 from leaf.ranges import Damage, Floor, Range, RangeReader, RangeReport, RangeSums, quarantined_value
 from leaf.shard import Shard
+from leaf.shardatcut import horizon_of
 from leaf.view import ShardView
 from leaf.visibility import Births
 

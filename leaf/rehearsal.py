@@ -13,7 +13,8 @@ from alder.positions import PositionVector
 from alder.schema import Schema
 from alder.v1 import leaf_pb2
 from leaf.engine import Cancellation
-from leaf.fragment import FragmentMode, FragmentResult, FragmentTools, run_fragment
+from leaf.fragment import run_fragment
+from leaf.fragmentmodel import FragmentMode, FragmentResult, FragmentTools
 from leaf.layout import Counters
 from leaf.rows import column_type
 from leaf.tail import TailChunk

@@ -29,8 +29,8 @@ from leaf.answers import (
 )
 from leaf.check import Means, check_shards
 from leaf.engine import Cancellation, Engine
-from leaf.fragment import FragmentTools
 from leaf.fragmentcalls import FragmentCalls
+from leaf.fragmentmodel import FragmentTools
 from leaf.history import History, WholeHistory
 from leaf.kernels.kernels import Kernels
 from leaf.ownership import Follower, ShardKey, Shards

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 
 from alder.v1 import leaf_pb2
 from leaf.engine import Cancellation
-from leaf.fragment import FragmentMode, FragmentResult, FragmentTools, run_fragment
+from leaf.fragment import run_fragment
+from leaf.fragmentmodel import FragmentMode, FragmentResult, FragmentTools
 from leaf.probes import Probe
 from leaf.view import ShardView
 

@@ -13,10 +13,10 @@ from alder.catalog import Collection, Shard, Snapshot
 from alder.fieldtypes import arrow_type
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
-from leaf.fragment import horizon_of
 from leaf.pieces import ColumnNeeds, alive_piece, holders, piece_table
 from leaf.service import Leaf
 from leaf.shard import Shard as LeafShard
+from leaf.shardatcut import horizon_of
 from leaf.view import ShardView
 
 NODE = "leaf-1"

@@ -13,11 +13,11 @@ from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
 from leaf.cache import PageCache
 from leaf.core import PushHeader
-from leaf.fragment import horizon_of
 from leaf.pieces import ColumnNeeds, alive_piece, holders, piece_table
 from leaf.seal import seal
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
+from leaf.shardatcut import horizon_of
 from leaf.view import ShardView
 
 MINUTE = 60_000_000

@@ -40,7 +40,7 @@ from leaf.format.meta import (
 )
 from leaf.format.postings import TermPostings, hash_entries, term_offsets, term_rows
 from leaf.format.zonemap import Zone
-from leaf.fragment import FragmentResult, FragmentTools
+from leaf.fragmentmodel import FragmentResult, FragmentTools
 from leaf.indexes import ordered
 from leaf.indexes.elements import ElementIndex
 from leaf.indexes.kind import Candidates, Scalar

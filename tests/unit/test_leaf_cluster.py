@@ -21,7 +21,7 @@ from leaf.check import Means, check_shard
 from leaf.cluster import key_columns, row_order
 from leaf.core import PushHeader
 from leaf.engine import Cancellation, Engine
-from leaf.fragment import FragmentTools
+from leaf.fragmentmodel import FragmentTools
 from leaf.kernels.kernels import Kernels
 from leaf.partials import Partials
 from leaf.seal import seal

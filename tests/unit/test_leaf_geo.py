@@ -29,7 +29,8 @@ from alder.v1 import leaf_pb2
 from leaf.cache import PageCache
 from leaf.check import Means, check_shard
 from leaf.engine import Cancellation
-from leaf.fragment import FragmentMode, run_fragment
+from leaf.fragment import run_fragment
+from leaf.fragmentmodel import FragmentMode
 from leaf.indexes import ordered
 from leaf.indexes.geo import PATH, Geo, GeoIndex, cells_of_box
 from leaf.indexes.kind import Candidates, Column, Scalar

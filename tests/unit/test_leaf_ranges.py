@@ -24,10 +24,10 @@ from leaf import layout
 from leaf.cache import PageCache
 from leaf.core import PushHeader
 from leaf.digest import combined, digest_rows, group_sums, pair_hashes
-from leaf.fragment import horizon_of
 from leaf.ranges import Floor, Range, RangeReader, RangeReport
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
+from leaf.shardatcut import horizon_of
 
 NO_FLOOR = Floor()
 

@@ -18,12 +18,12 @@ from leaf import layout
 from leaf.cache import PageCache
 from leaf.core import PushHeader
 from leaf.format.meta import HASH_PAGE
-from leaf.fragment import horizon_of
 from leaf.pieces import ColumnNeeds, alive_piece, holders, piece_table
 from leaf.recovery import last_positions
 from leaf.seal import Block, seal
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
+from leaf.shardatcut import horizon_of
 
 APPLIED = leaf_pb2.APPLY_STATUS_APPLIED
 SETTINGS = LeafSettings()

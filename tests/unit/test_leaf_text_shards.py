@@ -19,7 +19,8 @@ from alder.v1 import leaf_pb2
 from leaf.cache import PageCache
 from leaf.check import Means, check_shard
 from leaf.engine import Cancellation, Engine
-from leaf.fragment import FragmentMode, FragmentTools, run_fragment
+from leaf.fragment import run_fragment
+from leaf.fragmentmodel import FragmentMode, FragmentTools
 from leaf.indexes.text import PATH
 from leaf.kernels.kernels import Kernels
 from leaf.partials import Partials

@@ -9,7 +9,7 @@ from aggregator.execution.rehearsal import rehearse as rehearse_plans
 from aggregator.planning.plans import Plans
 from alder.v1 import leaf_pb2
 from leaf.engine import Engine
-from leaf.fragment import FragmentTools
+from leaf.fragmentmodel import FragmentTools
 from leaf.kernels.kernels import Kernels
 from leaf.partials import Partials
 from leaf.rehearsal import rehearse
