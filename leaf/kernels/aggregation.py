@@ -1,9 +1,10 @@
-"""Runs an aggregation on codes: filter, group, merge, and export the engine's states.
+"""Runs an aggregation on codes: has partials made or remembered, merges them, gives a table.
 
-Every holder gives a partial in codes of dictionaries that the whole leaf shares, so partials of
-segments, tails and shards merge by one more grouping. Partials of sealed segments are kept where
-the caller wants it, and the merge of all of them too, and that of each live tail as far as it has
-come (:mod:`leaf.kernels.livetail`), so that a repeated query costs the rows that came since.
+Every holder gives a partial in codes of dictionaries that the whole leaf shares
+(:mod:`leaf.kernels.computing`), so partials of segments, tails and shards merge by one more
+grouping; those that a query before had made are at hand (:mod:`leaf.kernels.remembering`). Groups
+are left out only where what is wanted allows it, and the result says so: whoever puts results of
+leaves together must know what may be missing.
 """
 
 from collections.abc import Hashable, Sequence
@@ -17,54 +18,35 @@ from numpy.typing import NDArray
 
 from alder.v1 import leaf_pb2
 from leaf.engine import Engine
-from leaf.kernels.columns import Columns, Holder, Reading
-from leaf.kernels.dictionaries import GlobalDictionary
+from leaf.kernels.columns import Columns, Reading
+from leaf.kernels.computing import Computing
 from leaf.kernels.distinct import Seen
-from leaf.kernels.filters import Selection, marked, matching
+from leaf.kernels.filters import Selection
 from leaf.kernels.grouping import (
     CodePartial,
-    Codes,
     Numbers,
     Reducer,
-    Slot,
-    both,
     combinations_of,
     combined_codes,
-    grouped,
     merged,
     shared_groups,
     some_groups,
     without_last_key,
 )
-from leaf.kernels.livetail import TailPartial, Work, later_rows, tails
-from leaf.kernels.plan import Call, KernelPlan
+from leaf.kernels.livetail import Work
+from leaf.kernels.plan import KernelPlan
 from leaf.kernels.ranking import NO_RANKING, Ranking, ranking_of
-from leaf.kernels.states import Values
+from leaf.kernels.remembering import Memory, Remembering
 from leaf.kernels.top import NO_MORE, Wanted, order_of, top_groups
 from leaf.kernels.unsupported import Unsupported
-from leaf.partials import Partials, rows_key
 from leaf.segment import Segment
 
-Rows = NDArray[np.intp]
-Chosen = tuple[Holder, Selection]
 FLAGS_MAX: Final = 1 << 26
 """Flags of one query, a byte each."""
-BATCH_ROWS: Final = 1 << 20
-"""Rows that are grouped at once: bounds the memory of a query over many segments."""
-
 _RANKED_MIN: Final = 1 << 10
 _RANKING: Final = "ranking"
 _COUNTED: Final = "counted"
-_TAIL: Final = "tail"
 _COMBINED: Final = "combined"
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Where partials are kept, and the fragment that they are of."""
-
-    partials: Partials
-    fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +72,9 @@ class Aggregation:
         self._wanted = wanted
         self._left_out: LeftOut | None = None
         self._engine = engine
-        self._columns = columns
         self._reading = reading
-        self._dictionaries = [self._dictionary(number) for number in range(len(plan.grouped_by))]
+        self._computing = Computing(plan, columns, reading)
+        self._dictionaries = self._computing.dictionaries
 
     def run(self, works: Sequence[Work], memory: Memory | None) -> tuple[pa.Table, LeftOut | None]:
         """The result, in the plan's schema, and what is known of groups that are not in it.
@@ -107,18 +89,19 @@ class Aggregation:
         if memory is not None:
             sealed = [work for work in works if isinstance(work.holder.rows, Segment)]
             works = [work for work in works if not isinstance(work.holder.rows, Segment)]
+            remembering = Remembering(self._computing, memory)
             if sealed:
-                name, kept = self._remembered(sealed, memory)
-                rest = self._of_tails(works, memory)
+                name, kept = remembering.remembered(sealed)
+                rest = remembering.of_tails(works)
                 if self._plan.distinct is not None and kept.groups:
                     return self._with_counts(self._counted_once(name, kept, rest, memory))
                 return self._finished(self._candidates(name, kept, rest, memory))
             if works:
-                return self._finished(self._of_tails(works, memory))
-        return self._finished(self._computed(works))
+                return self._finished(remembering.of_tails(works))
+        return self._finished(self._computing.computed(works))
 
     def _finished(self, partials: Sequence[CodePartial]) -> pa.Table:
-        partial = self._merged(partials)
+        partial = self._computing.merged(partials)
         if self._plan.distinct is None:
             return self._exported(partial, None)
         return self._with_counts(without_last_key(partial, self._plan.reducers))
@@ -136,12 +119,12 @@ class Aggregation:
         if not isinstance(counted, CodePartial):
             counted = without_last_key(kept, reducers)
             memory.partials.put((_COUNTED, name), counted, counted.size_bytes)
-        other = self._merged(rest) if rest else None
+        other = self._computing.merged(rest) if rest else None
         if other is None or not other.groups:
             return counted
         _, known = self._shared(name, kept, other, memory)
         added = without_last_key(other, reducers, ~known)
-        return merged([counted, added], self._sizes()[:-1], [*reducers, Reducer.SUM])
+        return merged([counted, added], self._computing.sizes()[:-1], [*reducers, Reducer.SUM])
 
     def _shared(
         self, name: Hashable, kept: CodePartial, other: CodePartial, memory: Memory
@@ -150,7 +133,7 @@ class Aggregation:
 
         Dictionaries grow all the time; combined with room to grow, the codes of the kept one stay.
         """
-        sizes = [1 << size.bit_length() for size in self._sizes()]
+        sizes = [1 << size.bit_length() for size in self._computing.sizes()]
         key = (_COMBINED, name, *sizes)
         own = memory.partials.find(key)
         if not isinstance(own, np.ndarray):
@@ -161,27 +144,17 @@ class Aggregation:
     def _run_with_flags(self, works: Sequence[Work]) -> pa.Table:
         """Counts distinct values without a group for each, where a flag for each pair fits."""
         for number in range(len(self._dictionaries)):
-            self._codes(number, [(work.holder, Selection(work.holder.rows.rows)) for work in works])
-        sizes = self._sizes()
+            self._computing.codes(
+                number, [(work.holder, Selection(work.holder.rows.rows)) for work in works]
+            )
+        sizes = self._computing.sizes()
         if combinations_of(sizes) > FLAGS_MAX:
-            partial = self._merged(self._computed(works))
+            partial = self._computing.merged(self._computing.computed(works))
             return self._with_counts(without_last_key(partial, self._plan.reducers))
         seen = Seen(sizes)
-        partials = self._computed(works, seen)
+        partials = self._computing.computed(works, seen)
         partial = merged(partials, sizes[:-1], self._plan.reducers)
         return self._exported(partial, seen.counts(partial))
-
-    def _dictionary(self, number: int) -> GlobalDictionary:
-        value = self._plan.grouped_by[number]
-        if number < len(self._plan.keys):
-            kind = self._plan.schema.field(number).type
-        else:
-            kind = self._columns.kind(value, self._reading)
-        return self._columns.dictionary(value, kind)
-
-    def _sizes(self) -> list[int]:
-        """Read after the codes that are to be below them."""
-        return [dictionary.size for dictionary in self._dictionaries]
 
     def _candidates(
         self, name: Hashable, kept: CodePartial, rest: Sequence[CodePartial], memory: Memory
@@ -199,7 +172,7 @@ class Aggregation:
         if not isinstance(ranking, Ranking):
             ranking = self._ranking(kept, top)
             memory.partials.put((_RANKING, name), ranking, ranking.size_bytes)
-        others = [self._merged(rest)] if rest else []
+        others = [self._computing.merged(rest)] if rest else []
         changed = [self._shared(name, kept, other, memory)[0] for other in others]
         best = ranking.best(top.rows + sum(map(len, changed)))
         threshold = self._wanted.threshold
@@ -225,7 +198,7 @@ class Aggregation:
 
     def _with_asked(self, partial: CodePartial, best: NDArray[np.intp]) -> NDArray[np.intp]:
         """The best groups and those that are wanted beside them, ascending."""
-        sizes = self._sizes()[: len(partial.keys)]
+        sizes = self._computing.sizes()[: len(partial.keys)]
         asked = [
             shared_groups(combined_codes(partial.keys, sizes), combined_codes(one.keys, sizes))[0]
             for one in self._asked()
@@ -260,172 +233,6 @@ class Aggregation:
             return ranking_of(order, top.descending)
         except Unsupported:
             return NO_RANKING
-
-    def _remembered(self, works: Sequence[Work], memory: Memory) -> tuple[Hashable, CodePartial]:
-        """The partial of sealed segments, from memory as far as it is there, and its name."""
-        keys = self._keys(works, memory)
-        found = memory.partials.find(tuple(keys))
-        if isinstance(found, CodePartial):
-            for work in works:
-                work.hit = True
-            return tuple(keys), found
-        parts = []
-        for key, work in zip(keys, works, strict=True):
-            part = memory.partials.find(key)
-            work.hit = isinstance(part, CodePartial)
-            work.missed = not work.hit
-            if not isinstance(part, CodePartial):
-                part = self._merged(self._computed([work]))
-                memory.partials.put(key, part, part.size_bytes)
-            parts.append(part)
-        together = self._merged(parts)
-        if len(parts) > 1:
-            memory.partials.put(tuple(keys), together, together.size_bytes)
-        return tuple(keys), together
-
-    def remembers(self, works: Sequence[Work], memory: Memory) -> bool:
-        """True if the partials of all sealed segments among the pieces are in memory."""
-        keys = self._keys(works, memory)
-        if isinstance(memory.partials.find(tuple(keys)), CodePartial):
-            return True
-        return all(isinstance(one, CodePartial) for one in memory.partials.find_all(keys))
-
-    def _keys(self, works: Sequence[Work], memory: Memory) -> list[Hashable]:
-        """What names the partial of each sealed segment in memory."""
-        scopes = tuple(dictionary.scope for dictionary in self._dictionaries)
-        return [
-            (memory.fingerprint, scopes, *rows_key(work.holder.rows, work.piece))
-            for work in works
-            if isinstance(work.holder.rows, Segment)
-        ]
-
-    def _of_tails(self, works: Sequence[Work], memory: Memory) -> list[CodePartial]:
-        """The partial of each live tail, carried on from the query before where it can be."""
-        scopes = tuple(dictionary.scope for dictionary in self._dictionaries)
-        partials = []
-        for tail, own in tails(works):
-            key = (_TAIL, memory.fingerprint, scopes, tail)
-            known = memory.partials.find(key)
-            if not isinstance(known, TailPartial) or not known.counts_for(own):
-                known = None
-            if known is None:
-                parts = self._computed(own)
-            else:
-                parts = [known.partial, *self._added(own, known.rows)]
-            together = self._merged(parts)
-            if together is not parts[0] or known is None:
-                self._keep_tail(key, own, together, memory)
-            partials.append(together)
-        return partials
-
-    def _added(self, works: Sequence[Work], rows: int) -> list[CodePartial]:
-        """The partials of a live tail without its first rows; none where there are no others."""
-        later = later_rows(works, rows)
-        added = self._computed(later) if later else []
-        works[-1].rows_matched = sum(work.rows_matched for work in later)
-        return added
-
-    def _keep_tail(
-        self, key: Hashable, works: Sequence[Work], partial: CodePartial, memory: Memory
-    ) -> None:
-        """Keeps the partial of a live tail for the next query, if all rows are in it."""
-        if all(work.piece.rows is None for work in works):
-            rows = sum(work.holder.rows.rows for work in works)
-            memory.partials.replace(key, TailPartial(rows, partial), partial.size_bytes)
-
-    def _computed(self, works: Sequence[Work], seen: Seen | None = None) -> list[CodePartial]:
-        """At least one partial of these pieces; ``seen`` takes the distinct values out of it."""
-        partials = []
-        chosen: list[Chosen] = []
-        rows = 0
-        for work in works:
-            self._reading.cancellation.check()
-            self._leave_searches_to_their_index(work.holder)
-            selection = matching(
-                work.holder,
-                None if work.piece.rows is None else work.piece.rows.astype(np.intp),
-                self._plan.conditions,
-                self._columns,
-                self._reading,
-            )
-            work.rows_matched = selection.count
-            whole = selection.rows is None and selection.mask is None
-            counted = self._counted(work.holder) if whole and seen is None else None
-            if counted is not None:
-                partials.append(counted)
-            elif work.rows_matched:
-                chosen.append((work.holder, selection))
-                rows += _considered(work.holder, selection)
-                if rows >= BATCH_ROWS:
-                    partials.append(self._grouped(chosen, seen))
-                    chosen, rows = [], 0
-        if chosen or not partials:
-            partials.append(self._grouped(chosen, seen))
-        return partials
-
-    def _leave_searches_to_their_index(self, holder: Holder) -> None:
-        """Raises Unsupported where an index tells at once which rows a search finds."""
-        segment = holder.rows
-        if isinstance(segment, Segment) and any(
-            segment.has(column) and segment.has_index(column, kind)
-            for column, kind in self._plan.searched
-        ):
-            raise Unsupported
-
-    def _counted(self, holder: Holder) -> CodePartial | None:
-        """The partial of all rows from their counts per code alone, where it asks for no more."""
-        plan = self._plan
-        if len(plan.grouped_by) != 1 or any(
-            call.state.function != "count_star" or call.only for call in plan.states
-        ):
-            return None
-        (value,), (dictionary,) = plan.grouped_by, self._dictionaries
-        counts = self._columns.counts(holder, value, dictionary, self._reading)
-        codes = np.flatnonzero(counts)
-        slots = tuple(counts[codes].astype(np.int64) for _ in plan.states)
-        return CodePartial((codes.astype(np.int32),), slots, len(codes))
-
-    def _slots_of(self, holder: Holder, rows: Rows | None) -> list[Slot]:
-        return [slot for call in self._plan.states for slot in self._slots(call, holder, rows)]
-
-    def _slots(self, call: Call, holder: Holder, rows: Rows | None) -> list[Slot]:
-        argument, only = call.argument, None
-        if call.only is not None:
-            only = marked(holder, rows, call.only, self._columns, self._reading)
-        if argument is None:
-            return call.state.slots(None, only)
-        if call.state.function == "count":
-            valid = self._columns.presence(holder, argument, self._reading)
-            valid = valid if rows is None or valid is None else valid[rows]
-            return call.state.slots(None, both(valid, only))
-        values = self._columns.numbers(holder, argument, self._reading)
-        values = values if rows is None else values.taken(rows)
-        return call.state.slots(values, both(values.valid, only))
-
-    def _grouped(self, chosen: Sequence[Chosen], seen: Seen | None) -> CodePartial:
-        plan, counts = self._plan, [_considered(holder, one) for holder, one in chosen]
-        keys: list[Codes] = [np.empty(0, dtype=np.int32) for _ in plan.grouped_by]
-        slots = [slot for call in plan.states for slot in _no_slots(call)]
-        kept = None
-        if chosen:
-            keys = [np.concatenate(self._codes(number, chosen)) for number in range(len(keys))]
-            parts = [self._slots_of(holder, one.rows) for holder, one in chosen]
-            slots = [_joined(own, counts) for own in zip(*parts, strict=True)]
-            kept = _flags([one.mask for _, one in chosen], counts)
-        sizes = self._sizes()
-        if seen is not None:
-            seen.add(keys, sum(counts), kept)
-            keys, sizes = keys[:-1], sizes[:-1]
-        return grouped(keys, sizes, slots, sum(counts), kept)
-
-    def _codes(self, number: int, chosen: Sequence[Chosen]) -> list[Codes]:
-        """The codes of what is grouped by, for the rows that are looked at."""
-        wanted = [(holder, one.rows) for holder, one in chosen]
-        value, dictionary = self._plan.grouped_by[number], self._dictionaries[number]
-        return self._columns.codes(wanted, value, dictionary, self._reading)
-
-    def _merged(self, partials: Sequence[CodePartial]) -> CodePartial:
-        return merged(partials, self._sizes(), self._plan.reducers)
 
     def _aggregates(self, partial: CodePartial, counts: Numbers | None) -> pa.Table:
         """The columns of aggregates; ``counts`` are those of distinct values."""
@@ -467,43 +274,3 @@ class Aggregation:
             for codes, dictionary in zip(keys, self._dictionaries, strict=False)
         ]
         return pa.Table.from_arrays([*values, *columns.columns], schema=schema)
-
-
-def _considered(holder: Holder, selection: Selection) -> int:
-    """How many rows are looked at: those of a mask all are."""
-    return holder.rows.rows if selection.rows is None else len(selection.rows)
-
-
-def _joined(parts: Sequence[Slot], counts: Sequence[int]) -> Slot:
-    """The slots of several holders as one; ``counts`` are their rows."""
-    valid = _flags([part.valid for part in parts], counts)
-    if all(part.values is None for part in parts):
-        return replace(parts[0], valid=valid)
-    values = [
-        np.full(count, part.each, dtype=np.int8) if part.values is None else part.values
-        for part, count in zip(parts, counts, strict=True)
-    ]
-    return Slot(parts[0].reducer, np.concatenate(values), valid)
-
-
-def _flags(
-    parts: Sequence[NDArray[np.bool_] | None], counts: Sequence[int]
-) -> NDArray[np.bool_] | None:
-    """The flags of several holders as one array, None standing for true everywhere."""
-    if all(part is None for part in parts):
-        return None
-    return np.concatenate(
-        [
-            np.ones(count, dtype=bool) if part is None else part
-            for part, count in zip(parts, counts, strict=True)
-        ]
-    )
-
-
-def _no_slots(call: Call) -> list[Slot]:
-    kind = call.state.kind
-    floats = pa.types.is_floating(kind) or (
-        pa.types.is_struct(kind) and pa.types.is_floating(kind.field(1).type)
-    )
-    none = np.empty(0, np.float64) if floats else np.empty(0, np.int64)
-    return call.state.slots(Values(none, None), None)

@@ -14,10 +14,12 @@ from alder.v1 import leaf_pb2
 from leaf.bindings import Projection, engine_names
 from leaf.cache import CacheUsage
 from leaf.engine import Engine
-from leaf.kernels.aggregation import Aggregation, LeftOut, Memory
+from leaf.kernels.aggregation import Aggregation, LeftOut
 from leaf.kernels.columns import Columns, Reading
+from leaf.kernels.computing import Computing
 from leaf.kernels.livetail import Work
 from leaf.kernels.plan import KernelPlan, kernel_plan
+from leaf.kernels.remembering import Memory, Remembering
 from leaf.kernels.top import NO_MORE, Wanted
 from leaf.kernels.unsupported import Unsupported
 from leaf.partials import Partials
@@ -73,10 +75,10 @@ class Kernels:
         if not isinstance(plan, KernelPlan):
             return False
         try:
-            aggregation = Aggregation(plan, self._columns, reading, self._engine)
+            computing = Computing(plan, self._columns, reading)
         except Unsupported:
             return False
-        return aggregation.remembers(works, Memory(self._partials, name))
+        return Remembering(computing, Memory(self._partials, name)).remembers(works)
 
     def _plan(
         self,
