@@ -256,9 +256,9 @@ def test_a_view_plans_as_the_statement_written_out(
     cluster.rows("CREATE VIEW g AS SELECT kind, who.id AS id, sum(n) AS s FROM ev GROUP BY ALL")
     table, trailer = cluster.ask(over_view)
     assert trailer.plan_class == plan_class
-    assert table.equals(cluster.ask(over_view, "e")[0])
-    asked, _ = cluster.ask(written_out)
-    assert sorted(table.to_pylist(), key=str) == sorted(asked.to_pylist(), key=str)
+    for other in (cluster.ask(over_view, "e")[0], cluster.ask(written_out)[0]):
+        assert table.schema.equals(other.schema)
+        assert sorted(table.to_pylist(), key=str) == sorted(other.to_pylist(), key=str)
 
     def told(sql: str) -> list[str]:
         lines = [str(row[0]) for row in cluster.rows(f"EXPLAIN {sql}")]
