@@ -241,7 +241,7 @@ def test_generated_statements_equal_the_reference(
         expected = truth.rows(statement.template)
         turn = number // len(TURNS)
         gathered = False
-        for way in [CHOSEN, GATHERED] + [WAYS[turn % len(WAYS)]] * (turn % 3 == 0):
+        for way in [CHOSEN, GATHERED] + [WAYS[turn // 6 % len(WAYS)]] * (turn % 6 == 0):
             if way == GATHERED and gathered:
                 continue
             try:
