@@ -14,6 +14,7 @@ from alder.cli.proof.coverage import OFFSETS_FULL_MAX, Wanted
 from alder.cli.proof.model import EXIT_EQUAL, Finding, Report, ShardProof
 from alder.cli.proof.prove import ProofSettings, prove
 from alder.config import DEFAULT_ADDRESS
+from alder.errors import AlderError
 from alder.positions import PositionVector
 
 DOCUMENT_CHARACTERS_MAX: Final = 300
@@ -27,14 +28,10 @@ def _positions(
 ) -> PositionVector | None:
     if value is None:
         return None
-    offsets = {}
-    for entry in value.replace(",", " ").split():
-        partition, _, offset = entry.rpartition(":")
-        source, _, number = partition.rpartition("/")
-        if not (source and number.isdecimal() and offset.isdecimal()):
-            raise click.BadParameter(f"{entry!r} is no position; write log/0:12, log/1:7")
-        offsets[source, int(number)] = int(offset)
-    return PositionVector(offsets)
+    try:
+        return PositionVector.from_text(value)
+    except AlderError as error:
+        raise click.BadParameter(f"{value!r} is no position; write log/0:12, log/1:7") from error
 
 
 @click.command()

@@ -1,7 +1,8 @@
-"""``DROP VIEW [IF EXISTS] NAME``: a view goes with all its versions."""
+"""``DROP VIEW|QUERY [IF EXISTS] NAME``: a view or a saved query goes with all its versions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from aggregator.commands import defining
 from aggregator.commands.model import Answer, Server
@@ -10,30 +11,36 @@ from aggregator.execution.model import Run
 from alder.sqltext import Token
 from alder.v1 import catalog_pb2
 
+_KINDS: Final = {
+    "VIEW": catalog_pb2.DEFINITION_KIND_VIEW,
+    "QUERY": catalog_pb2.DEFINITION_KIND_QUERY,
+}
+
 
 @dataclass(frozen=True, slots=True)
-class DropView:
-    """A view to drop, unless another one reads it."""
+class Drop:
+    """A view or a saved query to drop, as ``what`` says, unless a view reads it."""
 
+    what: str
     name: str
     if_exists: bool
 
     async def run(self, run: Run, server: Server) -> Answer:
         """One row: the name."""
         request = catalog_pb2.UndefineRequest(
-            name=self.name, kind=catalog_pb2.DEFINITION_KIND_VIEW, if_exists=self.if_exists
+            name=self.name, kind=_KINDS[self.what], if_exists=self.if_exists
         )
         return await defining.undefine(server, run, request)
 
 
-def parse(sql: str, first: Sequence[Token]) -> DropView | None:
+def parse(sql: str, first: Sequence[Token]) -> Drop | None:
     """The command in a text."""
     match [token.word for token in first]:
-        case ["DROP", "VIEW", *_]:
-            words = Words(sql, "DROP VIEW [IF EXISTS] NAME")
-            words.expect("DROP", "VIEW")
+        case ["DROP", "VIEW" | "QUERY" as what, *_]:
+            words = Words(sql, f"DROP {what} [IF EXISTS] NAME")
+            words.expect("DROP", what)
             if_exists = words.take("IF", "EXISTS")
             name = words.name()
             words.end()
-            return DropView(name, if_exists)
+            return Drop(what, name, if_exists)
     return None
