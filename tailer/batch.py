@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from alder.slots import slots_of_offsets
 from tailer.core import Range
-from tailer.decode import Decoded, JsonDecoder, decode_table, documents
+from tailer.decode import Decoded, JsonDecoder, TableDecoder
 from tailer.evaluate import Evaluator
 from tailer.eventtime import event_times
 from tailer.pathvalues import json_texts, key_texts
@@ -69,6 +69,7 @@ class RowBuilder:
         self._spec = spec
         self._settings = settings
         self._decoder = decoder
+        self._tables = TableDecoder()
         self._evaluator = Evaluator()
 
     def build(self, raw: RawBatch) -> list[Rows]:
@@ -139,8 +140,8 @@ class RowBuilder:
 
     def _decode(self, raw: RawBatch) -> tuple[Decoded, pa.Array]:
         if isinstance(raw.records, pa.Table):
-            decoded = decode_table(raw.records)
-            docs = _one_array(documents(raw.records), pa.string())
+            decoded = self._tables.decode(raw.records)
+            docs = _one_array(self._tables.documents(raw.records), pa.string())
         else:
             decoded = self._decoder.decode(raw.records)
             docs = raw.records
@@ -191,12 +192,19 @@ class RowBuilder:
         for row, reason in zip(
             decoded.rejected.rows.tolist(), decoded.rejected.reasons, strict=True
         ):
-            value = _record_bytes(raw.records, row)
+            value = self._record_bytes(raw.records, row)
             size = len(value)
             if size > limit:
                 value = value[: self._settings.quarantine_prefix_bytes_max]
             refused.append(Quarantined(int(raw.offsets[row]), reason, value, size))
         return refused
+
+    def _record_bytes(self, records: pa.Array | pa.Table, row: int) -> bytes:
+        if isinstance(records, pa.Table):
+            text: str = self._tables.documents(records.slice(row, 1))[0].as_py()
+            return text.encode()
+        value: bytes | None = records[row].as_py()
+        return value or b""
 
     def _slots(self, table: pa.Table, shard_by: pa.Array | None) -> Slots:
         keys = _one_array(table.column("_key"), pa.string()) if self._spec.key_path else None
@@ -243,14 +251,6 @@ def _cut(whole: Rows, pieces: int) -> list[Rows]:
         )
         parts.append(part)
     return parts
-
-
-def _record_bytes(records: pa.Array | pa.Table, row: int) -> bytes:
-    if isinstance(records, pa.Table):
-        text: str = documents(records.slice(row, 1))[0].as_py()
-        return text.encode()
-    value: bytes | None = records[row].as_py()
-    return value or b""
 
 
 def _quarantine_table(records: Sequence[Quarantined]) -> pa.Table:

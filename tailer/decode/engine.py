@@ -1,7 +1,8 @@
 """The decoder's private DuckDB connection: one column in, expressions over it out.
 
-One thread and no access to files, extensions or Python variables. An error may leave a connection
-unusable (DuckDB invalidates the database after an internal error), so ``reset`` makes a new one.
+One thread and no access to files, extensions or Python variables; its time zone is UTC whatever the
+machine's is, since texts of times are stored (I1). An error may leave a connection unusable (DuckDB
+invalidates the database after an internal error), so ``reset`` makes a new one.
 """
 
 from collections.abc import Sequence
@@ -11,10 +12,13 @@ import pyarrow as pa
 
 
 class Engine:
-    """Evaluates expressions over the column ``v``, in order of its rows."""
+    """Evaluates expressions over the column ``v``, in order of its rows.
+
+    It connects when it is first used, which takes longer than a small batch.
+    """
 
     def __init__(self) -> None:
-        self._connection = _connect()
+        self._opened: duckdb.DuckDBPyConnection | None = None
 
     def project(self, expressions: Sequence[str], column: pa.Array) -> list[pa.Array]:
         """The value of each expression for each row. Raises duckdb.Error."""
@@ -35,8 +39,15 @@ class Engine:
 
     def reset(self) -> None:
         """Start over with a new connection."""
-        self._connection.close()
-        self._connection = _connect()
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = None
+
+    @property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        if self._opened is None:
+            self._opened = _connect()
+        return self._opened
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:
@@ -58,5 +69,6 @@ def _connect() -> duckdb.DuckDBPyConnection:
             "autoinstall_known_extensions": False,
         }
     )
+    connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET python_enable_replacements = false")
     return connection

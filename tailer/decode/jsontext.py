@@ -1,11 +1,13 @@
 """JSON text of typed values.
 
-DuckDB writes it. What it can't write as JSON (floats that are no numbers, maps with equal keys) is
-written here, value by value.
+DuckDB writes it. What it can't write as JSON (floats that are no numbers, maps, which may have
+equal keys, fields whose names differ in case only) is written here, value by value. Which of the
+two writes a value depends on the value and its type alone.
 """
 
 import json
 import math
+from collections.abc import Callable
 from typing import Final
 
 import duckdb
@@ -16,28 +18,79 @@ import pyarrow.compute as pc
 from tailer.decode.engine import Engine
 from tailer.decode.values import scatter
 
-# A float without a JSON number stands where a value starts; inside strings it is a harmless false
-# alarm.
+# A float without a JSON number stands where a value starts; inside strings it is a false alarm.
 _NOT_JSON: Final = r"(?:\A|[:\[,])-?(?:NaN|Infinity)"
+_WRITTEN: Final = "to_json(v)"
 
 
 def json_texts(column: pa.Array, engine: Engine) -> pa.Array:
     """The JSON text of each value as a string column, null for null."""
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), pa.string())
+    if not _is_written_by_engine(column, engine):
+        return _written_here(column)
+    texts = _written_by_engine(column, engine)
+    if not _has(column.type, pa.types.is_floating):
+        return texts
+    alarmed = pc.match_substring_regex(texts, _NOT_JSON).fill_null(False)
+    rows = [
+        row
+        for row in np.flatnonzero(alarmed.to_numpy(zero_copy_only=False)).tolist()
+        if not _is_finite(column[row].as_py())
+    ]
+    if not rows:
+        return texts
+    places = np.asarray(rows)
+    odd = np.zeros(len(column), np.bool_)
+    odd[places] = True
+    repaired = scatter(_written_here(column.take(pa.array(places))), places, len(column))
+    return pc.if_else(pa.array(odd), repaired, texts)
+
+
+def _is_written_by_engine(column: pa.Array, engine: Engine) -> bool:
+    if _has(column.type, pa.types.is_map):
+        return False
     try:
-        texts = engine.map("to_json(v)", column).cast(pa.string())
+        engine.map(_WRITTEN, column.slice(0, 0))
     except duckdb.Error:
         engine.reset()
-        return pa.array([_text_or_none(value) for value in column], pa.string())
-    odd = pc.match_substring_regex(texts, _NOT_JSON).fill_null(False)
-    rows = np.flatnonzero(odd.to_numpy(zero_copy_only=False))
-    if not len(rows):
-        return texts
-    repaired = pa.array(
-        [_text_or_none(value) for value in column.take(pa.array(rows))], pa.string()
-    )
-    return pc.if_else(odd, scatter(repaired, rows, len(column)), texts)
+        return False
+    return True
+
+
+def _written_by_engine(column: pa.Array, engine: Engine) -> pa.Array:
+    try:
+        return engine.map(_WRITTEN, column).cast(pa.string())
+    except duckdb.Error:
+        engine.reset()
+    if len(column) == 1:
+        return _written_here(column)
+    half = len(column) // 2
+    halves = (column.slice(0, half), column.slice(half))
+    return pa.concat_arrays([_written_by_engine(part, engine) for part in halves])
+
+
+def _written_here(column: pa.Array) -> pa.Array:
+    return pa.array([_text_or_none(value) for value in column], pa.string())
+
+
+def _has(kind: pa.DataType, is_kind: Callable[[pa.DataType], bool]) -> bool:
+    """True if a type is of that kind, or one inside it."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has(kind.storage_type, is_kind)
+    if pa.types.is_dictionary(kind):
+        return _has(kind.value_type, is_kind)
+    inside = (kind.field(index).type for index in range(kind.num_fields))
+    return is_kind(kind) or any(_has(part, is_kind) for part in inside)
+
+
+def _is_finite(value: object) -> bool:
+    """True if no float in it is NaN or infinite."""
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _text_or_none(value: pa.Scalar) -> str | None:

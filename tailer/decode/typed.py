@@ -7,7 +7,6 @@ JSON text. A value NaN is legal here, since the source says that the column is o
 """
 
 from collections.abc import Iterator
-from json.encoder import encode_basestring
 from typing import Final
 
 import numpy as np
@@ -21,18 +20,18 @@ from tailer.decode.engine import Engine
 from tailer.decode.jsontext import json_texts
 from tailer.decode.model import Decoded, rejected_rows
 from tailer.decode.parts import Part, join_parts
+from tailer.decode.plain import is_string, plain
 
 _INT64_MAX: Final = 2**63 - 1
 _DECIMAL_PRECISION_MAX: Final = 38
 
 
-def decode_table(table: pa.Table) -> Decoded:
+def decode_table(table: pa.Table, engine: Engine) -> Decoded:
     """The columns of a table; every row is kept.
 
     Raises AlderError for a column of a type that has no physical type, and for a name that comes
     twice.
     """
-    engine = Engine()
     parts: list[Part] = []
     start = 0
     for batch in table.to_batches():
@@ -48,26 +47,6 @@ def decode_table(table: pa.Table) -> Decoded:
     return Decoded(joined, kept, rejected_rows({}), overflow=False)
 
 
-def documents(table: pa.Table) -> pa.ChunkedArray:
-    """The JSON text of each row (string, no nulls): an object with the columns in order.
-
-    Dates, times and binary are strings as DuckDB writes them; a float that JSON has no number for
-    is the string "NaN", "Infinity" or "-Infinity".
-    """
-    engine = Engine()
-    chunks: list[pa.Array] = []
-    for batch in table.to_batches():
-        pieces: list[pa.Array | pa.Scalar] = []
-        for index, (name, column) in enumerate(zip(batch.schema.names, batch.columns, strict=True)):
-            pieces.append(pa.scalar(("," if index else "{") + encode_basestring(name) + ":"))
-            pieces.append(json_texts(_plain(column), engine).fill_null("null"))
-        if pieces:
-            chunks.append(pc.binary_join_element_wise(*pieces, pa.scalar("}"), ""))
-        else:
-            chunks.append(pa.array(["{}"] * len(batch), pa.string()))
-    return pa.chunked_array(chunks, pa.string())
-
-
 def _leaves(
     parent: str, fields: "pa.Schema | pa.StructType", columns: list[pa.Array]
 ) -> Iterator[tuple[str, pa.Array]]:
@@ -78,22 +57,11 @@ def _leaves(
         if names.count(name) > 1:
             message = f"the column {path!r} comes twice in one table; rename one of the two"
             raise AlderError(Reason.INVALID_ARGUMENT, message)
-        plain = _plain(column)
-        if pa.types.is_struct(plain.type) and plain.type.num_fields:
-            yield from _leaves(path, plain.type, plain.flatten())
+        values = plain(column)
+        if pa.types.is_struct(values.type) and values.type.num_fields:
+            yield from _leaves(path, values.type, values.flatten())
         else:
-            yield path, plain
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    """Without dictionary encoding, run ends or an extension type around it."""
-    if isinstance(column, pa.ExtensionArray):
-        return _plain(column.storage)
-    if pa.types.is_dictionary(column.type):
-        return _plain(column.dictionary_decode())
-    if pa.types.is_run_end_encoded(column.type):
-        return _plain(pc.run_end_decode(column))
-    return column
+            yield path, values
 
 
 def _typed(path: str, column: pa.Array, engine: Engine) -> list[tuple[str, pa.Array]]:
@@ -167,7 +135,7 @@ _TAGS: Final = (
         (pa.types.is_signed_integer, pa.types.is_uint8, pa.types.is_uint16, pa.types.is_uint32),
     ),
     ("float", (pa.types.is_floating,)),
-    ("string", (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)),
+    ("string", (is_string,)),
     (
         "binary",
         (

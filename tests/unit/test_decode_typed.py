@@ -8,10 +8,13 @@ import pyarrow as pa
 import pytest
 
 from alder.errors import AlderError, Reason
-from tailer.decode import decode_table, documents
+from tailer.decode import TableDecoder
 
 DAY = dt.date(2020, 2, 29)
 NOON = dt.datetime(2020, 2, 29, 12, 0, 0, 5)
+
+TABLES = TableDecoder()
+decode_table, documents = TABLES.decode, TABLES.documents
 
 CASES = [
     (pa.array([1, None], pa.int8()), {"int": [1, None]}, ["1", "null"]),
@@ -129,3 +132,31 @@ def test_a_table_without_columns_keeps_its_rows() -> None:
     table = pa.table({"a": [1, 2]}).select([])
     assert documents(pa.table({"n": pa.nulls(2)})).to_pylist() == ['{"n":null}'] * 2
     assert decode_table(table).batch.num_columns == 0
+
+
+def test_the_text_of_a_row_does_not_depend_on_the_rows_beside_it() -> None:
+    table = pa.table(
+        {
+            "map": pa.array(
+                [[("k", 1e20), ("k", 2.0)], [("k", 1e20)], None, []],
+                pa.map_(pa.string(), pa.float64()),
+            ),
+            "odd": [{"f": [1e20, float("nan")]}, {"f": [1e20]}, {"f": [1.0, None]}, None],
+            "false alarm": ["[NaN", "x:NaN", ":-Infinity", ""],
+            "names": [{"a": "\x1f\x7f", "A": "é/"}, None, {"a": None, "A": ""}, {"a": "", "A": ""}],
+        }
+    )
+    whole = documents(table).to_pylist()
+    assert [documents(table.slice(row, 1)).to_pylist()[0] for row in range(4)] == whole
+    assert documents(table.slice(1, 3)).to_pylist() == whole[1:]
+    assert json.loads(whole[1])["odd"] == {"f": [1e20]}
+    assert json.loads(whole[0])["odd"] == {"f": [1e20, "NaN"]}
+
+
+def test_the_text_of_a_time_does_not_depend_on_the_zone_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    table = pa.table({"t": pa.array([NOON], pa.timestamp("us", "UTC"))})
+    texts = TableDecoder().documents(table).to_pylist()
+    assert texts == ['{"t":"2020-02-29 12:00:00.000005+00"}']
