@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from aggregator.commands import defining
+from aggregator.commands.defining import Creation, select_text
 from aggregator.commands.model import Answer, Server
-from aggregator.commands.words import Words
 from aggregator.execution.model import Run
 from aggregator.statement import views
 from alder.errors import AlderError, Reason
@@ -21,11 +20,9 @@ _FORM: Final = "CREATE [OR REPLACE] VIEW [IF NOT EXISTS] NAME [(COLUMNS)] AS SEL
 class CreateView:
     """A view to define; ``columns`` names its columns from the first on."""
 
-    name: str
+    creation: Creation
     columns: tuple[str, ...]
     sql: str
-    or_replace: bool
-    if_not_exists: bool
 
     async def run(self, run: Run, server: Server) -> Answer:
         """One row: name and version."""
@@ -43,43 +40,30 @@ class CreateView:
             columns=self.columns,
             reads=views.reads(statement.tables, server.follower.snapshot),
         )
-        request = catalog_pb2.DefineRequest(
-            name=self.name,
-            kind=catalog_pb2.DEFINITION_KIND_VIEW,
-            definition=version,
-            or_replace=self.or_replace,
-            if_not_exists=self.if_not_exists,
-        )
-        return await defining.define(server, run, request)
+        return await self.creation.define(run, server, version)
 
     def _check_names(self, selected: Sequence[str]) -> None:
         if len(self.columns) > len(selected):
             raise AlderError(
                 Reason.INVALID_ARGUMENT,
-                f"the view {self.name} names {len(self.columns)} columns, but its SELECT has "
-                f"{len(selected)}",
+                f"the view {self.creation.name} names {len(self.columns)} columns, but its SELECT "
+                f"has {len(selected)}",
             )
         names = [*self.columns, *selected[len(self.columns) :]]
         twice = [name for name, count in Counter(map(str.lower, names)).items() if count > 1]
         if twice:
             raise AlderError(
                 Reason.INVALID_ARGUMENT,
-                f"the view {self.name} would have several columns {twice[0]}; "
+                f"the view {self.creation.name} would have several columns {twice[0]}; "
                 "give them different names with AS",
             )
 
 
 def parse(sql: str, first: Sequence[Token]) -> CreateView | None:
     """The command in a text."""
-    match [token.word for token in first]:
-        case ["CREATE", "VIEW", *_] | ["CREATE", "OR", "REPLACE", "VIEW", *_]:
-            words = Words(sql, _FORM)
-            words.expect("CREATE")
-            or_replace = words.take("OR", "REPLACE")
-            words.expect("VIEW")
-            if_not_exists = not or_replace and words.take("IF", "NOT", "EXISTS")
-            name, columns = words.name(), words.names()
-            words.expect("AS")
-            text = defining.select_text(sql, words)
-            return CreateView(name, tuple(columns), text, or_replace, if_not_exists)
-    return None
+    begun = Creation.taken(sql, first, "VIEW", _FORM)
+    if begun is None:
+        return None
+    creation, words = begun
+    columns = words.names()
+    return CreateView(creation, tuple(columns), select_text(sql, words))

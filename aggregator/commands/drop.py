@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from aggregator.commands import defining
 from aggregator.commands.model import Answer, Server
@@ -10,11 +9,6 @@ from aggregator.commands.words import Words
 from aggregator.execution.model import Run
 from alder.sqltext import Token
 from alder.v1 import catalog_pb2
-
-_KINDS: Final = {
-    "VIEW": catalog_pb2.DEFINITION_KIND_VIEW,
-    "QUERY": catalog_pb2.DEFINITION_KIND_QUERY,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +22,7 @@ class Drop:
     async def run(self, run: Run, server: Server) -> Answer:
         """One row: the name."""
         request = catalog_pb2.UndefineRequest(
-            name=self.name, kind=_KINDS[self.what], if_exists=self.if_exists
+            name=self.name, kind=defining.KINDS[self.what], if_exists=self.if_exists
         )
         return await defining.undefine(server, run, request)
 

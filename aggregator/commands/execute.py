@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from aggregator.commands import values
 from aggregator.commands.model import Answer, Server
-from aggregator.commands.values import filled, literal
 from aggregator.commands.words import Words
 from aggregator.execution.model import Run
 from aggregator.statement.names import did_you_mean, nearest_of
+from aggregator.statement.syntax import Parser
 from aggregator.statement.tablename import TableName
 from alder.catalog import Snapshot
 from alder.definitions import Definition, no_version
@@ -23,11 +24,15 @@ _FORM: Final = "EXECUTE NAME(VALUE, ...) or EXECUTE NAME(PARAMETER := VALUE, ...
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """A call of a saved query; values without a name are in the order of its parameters."""
+    """A call of a saved query; values without a name are in the order of its parameters.
+
+    They are ``arguments``, the text between the brackets of a call, or ``parameters``.
+    """
 
     name: str
     version: int | None
-    values: tuple[query_pb2.Parameter, ...]
+    arguments: str = ""
+    parameters: tuple[query_pb2.Parameter, ...] = ()
 
     async def run(self, run: Run, server: Server) -> Answer:
         """The rows of the saved query."""
@@ -40,10 +45,16 @@ class Execute:
         version = query.version(self.version)
         if version is None:
             raise no_version(query, self.version)
+
+        def filled(parser: Parser) -> list[query_pb2.Parameter]:
+            literals = values.arguments(parser, self.arguments)
+            written = [values.value(parser, literal, name) for name, literal in literals]
+            return values.filled(parser, query, version, [*self.parameters, *written])
+
         request = query_pb2.ExecuteRequest()
         request.CopyFrom(run.request)
         del request.parameters[:]
-        request.parameters.extend(filled(query, version, self.values))
+        request.parameters.extend(await server.queries.with_parser(filled))
         run.sql, run.request = version.sql, request
 
 
@@ -54,14 +65,9 @@ def parse(sql: str, first: Sequence[Token]) -> Execute | None:
             words = Words(sql, _FORM)
             words.expect("EXECUTE")
             table = TableName.decode(words.table())
-            values = []
-            if words.take("(") and not words.take(")"):
-                values.append(_value(words))
-                while words.take(","):
-                    values.append(_value(words))
-                words.expect(")")
+            arguments = words.brackets()
             words.end()
-            return Execute(table.name, table.version, tuple(values))
+            return Execute(table.name, table.version, arguments)
     return None
 
 
@@ -72,12 +78,7 @@ def called(request: query_pb2.ExecuteRequest) -> Execute:
             Reason.INVALID_ARGUMENT, "a request has a statement or names a saved query, not both"
         )
     wanted = request.saved_query
-    return Execute(wanted.name, wanted.version or None, tuple(request.parameters))
-
-
-def _value(words: Words) -> query_pb2.Parameter:
-    name = words.argument_name()
-    return literal(words.literal(), name)
+    return Execute(wanted.name, wanted.version or None, parameters=tuple(request.parameters))
 
 
 async def _query(name: str, server: Server) -> Definition:

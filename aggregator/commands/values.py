@@ -1,59 +1,82 @@
 """Values of a saved query's parameters: literals of its text, and what a call gives.
 
-A literal becomes a parameter of the request and so a value, whatever it holds; no text of a call
-ever becomes a part of a statement.
+The engine's own parser reads them. A literal becomes a parameter of the request and so a value,
+whatever it holds; no text of a call ever becomes a part of a statement.
 """
 
-import datetime
-import re
 from collections.abc import Sequence
 from typing import Final
 
+from aggregator.statement import tree
+from aggregator.statement.syntax import Parser
 from alder.definitions import Definition, Version
 from alder.errors import AlderError, Reason
-from alder.sqltext import Kind, text_of, tokens
 from alder.v1 import query_pb2
 
-_INTEGER: Final = re.compile(r"\d{1,38}")
-_DECIMAL: Final = re.compile(r"(\d+\.\d*|\.\d+|\d+)([eE][+-]?\d+)?")
-_INT64_MAX: Final = (1 << 63) - 1
-_EPOCH: Final = datetime.datetime(1970, 1, 1)
-_MICROSECOND: Final = datetime.timedelta(microseconds=1)
+_DAY_US: Final = 86_400_000_000
+_NO_ARGUMENTS: Final = "SELECT called()"
 
 
-def literal(text: str, name: str = "") -> query_pb2.Parameter:
-    """The value of a literal. Raises AlderError(SYNTAX) for any other text.
+def arguments(parser: Parser, text: str) -> list[tuple[str, tree.Node]]:
+    """The names ("" for none) and expressions of what stands between the brackets of a call.
+
+    Raises AlderError(SYNTAX) for anything but arguments.
+    """
+    wrong = AlderError(
+        Reason.SYNTAX, f"({text[:60]}) can't be read; write values between commas, or NAME := VALUE"
+    )
+    try:
+        node = parser.parse(f"SELECT called({text})").node
+        nothing = parser.parse(_NO_ARGUMENTS).node
+    except AlderError as error:
+        if error.reason is Reason.SYNTAX:
+            raise wrong from error
+        raise
+    call = node["select_list"][0]
+    without = {**node, "select_list": [{**call, "arguments": []}]}
+    if tree.identity(without) != tree.identity(nothing):
+        raise wrong
+    return [(one["name"], tree.named(one["expression"], "")) for one in call["arguments"]]
+
+
+def value(parser: Parser, literal: tree.Node, name: str = "") -> query_pb2.Parameter:
+    """The value of a literal. Raises AlderError(SYNTAX) for any other expression.
 
     Literals are numbers, texts in quotes, TRUE, FALSE, NULL, DATE '...' and TIMESTAMP '...'.
     """
-    found = list(tokens(text))
-    sign = ""
-    if found and found[0].text in {"+", "-"}:
-        sign = found.pop(0).text
-    value = None
-    match found:
-        case [number] if number.kind is Kind.NUMBER:
-            value = _number(sign, number.text)
-        case [word] if not sign and word.word in {"TRUE", "FALSE"}:
-            value = query_pb2.Parameter(bool_value=word.word == "TRUE")
-        case [word] if not sign and word.word == "NULL":
-            value = query_pb2.Parameter(null_value=True)
-        case [token] if not sign and text_of(token) is not None:
-            value = query_pb2.Parameter(string_value=text_of(token))
-        case [kind, token] if not sign and kind.word in {"DATE", "TIMESTAMP"}:
-            value = _moment(kind.word, text_of(token) or "")
-    if value is None:
-        raise AlderError(
-            Reason.SYNTAX,
-            f"{text[:60]!r} is no literal; write a number, 'text', TRUE, FALSE, NULL, "
-            "DATE '2026-01-31' or TIMESTAMP '2026-01-31 12:00:00'",
-        )
-    value.name = name
-    return value
+    found = query_pb2.Parameter(name=name)
+    match tree.literal(literal):
+        case "INTEGER" | "NUMERIC", text:
+            found.decimal_value = text.replace("_", "")
+        case "STRING", text:
+            found.string_value = text
+        case "BOOLEAN", text:
+            found.bool_value = text == "true"
+        case "NULL_LITERAL", _:
+            found.null_value = True
+        case _:
+            moment_us = _moment_us(parser, literal)
+            if moment_us is None:
+                raise AlderError(
+                    Reason.SYNTAX,
+                    f"{parser.expression_text(literal)[:60]!r} is no literal; write a number, "
+                    "'text', TRUE, FALSE, NULL, DATE '2026-01-31' or "
+                    "TIMESTAMP '2026-01-31 12:00:00'",
+                )
+            if literal["type_expr"]["type_name"] == "DATE":
+                found.date_value = moment_us // _DAY_US
+            else:
+                found.timestamp_us_value = moment_us
+    return found
+
+
+def default(parser: Parser, sql: str, name: str) -> query_pb2.Parameter:
+    """The value of a parameter's default. Raises AlderError(SYNTAX) if it is no literal."""
+    return value(parser, parser.parse(f"SELECT {sql}").node["select_list"][0], name)
 
 
 def filled(
-    query: Definition, version: Version, given: Sequence[query_pb2.Parameter]
+    parser: Parser, query: Definition, version: Version, given: Sequence[query_pb2.Parameter]
 ) -> list[query_pb2.Parameter]:
     """All parameters of a saved query by name: what is given, and defaults for the others.
 
@@ -83,7 +106,7 @@ def filled(
         values[name].name = name
     for entry in version.parameters:
         if entry.name not in values and entry.default_sql is not None:
-            values[entry.name] = literal(entry.default_sql, entry.name)
+            values[entry.name] = default(parser, entry.default_sql, entry.name)
     missing = [name for name in names if name not in values]
     if missing:
         raise AlderError(
@@ -93,24 +116,11 @@ def filled(
     return [values[name] for name in names]
 
 
-def _number(sign: str, digits: str) -> query_pb2.Parameter | None:
-    if _INTEGER.fullmatch(digits) and int(digits) <= _INT64_MAX:
-        return query_pb2.Parameter(int_value=int(sign + digits))
-    if _DECIMAL.fullmatch(digits) and "e" not in digits.lower():
-        return query_pb2.Parameter(decimal_value=sign + digits)
-    if _DECIMAL.fullmatch(digits):
-        return query_pb2.Parameter(float_value=float(sign + digits))
-    return None
-
-
-def _moment(kind: str, text: str) -> query_pb2.Parameter | None:
-    try:
-        if kind == "DATE":
-            date = datetime.date.fromisoformat(text)
-            return query_pb2.Parameter(date_value=(date - _EPOCH.date()).days)
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
+def _moment_us(parser: Parser, literal: tree.Node) -> int | None:
+    """Microseconds since 1970 of a DATE or TIMESTAMP; None for what is no literal of one."""
+    if literal.get("type") != "OPERATOR_CAST" or literal["try_cast"]:
         return None
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
-    return query_pb2.Parameter(timestamp_us_value=(moment - _EPOCH) // _MICROSECOND)
+    text = tree.literal(literal["child"])
+    if literal["type_expr"].get("type_name") not in {"DATE", "TIMESTAMP"} or text is None:
+        return None
+    return parser.moment_us(literal)

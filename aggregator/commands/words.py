@@ -102,22 +102,15 @@ class Words:
             raise self.wrong()
         return TableName(name, int(number)).encode()
 
-    def argument_name(self) -> str:
-        """Takes ``NAME :=``; "" and nothing is taken where it does not come next."""
-        ahead = self._tokens[self._place : self._place + 3]
-        if len(ahead) < 3 or ahead[1].text + ahead[2].text != ":=":
+    def brackets(self) -> str:
+        """Takes brackets with all that is between them; "" where there are none."""
+        if not self.take("("):
             return ""
-        name = self.name()
-        self._place += 2
-        return name
-
-    def literal(self) -> str:
-        """Takes what may be a literal: one token, with a sign or the name of a type before it."""
-        begin = self.begin
-        last = self.next()
-        if last.text in {"+", "-"} or last.word in {"DATE", "TIMESTAMP"}:
+        begin, depth = self._tokens[self._place - 1].end, 1
+        while depth:
             last = self.next()
-        return self._sql[begin : last.end]
+            depth += {"(": 1, ")": -1}.get(last.text, 0)
+        return self._sql[begin : last.begin]
 
     def end(self) -> None:
         """Nothing but semicolons is left."""

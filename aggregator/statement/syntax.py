@@ -113,6 +113,15 @@ class Parser:
         ).fetchall()
         return str(rows[0][0])
 
+    def moment_us(self, literal: tree.Node) -> int | None:
+        """Microseconds since 1970 UTC of a DATE or TIMESTAMP; None for an infinite one, or none."""
+        sql = self.to_sql(tree.select([tree.function("epoch_us", literal)], tree.empty_table()))
+        try:
+            found: int | None = self._connection.execute(sql).fetchall()[0][0]
+        except duckdb.ConversionException:
+            return None
+        return found
+
     def described(self, query: tree.Node) -> list[tuple[str, str]]:
         """The names and SQL types of the columns of a query. Raises AlderError(WRONG_TYPE)."""
         try:

@@ -21,7 +21,12 @@ from alder.client.errors import (
     ProgrammingError,
     Warning,
 )
-from alder.client.model import ClusterStatus, CollectionDescription, QuarantinedRecord
+from alder.client.model import (
+    ClusterStatus,
+    CollectionDescription,
+    QuarantinedRecord,
+    RunningQuery,
+)
 from alder.client.results import CollectionInfo, ResultInfo
 from alder.client.settings import Settings
 from alder.client.token import Token
@@ -69,6 +74,7 @@ __all__ = [
     "ProgrammingError",
     "QuarantinedRecord",
     "ResultInfo",
+    "RunningQuery",
     "Settings",
     "Time",
     "TimeFromTicks",

@@ -14,7 +14,12 @@ from alder.client import documents, errors
 from alder.client.channel import Channel, resolve_target
 from alder.client.cursor import Cursor
 from alder.client.documents import Document
-from alder.client.model import ClusterStatus, CollectionDescription, QuarantinedRecord
+from alder.client.model import (
+    ClusterStatus,
+    CollectionDescription,
+    QuarantinedRecord,
+    RunningQuery,
+)
 from alder.client.parameters import Parameters
 from alder.client.results import ResultStream
 from alder.client.settings import Change, Settings
@@ -191,6 +196,21 @@ class Connection:
             "Query.status", query_pb2.StatusRequest(), timeout_s or self._timeout_s
         )
         return ClusterStatus.from_proto(response)
+
+    def queries(self, timeout_s: float | None = None) -> list[RunningQuery]:
+        """The queries that the server runs, the oldest first; one that waits is one of them."""
+        response = self._open_channel().unary(
+            "Query.list_queries", query_pb2.ListQueriesRequest(), timeout_s or self._timeout_s
+        )
+        return [RunningQuery.from_proto(query) for query in response.queries]
+
+    def cancel(self, query_id: str, timeout_s: float | None = None) -> None:
+        """Ends a query that the server runs, whoever asked it; it fails with CANCELLED.
+
+        Raises ProgrammingError if none of that id runs there.
+        """
+        request = query_pb2.CancelQueryRequest(query_id=query_id)
+        self._open_channel().unary("Query.cancel_query", request, timeout_s or self._timeout_s)
 
     def quarantine(
         self, name: str, records_max: int = 0, timeout_s: float | None = None

@@ -62,6 +62,35 @@ class QuarantinedRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningQuery:
+    """A query that a server runs; ``stage``: how far it is, ``client``: its end of the connection.
+
+    ``started_us`` is in microseconds since 1970 UTC; rows and bytes are what leaves have sent.
+    """
+
+    query_id: str
+    sql: str
+    client: str
+    started_us: int
+    stage: str
+    rows_gathered: int
+    size_bytes_gathered: int
+
+    @classmethod
+    def from_proto(cls, message: query_pb2.RunningQuery) -> "RunningQuery":
+        """The entry of a server's list."""
+        return cls(
+            query_id=message.query_id,
+            sql=message.sql,
+            client=message.client,
+            started_us=message.started_us,
+            stage=message.stage,
+            rows_gathered=message.rows_gathered,
+            size_bytes_gathered=message.size_bytes_gathered,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ShardState:
     """A shard on a leaf, as told by `ShardDescription` of leaf.proto."""
 

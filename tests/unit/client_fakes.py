@@ -42,6 +42,7 @@ class Model:
     hang: bool = False
     shards_missing: list[query_pb2.MissingShard] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
+    running: list[query_pb2.RunningQuery] = field(default_factory=list)
 
     def documents(self, name: str) -> list[bytes]:
         return [record.value for record in self.records.get(name, [])]
@@ -190,12 +191,15 @@ class FakeQuery:
     async def list_queries(
         self, request: query_pb2.ListQueriesRequest, timeout_s: float | None = None
     ) -> query_pb2.ListQueriesResponse:
-        raise NotImplementedError
+        return query_pb2.ListQueriesResponse(queries=self.model.running)
 
     async def cancel_query(
         self, request: query_pb2.CancelQueryRequest, timeout_s: float | None = None
     ) -> query_pb2.CancelQueryResponse:
-        raise NotImplementedError
+        if request.query_id not in {query.query_id for query in self.model.running}:
+            raise AlderError(Reason.INVALID_ARGUMENT, f"no query {request.query_id!r} runs here")
+        self.model.requests.append(request)
+        return query_pb2.CancelQueryResponse()
 
     async def status(
         self, request: query_pb2.StatusRequest, timeout_s: float | None = None

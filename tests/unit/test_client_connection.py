@@ -8,9 +8,10 @@ import pytest
 from client_fakes import Model, fake_server
 
 import alder.client as dbapi
-from alder.client import Connection, connect
+from alder.client import Connection, RunningQuery, connect
 from alder.client.errors import as_client_error
 from alder.errors import AlderError, Reason
+from alder.v1 import query_pb2
 
 NUMBERS = "SELECT * FROM range(1000) t(n) ORDER BY n"
 
@@ -140,6 +141,20 @@ def test_closing_the_connection_ends_a_waiting_thread(
         with pytest.raises(dbapi.InterfaceError, match="connection is closed"):
             call()
     connection.close()
+
+
+def test_running_queries_are_listed_and_cancelled(connection: Connection, model: Model) -> None:
+    assert connection.queries() == []
+    one = RunningQuery(
+        "q-1", "SELECT 1", "ipv4:127.0.0.1:5", 1_600_000_000_000_000, "waiting", 3, 4
+    )
+    values = {name: getattr(one, name) for name in one.__slots__}
+    model.running.append(query_pb2.RunningQuery(**values))
+    assert connection.queries() == [one]
+    connection.cancel("q-1")
+    assert model.requests == [query_pb2.CancelQueryRequest(query_id="q-1")]
+    with pytest.raises(dbapi.ProgrammingError, match="no query 'q-2' runs here"):
+        connection.cancel("q-2")
 
 
 def test_what_makes_no_sense_says_so(connection: Connection) -> None:
