@@ -41,6 +41,10 @@ def _trailer(result: FragmentResult, started_s: float) -> leaf_pb2.FragmentTrail
     if result.left_out is not None:
         trailer.groups_left_out = True
         trailer.groups_worst = result.left_out.worst or 0
+    if result.apart is not None:
+        trailer.sealed_name = result.apart.name
+        trailer.sealed_rows = result.apart.rows
+        trailer.sealed_known = result.apart.known
     return trailer
 
 

@@ -121,9 +121,8 @@ def _result(
             fragment, name, plan, works, kernel_reading, mode.memoise, wanted
         )
         if found is not None:
-            table, left_out = found
             scans = tuple(_kernel_scan(shard) for shard in shards)
-            return FragmentResult(table, scans, left_out)
+            return FragmentResult(found.table, scans, found.left_out, apart=found.apart)
     memoise = mode.memoise and fragment.partial_aggregate and not plan.watched
     unfinished = mode.unfinished and not inputs
     reading = EngineReading(

@@ -12,7 +12,7 @@ import pyarrow as pa
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
 from leaf.engine import Engine
-from leaf.kernels.aggregation import LeftOut
+from leaf.kernels.aggregation import Apart, LeftOut
 from leaf.kernels.kernels import Kernels
 from leaf.partials import Partials
 from leaf.view import ShardView
@@ -51,6 +51,7 @@ class FragmentMode:
 class FragmentResult:
     """The rows of the answer, how each shard was read, and what is known of groups left out.
 
+    ``apart``: which of the rows are groups of sealed segments, where these are told apart.
     ``projection`` is that of :class:`alder.fragments.FragmentAnswer`. ``joined`` is how the shards
     of joined rows were read.
     """
@@ -60,6 +61,7 @@ class FragmentResult:
     left_out: LeftOut | None = None
     projection: str = ""
     joined: tuple[leaf_pb2.ShardScan, ...] = ()
+    apart: Apart | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,8 @@ def _add_read(root: Branch, read: Read, collection: Collection, names: "_Names")
         branch.add(f"groups: sharded by {path}, so those with one are on one leaf each")
     elif read.search is not None and leaves > 1:
         branch.add(f"groups: the first {read.search.rows} of each leaf, then those missing")
+    elif read.counted:
+        branch.add("groups: distinct values, of sealed segments only where they changed")
     columns = [f"{column.path} {column.sql_type}" for column in read.fragment.columns]
     branch.add(f"columns: {', '.join(columns) or 'none'}")
     sql, conditions = names.fragment(read, collection.name)

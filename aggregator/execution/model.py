@@ -33,6 +33,7 @@ class AggregatorSettings:
     catalog_wait_s: float = 0.3
     query_threads: int = 4
     plans_max: int = 256
+    known_values_bytes: int = 128 << 20
     quarantine_records_max: int = 10_000
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from aggregator.execution.coverage import LeafError
+from aggregator.execution.distinctcount import KnownValues, counted
 from aggregator.execution.engine import Engine, Input, in_user_names
 from aggregator.execution.finish import finish, finished_directly
 from aggregator.execution.model import (
@@ -50,6 +51,7 @@ class Performer:
         self._settings = settings
         self._engine = engine
         self._finishing = finishing
+        self._known_values = KnownValues(settings.known_values_bytes)
         self._constants: Recent[str, pa.Table] = Recent(settings.plans_max)
         self._instant: Recent[str, None] = Recent(settings.plans_max)
 
@@ -164,6 +166,16 @@ class Performer:
                 collection, own, left_s(run, self._settings.margin_s), budget, leaves, died
             )
 
+        if read.counted:
+            fragment = read.fragment.SerializeToString(deterministic=True)
+            keeps = not run.request.no_memoised_partials
+            return await counted(
+                lambda groups: call(groups, None),
+                read.counted,
+                (collection.collection_id, fragment),
+                self._known_values,
+                keeps,
+            )
         if read.search is not None and len(collection.shards_by_leaf()) > 1:
             return await first_groups(call, read.search, not latest)
         return await self._scatter.run(

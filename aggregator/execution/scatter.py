@@ -71,6 +71,7 @@ class LeafAnswer:
     """One leaf's part in a fragment: its own time, and the time until its answer was here.
 
     ``groups_worst``: groups were left out, and what orders them is no worse than this.
+    ``sealed_name`` and those beside it as in FragmentTrailer of ``leaf.proto``.
     ``unfinished``: it handed over the rows that the fragment reads, instead of its result.
     """
 
@@ -82,6 +83,9 @@ class LeafAnswer:
     size_bytes: int
     groups_worst: int | None = None
     unfinished: bool = False
+    sealed_name: bytes = b""
+    sealed_rows: int = 0
+    sealed_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +274,9 @@ class Scatter:
                 answer.size_bytes,
                 trailer.groups_worst if trailer.groups_left_out else None,
                 bool(answer.projection),
+                trailer.sealed_name,
+                trailer.sealed_rows,
+                trailer.sealed_known,
             )
             return answer, told
 

@@ -10,30 +10,24 @@ exactly (an aggregate whose state can't travel, a type that would come out diffe
 split, and the statement is gathered whole instead.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-import duckdb
-import pyarrow as pa
-
-from aggregator.execution.engine import Input, register
 from aggregator.functions.lists import DISTINCT, EXPORTED, NUMERIC
 from aggregator.planning import pushdown
 from aggregator.planning.aggregation import described
 from aggregator.planning.direct import Direct, direct, ending, top
-from aggregator.planning.spread import ANYHOW, INTEGERS, Spread, TopSearch, searched
+from aggregator.planning.spread import ANYHOW, Spread, searched
 from aggregator.statement import tree
 from aggregator.statement.aliases import explicit, unaliased
 from aggregator.statement.bind import Bound
 from aggregator.statement.scope import Reference
 from aggregator.statement.syntax import Parser
-from alder.fieldtypes import quote
 from alder.v1 import leaf_pb2
 
-_ARRIVES_CHANGED = re.compile(r"\b(BIT|UNION|GEOMETRY|BIGNUM|TIME WITH TIME ZONE)\b")
-_GROUPS: Final = "__groups"
+GROUPS: Final = "__groups"
+"""The table of finished groups, over which the rest of the statement runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +67,6 @@ class Split:
         return not any(aggregate.final for aggregate in self.aggregates)
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The finishing SQL, the types of the gathered table and those of the result.
-
-    ``search``: how the first groups are found without all of them.
-    """
-
-    sql: str
-    columns: tuple[tuple[str, str], ...]
-    types: tuple[str, ...] = ()
-    search: TopSearch | None = None
-
-
 class _NoSplit(Exception):
     """The statement has a part that this class doesn't cover."""
 
@@ -119,13 +100,13 @@ class _Splitter:
         if "class" in node:
             found = self.keys.get(tree.identity(node))
             if found is not None:
-                return tree.named(tree.column(_GROUPS, found[0]), node.get("alias", ""))
+                return tree.named(tree.column(GROUPS, found[0]), node.get("alias", ""))
             if node["class"] == "STAR" or node["type"] == "GROUPING_FUNCTION":
                 raise _NoSplit
             if node["class"] == "COLUMN_REF" and node["column_names"][0] in self.aliases:
                 raise _NoSplit
             if node["class"] == "FUNCTION" and self._function(node) in self.functions:
-                return tree.named(tree.column(_GROUPS, self._aggregate(node)), node["alias"])
+                return tree.named(tree.column(GROUPS, self._aggregate(node)), node["alias"])
             if self._function(node) == "unnest":
                 raise _NoSplit
         return tree.mapped(node, self.outer)
@@ -226,7 +207,7 @@ def _split(
     outer_having = node["having"] and splitter.outer(node["having"])
     outer = tree.select(
         outer_items,
-        tree.table(_GROUPS),
+        tree.table(GROUPS),
         outer_having,
         modifiers=[
             entry if _orders_by_all(entry) else splitter.outer(entry) for entry in node["modifiers"]
@@ -257,7 +238,7 @@ def _split(
         bound.bindings.field_of,
     )
     functions_by_column = {one.column: one.function for one, _ in calls if not one.key}
-    end = ending(outer, _GROUPS)
+    end = ending(outer, GROUPS)
     ordering = ""
     if end is not None and aggregation is not None and not splitter.distinct:
         best = top(end, functions_by_column, parser, f"{splitter.prefix}o")
@@ -333,80 +314,3 @@ def _conditions(node: tree.Node, splitter: _Splitter) -> list[tree.Node]:
             raise _NoSplit
         conditions.append(pushdown.over_rows(condition))
     return conditions
-
-
-class Types:
-    """Asks the engine for the types of a split, over tables without rows."""
-
-    def __init__(self) -> None:
-        self._connection = duckdb.connect(":memory:", config={"threads": 1})
-
-    def close(self) -> None:
-        """Releases the engine."""
-        self._connection.close()
-
-    def finished(self, split: Split, columns: list[tuple[str, str]]) -> Finished | None:
-        """The finishing SQL; None where the parts would not give what the whole gives."""
-        cursor = self._connection.cursor()
-        try:
-            return _finished(cursor, split, columns)
-        except duckdb.Error:
-            return None
-        finally:
-            cursor.close()
-
-
-def _finished(
-    cursor: duckdb.DuckDBPyConnection, split: Split, columns: list[tuple[str, str]]
-) -> Finished | None:
-    nothing = [f"NULL::{sql_type} AS {quote(name)}" for name, sql_type in columns] or ["NULL AS n"]
-    cursor.execute(
-        f"CREATE TEMP VIEW {pushdown.ROWS} AS SELECT {', '.join(nothing)} WHERE false"
-    ).fetchall()
-    probed = cursor.sql(split.probe_sql)
-    types = dict(zip(probed.columns, (str(entry) for entry in probed.types), strict=True))
-    if any(_ARRIVES_CHANGED.search(sql_type) for sql_type in types.values()):
-        return None
-    keys = [*split.keys, *split.distinct_keys]
-    states = [aggregate.column for aggregate in split.aggregates if not aggregate.key]
-    restored = tuple([(key, types[key]) for key in keys] + [(state, "") for state in states])
-    empty: pa.Table = cursor.sql(split.leaf_sql).to_arrow_table()
-    register(cursor, Input(split.table, restored, empty.slice(0, 0)))
-    finals = [quote(key) for key in split.keys]
-    for aggregate in split.aggregates:
-        finals.append(f"{_final(aggregate, types)} AS {quote(aggregate.column)}")
-    groups = f" GROUP BY {', '.join(quote(key) for key in split.keys)}" if split.keys else ""
-    inner = f"SELECT {', '.join(finals)} FROM {quote(split.table)}{groups}"
-    sql = f"WITH {_GROUPS} AS ({inner}) {split.outer_sql}"
-    whole, parts = cursor.sql(split.direct_sql), cursor.sql(sql)
-    if [str(entry) for entry in whole.types] != [str(entry) for entry in parts.types]:
-        return None
-    search = None
-    if split.aggregation is not None and not split.spread.groups_whole:
-        search = _search(split, types)
-    return Finished(sql, restored, tuple(str(entry) for entry in whole.types), search)
-
-
-def _search(split: Split, types: Mapping[str, str]) -> TopSearch | None:
-    """How the first groups of all leaves are found; the leaves send all where there is no way."""
-    if split.aggregation is None or not split.aggregation.HasField("top"):
-        return None
-    wanted = split.aggregation.top
-    [column] = wanted.columns
-    [call] = [one for one in split.aggregates if one.column == column]
-    adds = call.function not in {"min", "max"}
-    sums = [types[probe] for probe in call.types_of] if call.function == "sum" else []
-    if not all(kind in INTEGERS for kind in sums):
-        split.aggregation.ClearField("top")
-        return None
-    return TopSearch(split.keys, column, adds, wanted.rows, wanted.descending)
-
-
-def _final(aggregate: Aggregate, types: Mapping[str, str]) -> str:
-    if aggregate.final:
-        return f"sum({quote(aggregate.column)})::BIGINT"
-    if aggregate.key:
-        return f"{aggregate.function}(DISTINCT {quote(aggregate.key)})"
-    arguments = ", ".join(f"'{types[probe]}'" for probe in aggregate.types_of)
-    state = f"to_aggregate_state({aggregate.column}, '{aggregate.function}', [{arguments}])"
-    return f"finalize(combine_aggr({state}))"

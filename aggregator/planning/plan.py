@@ -19,8 +19,9 @@ class Read:
 
     ``table`` is the name of the gathered table, ``columns`` are the names and SQL types of its
     columns ("": as it arrives). ``whole_key``: groups with a value in this column are on one leaf
-    each. ``search``: how the first groups are found where they are not. ``count`` asks how many
-    rows there are, for the choice of a strategy; ``inputs`` are the gathered tables that go along,
+    each. ``search``: how the first groups are found where they are not. ``counted``: the table is
+    to be the number of distinct values of this column. ``count`` asks how many rows there are, for
+    the choice of a strategy; ``inputs`` are the gathered tables that go along,
     ``joined`` is the table of the read whose rows the leaves have themselves.
     """
 
@@ -34,6 +35,7 @@ class Read:
     count: leaf_pb2.Fragment | None = None
     inputs: tuple[str, ...] = ()
     joined: str = ""
+    counted: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from typing import Final
 
 from aggregator.planning import aggregate, broadcast, fragments, pushdown, scan
 from aggregator.planning.direct import Direct
+from aggregator.planning.finishing import Types
 from aggregator.planning.joins import reductions
 from aggregator.planning.plan import Plan, Read
 from aggregator.planning.pruning import Pruning
@@ -48,7 +49,7 @@ class Planner:
     def __init__(self, parser: Parser, catalog: security.Catalog) -> None:
         self._parser = parser
         self._catalog = catalog
-        self._types = aggregate.Types()
+        self._types = Types()
 
     def close(self) -> None:
         """Releases the engine that tells types."""
@@ -119,6 +120,7 @@ class Planner:
             finished.columns,
             split.spread.whole_key,
             finished.search,
+            counted=finished.counted,
         )
         direct = None
         if split.direct is not None and not split.distinct_keys:
@@ -232,6 +234,7 @@ class Planner:
             read_class="a",
             fragment=fragment,
             columns=finished.columns,
+            counted=finished.counted,
             inputs=tuple(table for table in reads if table not in away),
             joined=beside,
         )

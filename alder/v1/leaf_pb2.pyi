@@ -294,14 +294,18 @@ class JoinedRows(_message.Message):
     def __init__(self, name: _Optional[str] = ..., collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., at: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., columns: _Optional[_Iterable[_Union[ColumnBinding, _Mapping]]] = ..., terms: _Optional[_Iterable[_Union[Term, _Mapping]]] = ..., latest: _Optional[bool] = ...) -> None: ...
 
 class WantedGroups(_message.Message):
-    __slots__ = ("threshold", "keys", "all")
+    __slots__ = ("threshold", "keys", "all", "apart", "known")
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     KEYS_FIELD_NUMBER: _ClassVar[int]
     ALL_FIELD_NUMBER: _ClassVar[int]
+    APART_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
     threshold: int
     keys: bytes
     all: bool
-    def __init__(self, threshold: _Optional[int] = ..., keys: _Optional[bytes] = ..., all: _Optional[bool] = ...) -> None: ...
+    apart: bool
+    known: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, threshold: _Optional[int] = ..., keys: _Optional[bytes] = ..., all: _Optional[bool] = ..., apart: _Optional[bool] = ..., known: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Fragment(_message.Message):
     __slots__ = ("sql", "columns", "terms", "partial_aggregate", "aggregation", "selection", "terms_exact", "inputs", "key_filters")
@@ -392,18 +396,24 @@ class ShardScan(_message.Message):
     def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., rows_total: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., segments_total: _Optional[int] = ..., segments_pruned: _Optional[int] = ..., access_paths: _Optional[_Iterable[str]] = ..., rows_candidate: _Optional[int] = ..., partials_hits: _Optional[int] = ..., partials_misses: _Optional[int] = ..., engine: _Optional[_Union[FragmentEngine, str]] = ..., pages_read: _Optional[int] = ..., pages_cached: _Optional[int] = ..., partials_stored: _Optional[int] = ...) -> None: ...
 
 class FragmentTrailer(_message.Message):
-    __slots__ = ("shards", "elapsed_us", "groups_left_out", "groups_worst", "joined")
+    __slots__ = ("shards", "elapsed_us", "groups_left_out", "groups_worst", "joined", "sealed_name", "sealed_rows", "sealed_known")
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_US_FIELD_NUMBER: _ClassVar[int]
     GROUPS_LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     GROUPS_WORST_FIELD_NUMBER: _ClassVar[int]
     JOINED_FIELD_NUMBER: _ClassVar[int]
+    SEALED_NAME_FIELD_NUMBER: _ClassVar[int]
+    SEALED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    SEALED_KNOWN_FIELD_NUMBER: _ClassVar[int]
     shards: _containers.RepeatedCompositeFieldContainer[ShardScan]
     elapsed_us: int
     groups_left_out: bool
     groups_worst: int
     joined: _containers.RepeatedCompositeFieldContainer[ShardScan]
-    def __init__(self, shards: _Optional[_Iterable[_Union[ShardScan, _Mapping]]] = ..., elapsed_us: _Optional[int] = ..., groups_left_out: _Optional[bool] = ..., groups_worst: _Optional[int] = ..., joined: _Optional[_Iterable[_Union[ShardScan, _Mapping]]] = ...) -> None: ...
+    sealed_name: bytes
+    sealed_rows: int
+    sealed_known: bool
+    def __init__(self, shards: _Optional[_Iterable[_Union[ShardScan, _Mapping]]] = ..., elapsed_us: _Optional[int] = ..., groups_left_out: _Optional[bool] = ..., groups_worst: _Optional[int] = ..., joined: _Optional[_Iterable[_Union[ShardScan, _Mapping]]] = ..., sealed_name: _Optional[bytes] = ..., sealed_rows: _Optional[int] = ..., sealed_known: _Optional[bool] = ...) -> None: ...
 
 class FragmentResponse(_message.Message):
     __slots__ = ("arrow", "trailer")

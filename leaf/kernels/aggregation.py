@@ -7,6 +7,7 @@ are left out only where what is wanted allows it, and the result says so: whoeve
 leaves together must know what may be missing.
 """
 
+import secrets
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -44,6 +45,10 @@ from leaf.segment import Segment
 FLAGS_MAX: Final = 1 << 26
 """Flags of one query, a byte each."""
 _RANKED_MIN: Final = 1 << 10
+_APART_MIN: Final = 1 << 12
+"""Fewer groups are sent again in less time than it takes to know them."""
+_NAME_BYTES: Final = 16
+_NAMED: Final = "named"
 _RANKING: Final = "ranking"
 _COUNTED: Final = "counted"
 _COMBINED: Final = "combined"
@@ -54,6 +59,27 @@ class LeftOut:
     """Groups are missing from a result; ``worst`` is what orders the last of all, if known."""
 
     worst: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """The first ``rows`` of a result are groups of sealed segments, which go by this name.
+
+    ``known``: the caller has them, so they were left out.
+    """
+
+    name: bytes
+    rows: int
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregated:
+    """A result: its groups, what is known of those that are not in it, and which are apart."""
+
+    table: pa.Table
+    left_out: LeftOut | None = None
+    apart: Apart | None = None
 
 
 class Aggregation:
@@ -71,17 +97,16 @@ class Aggregation:
         self._plan = plan
         self._wanted = wanted
         self._left_out: LeftOut | None = None
+        self._apart: Apart | None = None
         self._engine = engine
         self._reading = reading
         self._computing = Computing(plan, columns, reading)
         self._dictionaries = self._computing.dictionaries
 
-    def run(self, works: Sequence[Work], memory: Memory | None) -> tuple[pa.Table, LeftOut | None]:
-        """The result, in the plan's schema, and what is known of groups that are not in it.
-
-        Raises Unsupported, CORRUPT, DEADLINE, LIMIT.
-        """
-        return self._run(works, memory), self._left_out
+    def run(self, works: Sequence[Work], memory: Memory | None) -> Aggregated:
+        """The result, in the plan's schema. Raises Unsupported, CORRUPT, DEADLINE, LIMIT."""
+        table = self._run(works, memory)
+        return Aggregated(table, self._left_out, self._apart)
 
     def _run(self, works: Sequence[Work], memory: Memory | None) -> pa.Table:
         if memory is None and self._plan.distinct is not None:
@@ -95,6 +120,8 @@ class Aggregation:
                 rest = remembering.of_tails(works)
                 if self._plan.distinct is not None and kept.groups:
                     return self._with_counts(self._counted_once(name, kept, rest, memory))
+                if self._wanted.apart and kept.groups >= _APART_MIN:
+                    return self._told_apart(name, kept, rest, memory)
                 return self._finished(self._candidates(name, kept, rest, memory))
             if works:
                 return self._finished(remembering.of_tails(works))
@@ -105,6 +132,17 @@ class Aggregation:
         if self._plan.distinct is None:
             return self._exported(partial, None)
         return self._with_counts(without_last_key(partial, self._plan.reducers))
+
+    def _told_apart(
+        self, name: Hashable, kept: CodePartial, rest: Sequence[CodePartial], memory: Memory
+    ) -> pa.Table:
+        """The groups of sealed segments, unless they are known, and then those of the rest."""
+        called = memory.partials.get((_NAMED, name), lambda: secrets.token_bytes(_NAME_BYTES), len)
+        known = called in self._wanted.known
+        self._apart = Apart(called, 0 if known else kept.groups, known)
+        parts = [] if known else [self._finished([kept])]
+        parts.append(self._finished(rest or self._computing.computed([])))
+        return pa.concat_tables(parts)
 
     def _with_counts(self, partial: CodePartial) -> pa.Table:
         """The result, the last slot being the counts of distinct values."""

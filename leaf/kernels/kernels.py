@@ -14,7 +14,7 @@ from alder.v1 import leaf_pb2
 from leaf.bindings import Projection, engine_names
 from leaf.cache import CacheUsage
 from leaf.engine import Engine
-from leaf.kernels.aggregation import Aggregation, LeftOut
+from leaf.kernels.aggregation import Aggregated, Aggregation
 from leaf.kernels.columns import Columns, Reading
 from leaf.kernels.computing import Computing
 from leaf.kernels.livetail import Work
@@ -51,10 +51,8 @@ class Kernels:
         reading: Reading,
         memoise: bool,
         wanted: Wanted = NO_MORE,
-    ) -> tuple[pa.Table, LeftOut | None] | None:
+    ) -> Aggregated | None:
         """The result of a fragment over pieces, which it marks; ``name`` is its fingerprint.
-
-        With it goes what is known of groups that were left out.
 
         Raises AlderError: CORRUPT, DEADLINE.
         """

@@ -31,19 +31,22 @@ class Wanted:
     """Groups that are wanted beside the first ones: those up to a threshold, those of some keys.
 
     ``threshold`` is compared with what orders the groups; ``keys`` has the columns of the keys.
-    ``all_groups``: none is left out.
+    ``all_groups``: none is left out. ``apart``: those of sealed segments come apart, unless the
+    caller has them under one of the ``known`` names.
     """
 
     threshold: int | None = None
     keys: pa.Table | None = None
     all_groups: bool = False
+    apart: bool = False
+    known: frozenset[bytes] = frozenset()
 
     @classmethod
     def from_proto(cls, message: leaf_pb2.WantedGroups) -> "Wanted":
         """Raises AlderError(CORRUPT) where the keys are no Arrow stream."""
         threshold = message.threshold if message.HasField("threshold") else None
         keys = from_bytes(message.keys) if message.keys else None
-        return cls(threshold, keys, message.all)
+        return cls(threshold, keys, message.all, message.apart, frozenset(message.known))
 
 
 NO_MORE: Final = Wanted()

@@ -115,6 +115,7 @@ class LeafModel(Streaming):
         self.kept: list[leaf_pb2.KeepPartialsRequest] = []
         self.failures: list[AlderError] = []
         self.rows_returned = 0
+        self.sealed_below = 0
         self.overflow = False
         self.hidden: frozenset[str] = frozenset()
         self.delay_s = 0.0
@@ -182,6 +183,9 @@ class LeafModel(Streaming):
         left_out = None
         if request.fragment.aggregation.HasField("top") and not request.groups.all:
             table, left_out = first_groups(request, table)
+        trailer = leaf_pb2.FragmentTrailer()
+        if request.groups.apart and self.sealed_below:
+            table = self._apart(request, rows, trailer)
         self.rows_returned += table.num_rows
         data = to_bytes(table)
         half = len(data) // 2
@@ -194,7 +198,7 @@ class LeafModel(Streaming):
         ]
         if self.breaks_off:
             return
-        trailer = leaf_pb2.FragmentTrailer(shards=scans)
+        trailer.shards.extend(scans)
         if left_out is not None:
             trailer.groups_left_out, trailer.groups_worst = True, left_out
         yield leaf_pb2.FragmentResponse(trailer=trailer)
@@ -256,6 +260,21 @@ class LeafModel(Streaming):
             raise self.failures.pop(0)
         total = len(self.shards) * len(request.kept)
         return leaf_pb2.KeepPartialsResponse(segments_ready=0, segments_total=total)
+
+    def _apart(
+        self,
+        request: leaf_pb2.FragmentRequest,
+        rows: list[tuple[int, Document]],
+        trailer: leaf_pb2.FragmentTrailer,
+    ) -> pa.Table:
+        """The groups of rows below an offset, unless they are known, and those of the others."""
+        sealed = [row for row in rows if row[0] < self.sealed_below]
+        own = self._run(request.fragment, sealed)
+        trailer.sealed_name = f"{min(self.shards)} {self.sealed_below} {len(sealed)}".encode()
+        trailer.sealed_known = trailer.sealed_name in request.groups.known
+        trailer.sealed_rows = 0 if trailer.sealed_known else own.num_rows
+        others = self._run(request.fragment, [row for row in rows if row not in sealed])
+        return others if trailer.sealed_known else pa.concat_tables([own, others])
 
     def _physical(self, document: Document) -> dict[tuple[str, str], object]:
         if id(document) not in self._flattened:

@@ -136,6 +136,9 @@ class Asker:
             scans.extend(response.trailer.shards)
         partials = join_chunks(parts)
         read = plan.reads[0]
+        if read.counted:
+            number = len(partials.column(read.counted).unique().drop_null())
+            partials = pa.table({read.counted: pa.array([number], pa.int64())})
         source = finishing.Input(read.table, read.columns, partials)
         with self._engine.cursor() as cursor:
             table = finishing.run(self._engine, cursor, plan.sql, [source], {})

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.execution import core
-from aggregator.planning.aggregate import Aggregate, Split, Types
+from aggregator.planning.aggregate import Aggregate, Split
+from aggregator.planning.finishing import Types
 from aggregator.service import AggregatorSettings
 from alder.arrow import join_chunks
 from alder.catalog import LOG_SOURCE, Snapshot

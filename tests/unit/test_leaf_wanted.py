@@ -15,10 +15,10 @@ from leaf.service import Leaf
 Answer = tuple[dict[tuple[object, ...], int], leaf_pb2.FragmentTrailer]
 
 
-async def ask(
+async def answer(
     leaf: Leaf, plan: leaf_pb2.Fragment, memoise: bool, wanted: leaf_pb2.WantedGroups
-) -> Answer:
-    """What a leaf sends of its groups, by their keys, and the trailer."""
+) -> tuple[pa.Table, leaf_pb2.FragmentTrailer]:
+    """What a leaf sends."""
     request = leaf_pb2.FragmentRequest(
         collection="c",
         collection_id=1,
@@ -34,7 +34,15 @@ async def ask(
     async for response in leaf.execute(request, timeout_s=30):
         parts.append(response.arrow)
         trailer.MergeFrom(response.trailer)
-    columns = [column.to_pylist() for column in join_chunks(parts).columns]
+    return join_chunks(parts), trailer
+
+
+async def ask(
+    leaf: Leaf, plan: leaf_pb2.Fragment, memoise: bool, wanted: leaf_pb2.WantedGroups
+) -> Answer:
+    """What a leaf sends of its groups, by their keys, and the trailer."""
+    table, trailer = await answer(leaf, plan, memoise, wanted)
+    columns = [column.to_pylist() for column in table.columns]
     rows = list(zip(*columns, strict=True))
     assert len({row[:-1] for row in rows}) == len(rows)
     return {row[:-1]: row[-1] for row in rows}, trailer
@@ -129,3 +137,50 @@ def test_no_group_is_said_to_be_left_out_where_all_are_sent(tmp_path: Path) -> N
 
     rows = documents(100)
     with_rows(tmp_path, [rows], body, seal_rows=10_000)
+
+
+def test_groups_of_sealed_segments_come_apart_under_the_name_of_their_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leaf.kernels.aggregation._APART_MIN", 1)
+    rows = documents(1200)
+
+    async def asked(
+        leaf: Leaf, plan: leaf_pb2.Fragment, *known: bytes, memoise: bool = True
+    ) -> tuple[list[object], leaf_pb2.FragmentTrailer]:
+        wanted = leaf_pb2.WantedGroups(apart=True, known=known)
+        table, trailer = await answer(leaf, plan, memoise, wanted)
+        return table.column(0).to_pylist(), trailer
+
+    async def body(leaf: Leaf, asker: Asker) -> None:
+        await sealed(leaf, 1)
+        fragment = asker.plan("select count(distinct word) from c", sole=False).reads[0].fragment
+        sent, first = await asked(leaf, fragment)
+        own, others = sent[: first.sealed_rows], sent[first.sealed_rows :]
+        assert first.sealed_name
+        assert not first.sealed_known
+        assert len(set(own)) == len(own)
+        assert len(set(others)) == len(others)
+        assert set(sent) == {row["word"] for row in rows}
+        assert set(own) == {row["word"] for row in rows[:1000]}
+        assert set(others) == {row["word"] for row in rows[1000:]}
+        rest, second = await asked(leaf, fragment, b"other", first.sealed_name)
+        assert (second.sealed_name, second.sealed_known, second.sealed_rows) == (
+            first.sealed_name, True, 0,
+        )  # fmt: skip
+        assert set(rest) == set(others)
+        more = documents(60, seed=9)
+        await append(leaf, more, len(rows))
+        rest, third = await asked(leaf, fragment, first.sealed_name)
+        assert third.sealed_known
+        assert set(rest) == set(others) | {row["word"] for row in more}
+        await append(leaf, documents(400, seed=10), len(rows) + 60)
+        await sealed(leaf, 2)
+        _, fourth = await asked(leaf, fragment, first.sealed_name)
+        assert fourth.sealed_name != first.sealed_name
+        assert not fourth.sealed_known
+        whole, anew = await asked(leaf, fragment, fourth.sealed_name, memoise=False)
+        assert not anew.sealed_name
+        assert len(set(whole)) == len(whole) > len(set(sent))
+
+    with_rows(tmp_path, [rows[:1000], rows[1000:]], body, seal_rows=500)
