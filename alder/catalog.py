@@ -17,34 +17,47 @@ from alder.indexing import IndexSetting
 from alder.v1 import catalog_pb2
 
 LOG_SOURCE: Final = "log"
+KAFKA_SCHEME: Final = "kafka://"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class SourcePartition:
-    """A log partition (name and identity empty) or a file."""
+    """A log partition (name and identity empty) or a file; offsets before ``begin_offset`` are not
+    read.
+    """
 
     partition: int
     name: str = ""
     identity: str = ""
+    begin_offset: int = 0
+
+    @classmethod
+    def from_proto(cls, message: catalog_pb2.SourcePartition) -> "SourcePartition":
+        """The partition in a snapshot or a request."""
+        return cls(message.partition, message.name, message.identity, message.begin_offset)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where documents come from: the embedded log (url ``log``) or files (url ``file://glob``)."""
+    """Where documents come from: the embedded log (url ``log``), files (``file://glob``), or a
+    Kafka topic (``kafka://host:port/topic``), whose ``topic_id`` is empty until it is registered.
+    """
 
     name: str
     url: str
     topic_id: str = ""
     partitions: tuple[SourcePartition, ...] = ()
 
+    @property
+    def is_topic(self) -> bool:
+        """True for a Kafka topic."""
+        return self.url.startswith(KAFKA_SCHEME)
+
     @classmethod
     def from_proto(cls, message: catalog_pb2.Source) -> "Source":
         """The source in a snapshot."""
-        partitions = tuple(
-            SourcePartition(entry.partition, entry.name, entry.identity)
-            for entry in message.partitions
-        )
+        partitions = tuple(map(SourcePartition.from_proto, message.partitions))
         return cls(message.name, message.url, message.topic_id, partitions)
 
     def to_proto(self) -> catalog_pb2.Source:
@@ -55,7 +68,10 @@ class Source:
             topic_id=self.topic_id,
             partitions=[
                 catalog_pb2.SourcePartition(
-                    partition=entry.partition, name=entry.name, identity=entry.identity
+                    partition=entry.partition,
+                    name=entry.name,
+                    identity=entry.identity,
+                    begin_offset=entry.begin_offset,
                 )
                 for entry in self.partitions
             ],

@@ -45,6 +45,8 @@ class PushFields(Protocol):
     @property
     def overflow(self) -> bool: ...
     @property
+    def leader_epoch(self) -> int: ...
+    @property
     def shards(self) -> Iterable[ShardRowsFields]: ...
 
 
@@ -71,6 +73,7 @@ class Push:
     source_identity: str
     overflow: bool
     shards: tuple[ShardRows, ...]
+    leader_epoch: int = -1
 
 
 def message_of(push: PushFields) -> leaf_pb2.ApplyRequest:
@@ -85,6 +88,7 @@ def message_of(push: PushFields) -> leaf_pb2.ApplyRequest:
         partition=push.partition,
         source_identity=push.source_identity,
         overflow=push.overflow,
+        leader_epoch=push.leader_epoch,
     )
     for part in push.shards:
         # Made in place: a message that is put into another one is encoded and decoded again.

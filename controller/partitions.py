@@ -1,13 +1,42 @@
-"""Numbers for the files of a source. A number names one file for ever: positions refer to it."""
+"""The partitions of a source. A number names one file, or one partition of one topic, for ever:
+positions refer to it.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace
 
 from alder.catalog import Source, SourcePartition
 from alder.errors import AlderError, Reason
+from alder.v1 import catalog_pb2
+from controller.settings import ControllerSettings
 
 
-def registered(source: Source, found: Iterable[SourcePartition]) -> Source:
+def registered(
+    source: Source,
+    request: catalog_pb2.RegisterPartitionsRequest,
+    settings: ControllerSettings,
+) -> Source:
+    """The source with what a tailer found; itself where all of it is known.
+
+    Raises AlderError(INVALID_ARGUMENT, IDENTITY_CHANGED, LIMIT).
+    """
+    found = [SourcePartition.from_proto(entry) for entry in request.found]
+    if source.is_topic:
+        return registered_topic(source, request.topic_id, found, settings.files_max)
+    if any(not 0 < len(entry.name) <= settings.text_characters_max for entry in found):
+        raise AlderError(
+            Reason.INVALID_ARGUMENT,
+            f"a file's name has 1 to {settings.text_characters_max} characters",
+        )
+    after = registered_files(source, found)
+    if len(after.partitions) > settings.files_max:
+        raise AlderError(
+            Reason.LIMIT, f"a source has at most {settings.files_max} files; join small ones"
+        )
+    return after
+
+
+def registered_files(source: Source, found: Iterable[SourcePartition]) -> Source:
     """The source with the files that it did not know; itself where all are known.
 
     New files get the numbers after the largest, in the order found. Raises
@@ -20,7 +49,7 @@ def registered(source: Source, found: Iterable[SourcePartition]) -> Source:
         before = known.get(entry.name)
         if before is None:
             number += 1
-            before = replace(entry, partition=number)
+            before = SourcePartition(number, entry.name, entry.identity)
             known[entry.name] = before
             added.append(before)
         elif before.identity != entry.identity:
@@ -34,3 +63,38 @@ def registered(source: Source, found: Iterable[SourcePartition]) -> Source:
     if not added:
         return source
     return replace(source, partitions=(*source.partitions, *added))
+
+
+def registered_topic(
+    source: Source, topic_id: str, found: Iterable[SourcePartition], partitions_max: int
+) -> Source:
+    """The source with the partitions of its topic that it did not know; itself if it knew all.
+
+    What the first registration says of where to begin holds; a partition that came later is read
+    from its first record, since what was written to it before it was found belongs here, too. None
+    is ever removed: a topic does not shrink, but brokers may list too few. Raises
+    AlderError(IDENTITY_CHANGED) for another topic of the same name, INVALID_ARGUMENT for partitions
+    that are not numbered from 0 without a gap, LIMIT for too many.
+    """
+    if source.topic_id and topic_id != source.topic_id:
+        raise AlderError(
+            Reason.IDENTITY_CHANGED,
+            f"the topic of {source.url} was deleted and created again; to read the new one, drop "
+            "the collection and create it again",
+            source=source.name,
+        )
+    known = {entry.partition: entry for entry in source.partitions}
+    for entry in found:
+        begin_offset = 0 if source.topic_id else entry.begin_offset
+        known.setdefault(entry.partition, SourcePartition(entry.partition, "", "", begin_offset))
+    if sorted(known) != list(range(len(known))) or not known:
+        raise AlderError(
+            Reason.INVALID_ARGUMENT,
+            f"the partitions {sorted(known)} of {source.url} are not those from 0 on; name all",
+        )
+    if len(known) > partitions_max:
+        raise AlderError(Reason.LIMIT, f"a source has at most {partitions_max} partitions")
+    if len(known) == len(source.partitions):
+        return source
+    partitions = tuple(known[number] for number in sorted(known))
+    return replace(source, topic_id=topic_id, partitions=partitions)

@@ -5,11 +5,19 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from alder import paths
-from alder.catalog import LOG_SOURCE, Collection, Source, SourcePartition, check_collection_name
+from alder.catalog import (
+    KAFKA_SCHEME,
+    LOG_SOURCE,
+    Collection,
+    Source,
+    SourcePartition,
+    check_collection_name,
+)
 from alder.errors import AlderError, Reason
 from alder.indexing import IndexSetting, check_index_settings
 from alder.periods import PERIOD_US_MAX
 from alder.slots import SLOTS
+from alder.topicurl import TopicUrl
 from alder.v1 import catalog_pb2
 from controller.settings import ControllerSettings
 
@@ -89,11 +97,13 @@ def _check_path(what: str, path: str, characters_max: int) -> None:
 def _check_urls(urls: Iterable[str], settings: ControllerSettings) -> None:
     known: set[str] = set()
     for url in urls:
-        if not url.startswith(_FILE) or len(url) == len(_FILE):
+        if url.startswith(KAFKA_SCHEME):
+            TopicUrl.parse(url)
+        elif not url.startswith(_FILE) or len(url) == len(_FILE):
             raise AlderError(
                 Reason.INVALID_ARGUMENT,
                 f"{url!r} can't be a source; give files as file:///directory/*.jsonl, with an "
-                "absolute path",
+                "absolute path, and a Kafka topic as kafka://host:port/topic",
             )
         if len(url) > settings.text_characters_max:
             raise AlderError(
@@ -106,20 +116,26 @@ def _check_urls(urls: Iterable[str], settings: ControllerSettings) -> None:
     if len(known) > settings.sources_max:
         raise AlderError(
             Reason.LIMIT,
-            f"a collection has at most {settings.sources_max} file sources; use globs",
+            f"a collection has at most {settings.sources_max} sources; use globs for files",
         )
 
 
 def sources(urls: Iterable[str], topic_id: str, log_partitions: int) -> tuple[Source, ...]:
-    """The log, and the files as ``file1``, ``file2``, ... in the order given."""
+    """The log, then files as ``file1``, ``file2``, ..., and topics as ``kafka1``, ..., as given."""
     log = Source(
         LOG_SOURCE,
         LOG_SOURCE,
         topic_id,
         tuple(SourcePartition(number) for number in range(log_partitions)),
     )
-    files = (Source(f"file{number}", url) for number, url in enumerate(urls, start=1))
-    return (log, *files)
+    given = list(urls)
+    topics = [url for url in given if url.startswith(KAFKA_SCHEME)]
+    files = [url for url in given if url not in topics]
+    return (
+        log,
+        *(Source(f"file{number}", url) for number, url in enumerate(files, start=1)),
+        *(Source(f"kafka{number}", url) for number, url in enumerate(topics, start=1)),
+    )
 
 
 def already_exists(name: str) -> AlderError:
@@ -136,11 +152,14 @@ def unknown_collection(name: str, collections: Iterable[str]) -> AlderError:
     return AlderError(Reason.UNKNOWN_COLLECTION, f"there is no collection {name!r}{hint}")
 
 
-def file_source(collection: Collection, name: str) -> Source:
-    """The source of that name. Raises AlderError(INVALID_ARGUMENT) unless it reads files."""
+def found_source(collection: Collection, name: str) -> Source:
+    """The source of that name, whose partitions tailers find. Raises
+    AlderError(INVALID_ARGUMENT) for the embedded log, and where there is none.
+    """
     for source in collection.sources:
         if source.name == name and source.name != LOG_SOURCE:
             return source
     raise AlderError(
-        Reason.INVALID_ARGUMENT, f"the collection {collection.name} has no file source {name!r}"
+        Reason.INVALID_ARGUMENT,
+        f"the collection {collection.name} has no source {name!r} of files or topics",
     )

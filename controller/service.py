@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from alder.catalog import Collection, CollectionSettings, Node, Snapshot, SourcePartition
+from alder.catalog import Collection, CollectionSettings, Node, Snapshot
 from alder.errors import AlderError, Reason
 from alder.interfaces import LogClient
 from alder.v1 import catalog_pb2, log_pb2
@@ -157,27 +157,16 @@ class Controller:
     async def register_partitions(
         self, request: catalog_pb2.RegisterPartitionsRequest, timeout_s: float | None = None
     ) -> catalog_pb2.RegisterPartitionsResponse:
-        """Gives numbers to files; asking again changes nothing.
+        """Gives numbers to files, or takes those of a topic; asking again changes nothing.
 
         Raises AlderError(UNKNOWN_COLLECTION, INVALID_ARGUMENT, IDENTITY_CHANGED, LIMIT).
         """
         self._check_open()
-        found = [SourcePartition(0, entry.name, entry.identity) for entry in request.found]
-        if any(not 0 < len(entry.name) <= self._settings.text_characters_max for entry in found):
-            raise AlderError(
-                Reason.INVALID_ARGUMENT,
-                f"a file's name has 1 to {self._settings.text_characters_max} characters",
-            )
 
         def decide(state: CatalogState) -> Sequence[Change]:
             collection = self._collection(state, request.collection)
-            before = requests.file_source(collection, request.source)
-            after = registered(before, found)
-            if len(after.partitions) > self._settings.files_max:
-                raise AlderError(
-                    Reason.LIMIT,
-                    f"a source has at most {self._settings.files_max} files; join small ones",
-                )
+            before = requests.found_source(collection, request.source)
+            after = registered(before, request, self._settings)
             if after is before:
                 return ()
             sources = tuple(after if entry is before else entry for entry in collection.sources)
@@ -185,7 +174,7 @@ class Controller:
 
         state = await self._change(decide)
         collection = self._collection(state, request.collection)
-        source = requests.file_source(collection, request.source)
+        source = requests.found_source(collection, request.source)
         return catalog_pb2.RegisterPartitionsResponse(source=source.to_proto())
 
     async def heartbeat(

@@ -176,6 +176,11 @@ def stream_record(
     known = numbers.get(push.key)
     stream = len(records) if known is None else known
     births.check(stream, push.to_offset)
-    if known is not None:
-        return stream, replace(records[stream], next_offset=push.to_offset)
-    return stream, StreamRecord(push.source, push.partition, push.source_identity, push.to_offset)
+    record = (
+        StreamRecord(push.source, push.partition, push.source_identity)
+        if known is None
+        else records[stream]
+    )
+    if push.to_offset > push.from_offset:
+        record = replace(record, leader_epoch=push.leader_epoch)
+    return stream, replace(record, next_offset=push.to_offset)

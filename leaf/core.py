@@ -24,6 +24,7 @@ class PushHeader:
     source_identity: str
     from_offset: int
     to_offset: int
+    leader_epoch: int = -1
 
     @property
     def key(self) -> PartitionKey:
@@ -33,12 +34,17 @@ class PushHeader:
 
 @dataclass(frozen=True, slots=True)
 class ShardState:
-    """What the decision depends on. An identity is remembered from the first push on."""
+    """What the decision depends on. An identity is remembered from the first push on.
+
+    ``leader_epochs``: of logs that have leaders, which one wrote what is before the position, -1 if
+    that is not known; only the tailers know what to make of it.
+    """
 
     collection_id: int
     epoch: int
     positions: PositionVector = field(default_factory=PositionVector)
     identities: Mapping[PartitionKey, str] = field(default_factory=dict)
+    leader_epochs: Mapping[PartitionKey, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +76,13 @@ def decide(state: ShardState, push: PushHeader) -> Decision:
 
 def applied(state: ShardState, push: PushHeader) -> ShardState:
     """The state after an accepted push."""
+    leader_epochs = state.leader_epochs
+    if push.to_offset > push.from_offset:
+        # One that is not known replaces one that belongs to an earlier position.
+        leader_epochs = {**leader_epochs, push.key: push.leader_epoch}
     return replace(
         state,
+        leader_epochs=leader_epochs,
         positions=state.positions.advanced(push.key, push.to_offset),
         identities={**state.identities, push.key: push.source_identity},
     )

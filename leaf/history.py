@@ -53,6 +53,8 @@ class SourceHistory:
                             f"{bounds.begin_offset} in partition {bounds.partition}"
                         )
                 continue
+            if source.is_topic:
+                return f"a leaf can't ask whether the topic of {source.url} has its beginning"
             gone = await asyncio.to_thread(_first_missing, [p.name for p in source.partitions])
             if gone:
                 return f"the file {gone} can't be seen from the leaf"

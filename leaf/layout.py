@@ -61,7 +61,8 @@ class StreamRecord:
     """One partition that the shard reads; its number is its place in the shard's list.
 
     ``log_time_us`` is the running maximum of its rows' log times, microseconds since 1970 UTC;
-    ``marks`` are those of :class:`leaf.logtime.LogTime`.
+    ``marks`` are those of :class:`leaf.logtime.LogTime`. ``leader_epoch`` is that of what lies
+    right before ``next_offset``, -1 if it is not known.
     """
 
     source: str
@@ -70,6 +71,7 @@ class StreamRecord:
     next_offset: int = 0
     log_time_us: int = -(1 << 63)
     marks: tuple[Mark, ...] = ()
+    leader_epoch: int = -1
 
 
 @dataclass(frozen=True, slots=True)

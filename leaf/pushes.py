@@ -29,6 +29,7 @@ def apply_all(
                 request.source_identity,
                 part.from_offset,
                 part.to_offset,
+                request.leader_epoch,
             )
             decision = shard.apply(push, epoch, part.rows, part.quarantine, request.overflow)
         response.shards.add(

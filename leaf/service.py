@@ -198,7 +198,14 @@ class Leaf:
         return leaf_pb2.PositionsResponse(
             shards=[
                 leaf_pb2.ShardPositions(
-                    shard=shard, positions=view.positions.to_proto(), rows_stored=view.rows_stored
+                    shard=shard,
+                    positions=view.positions.to_proto(),
+                    rows_stored=view.rows_stored,
+                    leader_epochs=[
+                        leaf_pb2.LeaderEpoch(source=source, partition=number, leader_epoch=epoch)
+                        for (source, number), epoch in view.leader_epochs.items()
+                        if epoch >= 0
+                    ],
                 )
                 for (_, shard), view in sorted(views.items())
             ],

@@ -79,6 +79,7 @@ class Shard:
             0,
             PositionVector({key: self._records[n].next_offset for key, n in self._numbers.items()}),
             {key: self._records[n].identity for key, n in self._numbers.items()},
+            {key: self._records[n].leader_epoch for key, n in self._numbers.items()},
         )
         view = ShardView(
             streams=tuple(self._numbers),
@@ -89,6 +90,7 @@ class Shard:
             schema=recovered.schema,
             counters=recovered.counters,
             log_time=LogTime.of(self._kept, [record.marks for record in recovered.streams]),
+            leader_epochs=self._state.leader_epochs,
         )
         self._replica = Replica(store, segments, recovered.manifest, view)
         self.stored = StoredPartials(store, keyed)
@@ -297,7 +299,12 @@ class Shard:
         stream, record = stream_record(self._records, self._numbers, push)
         state = applied(self._state, push)
         streams = self.view.streams if push.key in self._numbers else (*self.view.streams, push.key)
-        view = replace(self.view, streams=streams, positions=state.positions)
+        view = replace(
+            self.view,
+            streams=streams,
+            positions=state.positions,
+            leader_epochs=state.leader_epochs,
+        )
         if parsed is None and not quarantined.num_rows:
             self._unwritten.add(stream)
         else:

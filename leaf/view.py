@@ -4,6 +4,7 @@ A reader takes the view once and then neither waits for a writer nor sees half o
 """
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,6 +35,7 @@ class ShardView:
     counters: Counters
     log_time: LogTime = field(default_factory=LogTime)
     replica: int = field(default_factory=lambda: next(_REPLICAS))
+    leader_epochs: Mapping[PartitionKey, int] = field(default_factory=dict)
 
     @property
     def tail_rows(self) -> int:

@@ -60,6 +60,7 @@ class Rows:
     quarantine_slots: Slots
     overflow: bool
     source_end: int
+    leader_epoch: int
 
 
 class RowBuilder:
@@ -98,6 +99,7 @@ class RowBuilder:
             refused_slots,
             decoded.overflow,
             raw.source_end,
+            raw.leader_epoch,
         )
         return _cut(whole, self._pieces(table))
 

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from alder.catalog import Collection
 from alder.interfaces import PushDirectory
-from alder.positions import PositionVector
+from alder.positions import PartitionKey, PositionVector
 from alder.push import Push
 from alder.v1 import leaf_pb2
 from tailer.core import ShardResult
@@ -14,14 +14,27 @@ from tailer.core import ShardResult
 
 @dataclass(frozen=True, slots=True)
 class LeafAnswers:
-    """The position vector of every shard that a leaf told, and the paths that have columns."""
+    """The position vector of every shard that a leaf told, and the paths that have columns.
+
+    ``leader_epochs``: by shard, of partitions that have leaders, which one wrote what lies right
+    before the position.
+    """
 
     positions: Mapping[int, PositionVector]
     paths: frozenset[str]
+    leader_epochs: Mapping[int, Mapping[PartitionKey, int]] = field(default_factory=dict)
 
     def of_partition(self, source: str, partition: int) -> dict[int, int]:
         """The position of each shard in one partition."""
         return {shard: vector[source, partition] for shard, vector in self.positions.items()}
+
+    def leader_epochs_at(self, source: str, partition: int) -> dict[int, int]:
+        """By position of a shard in one partition: the leader epoch there."""
+        return {
+            self.positions[shard][source, partition]: epochs[source, partition]
+            for shard, epochs in self.leader_epochs.items()
+            if (source, partition) in epochs
+        }
 
 
 async def ask_positions(
@@ -43,7 +56,12 @@ async def ask_positions(
         for entry in answer.shards
     }
     paths = frozenset(entry.path for answer in answers for entry in answer.schema.fields)
-    return LeafAnswers(positions, paths)
+    leader_epochs = {
+        entry.shard: {(one.source, one.partition): one.leader_epoch for one in entry.leader_epochs}
+        for answer in answers
+        for entry in answer.shards
+    }
+    return LeafAnswers(positions, paths, leader_epochs)
 
 
 async def push(

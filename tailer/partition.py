@@ -49,6 +49,7 @@ class PartitionTask:
         self._settings = settings
         self._executor = executor
         self._paths: frozenset[str] = frozenset()
+        self._leader_epochs: dict[int, int] = {}
         self._prepared: dict[core.Range, PreparedRange] = {}
         self._events: asyncio.Queue[tuple[core.Event, PreparedRange | None]] = asyncio.Queue()
         self._state, self._first_effects = core.start(_shard_map(collection))
@@ -133,7 +134,11 @@ class PartitionTask:
         failures = 0
         while True:
             try:
-                prepared = await self._reader.next(effect.offset, self.collection.shards)
+                prepared = await self._reader.next(
+                    effect.offset,
+                    self.collection.shards,
+                    self._leader_epochs.get(effect.offset, -1),
+                )
                 break
             except AlderError as error:
                 if error.reason is Reason.IDENTITY_CHANGED:
@@ -166,6 +171,7 @@ class PartitionTask:
                 source_identity=self._source.topic_id or self._partition.identity,
                 overflow=prepared.overflow,
                 shards=tuple(prepared.rows(piece.shard, piece.begin) for piece in effect.slices),
+                leader_epoch=prepared.leader_epoch,
             )
 
         return make
@@ -201,6 +207,7 @@ class PartitionTask:
         self._tell(core.WaitOver(effect.number))
 
     def _positions(self, answers: LeafAnswers) -> dict[int, int]:
+        self._leader_epochs = answers.leader_epochs_at(self._source.name, self._partition.partition)
         return answers.of_partition(self._source.name, self._partition.partition)
 
     def _make_builder(self) -> RowBuilder:

@@ -38,17 +38,20 @@ class PartitionReader:
         self._pending: deque[Rows] = deque()
         self._preparing = threading.Lock()
 
-    async def next(self, offset: int, shards: tuple[Shard, ...]) -> PreparedRange:
+    async def next(
+        self, offset: int, shards: tuple[Shard, ...], leader_epoch: int = -1
+    ) -> PreparedRange:
         """The next range from ``offset`` on, never empty; waits until there is one.
 
-        Raises AlderError as the source does.
+        ``leader_epoch`` belongs to ``offset``, as far as it is known. Raises AlderError as the
+        source does.
         """
         loop = asyncio.get_running_loop()
         if self._pending and self._pending[0].range.begin == offset:
             rows = self._pending.popleft()
             return await loop.run_in_executor(self._executor, prepare, rows, shards)
         self._pending.clear()
-        raw = await self._read(offset)
+        raw = await self._read(offset, leader_epoch)
         prepared, rest = await loop.run_in_executor(self._executor, self._build, raw, shards)
         self._pending.extend(rest)
         return prepared
@@ -58,12 +61,12 @@ class PartitionReader:
         self._release()
         self._source.close()
 
-    async def _read(self, offset: int) -> RawBatch:
+    async def _read(self, offset: int, leader_epoch: int) -> RawBatch:
         while True:
             if self._source.finite and not self._holds_gate:
                 await self._gate.acquire()
                 self._holds_gate = True
-            raw = await self._source.read(offset, self._wait_ms)
+            raw = await self._source.read(offset, self._wait_ms, leader_epoch)
             self.source_end = max(self.source_end, raw.source_end)
             if raw.end > raw.begin:
                 return raw

@@ -22,6 +22,8 @@ from tailer.leaves import ask_positions
 from tailer.partition import PartitionTask
 from tailer.settings import TailerSettings
 from tailer.sources.choose import open_partition
+from tailer.sources.kafka.clients import KafkaClients
+from tailer.topics import TopicDiscovery
 
 logger = logging.getLogger(__name__)
 PartitionId = tuple[int, str, int]
@@ -55,10 +57,13 @@ class Tailer:
         self._directory = directory
         self._log = log
         self._settings = settings or TailerSettings()
+        self._kafka = KafkaClients(self._settings.kafka)
         self._executor = ThreadPoolExecutor(self._settings.worker_threads, "tailer")
         self._gate = asyncio.Semaphore(2 * self._settings.worker_threads)
         self._partitions: dict[PartitionId, tuple[PartitionTask, asyncio.Task[None]]] = {}
-        self._discoveries: dict[DiscoveryId, tuple[Discovery, asyncio.Task[None]]] = {}
+        self._discoveries: dict[
+            DiscoveryId, tuple[Discovery | TopicDiscovery, asyncio.Task[None]]
+        ] = {}
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -148,6 +153,7 @@ class Tailer:
                 self._settings,
                 self._executor,
                 self._busy_partitions,
+                self._kafka,
             )
             return PartitionTask(
                 collection,
@@ -198,7 +204,12 @@ class Tailer:
             if key in self._discoveries:
                 self._discoveries[key][0].follow(source)
                 continue
-            discovery = Discovery(self._catalog, collection.name, source, self._settings)
+            catalog, name, settings = self._catalog, collection.name, self._settings
+            discovery = (
+                TopicDiscovery(catalog, name, source, settings, self._kafka)
+                if source.is_topic
+                else Discovery(catalog, name, source, settings)
+            )
             self._discoveries[key] = (discovery, asyncio.create_task(discovery.run()))
 
     async def _audit(self) -> None:

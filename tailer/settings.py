@@ -3,11 +3,34 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from alder.errors import AlderError, Reason
 from tailer.core import RANGES_MAX
 from tailer.decode import DecodeLimits
 
 LOG_READ_BYTES_MIN: Final = 64 << 10
 """Less at once would cost more in statements than it saves in memory."""
+
+
+LOST_RECORDS: Final = ("stop", "quarantine")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """How Kafka topics are read."""
+
+    config_file: str | None = None
+    """TOML file with the TLS and SASL properties of brokers and schema registries."""
+    lost_records: str = "stop"
+    """What to do about records that retention removed unread: stop, or quarantine and go on."""
+    timeout_s: float = 10.0
+    """How long brokers may take to describe a topic."""
+
+    def __post_init__(self) -> None:
+        if self.lost_records not in LOST_RECORDS:
+            raise AlderError(
+                Reason.INVALID_ARGUMENT,
+                f"kafka.lost_records is {' or '.join(LOST_RECORDS)}, not {self.lost_records!r}",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +69,8 @@ class TailerSettings:
     """How long a new file must keep its size and time before it is read."""
     files_per_source_max: int = 10_000
     """Files of one source; further ones are refused with an error."""
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    """How Kafka topics are read."""
     worker_threads: int = 2
     """Threads that decode and read files."""
 

@@ -40,6 +40,7 @@ class PreparedRange:
     records: int
     quarantined: int
     source_end: int
+    leader_epoch: int
 
     def rows(self, shard: int, begin: int) -> ShardRows:
         """What a push holds for a shard that stands at ``begin``."""
@@ -68,6 +69,7 @@ def prepare(rows: Rows, shards: tuple[Shard, ...]) -> PreparedRange:
         rows.table.num_rows + rows.quarantine.num_rows,
         rows.quarantine.num_rows,
         rows.source_end,
+        rows.leader_epoch,
     )
 
 

@@ -147,8 +147,8 @@ class Connection:
 
         ``key_path``: where the key is (the last document of a key wins); ``time_path``: the event
         time; ``shard_by_path``: equal values there share a shard; ``source_urls``: ``file://`` with
-        globs; ``shards`` and ``log_partitions``: None for the server's default; ``settings``: how
-        rows are kept.
+        globs, or ``kafka://host:port/topic``; ``shards`` and ``log_partitions``: None for the
+        server's default; ``settings``: how rows are kept.
         """
         request = catalog_pb2.CreateCollectionRequest(
             name=name,

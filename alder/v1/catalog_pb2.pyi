@@ -40,14 +40,16 @@ class Node(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., role: _Optional[_Union[NodeRole, str]] = ..., address: _Optional[str] = ..., live: _Optional[bool] = ...) -> None: ...
 
 class SourcePartition(_message.Message):
-    __slots__ = ("partition", "name", "identity")
+    __slots__ = ("partition", "name", "identity", "begin_offset")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_OFFSET_FIELD_NUMBER: _ClassVar[int]
     partition: int
     name: str
     identity: str
-    def __init__(self, partition: _Optional[int] = ..., name: _Optional[str] = ..., identity: _Optional[str] = ...) -> None: ...
+    begin_offset: int
+    def __init__(self, partition: _Optional[int] = ..., name: _Optional[str] = ..., identity: _Optional[str] = ..., begin_offset: _Optional[int] = ...) -> None: ...
 
 class Source(_message.Message):
     __slots__ = ("name", "url", "topic_id", "partitions")
@@ -254,14 +256,16 @@ class AccelerateResponse(_message.Message):
     def __init__(self, revision: _Optional[int] = ...) -> None: ...
 
 class RegisterPartitionsRequest(_message.Message):
-    __slots__ = ("collection", "source", "found")
+    __slots__ = ("collection", "source", "found", "topic_id")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     FOUND_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
     collection: str
     source: str
     found: _containers.RepeatedCompositeFieldContainer[SourcePartition]
-    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., found: _Optional[_Iterable[_Union[SourcePartition, _Mapping]]] = ...) -> None: ...
+    topic_id: str
+    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., found: _Optional[_Iterable[_Union[SourcePartition, _Mapping]]] = ..., topic_id: _Optional[str] = ...) -> None: ...
 
 class RegisterPartitionsResponse(_message.Message):
     __slots__ = ("source",)

@@ -64,7 +64,7 @@ class ShardRows(_message.Message):
     def __init__(self, shard: _Optional[int] = ..., from_offset: _Optional[int] = ..., to_offset: _Optional[int] = ..., rows: _Optional[bytes] = ..., quarantine: _Optional[bytes] = ...) -> None: ...
 
 class ApplyRequest(_message.Message):
-    __slots__ = ("collection", "collection_id", "epoch", "source", "partition", "source_identity", "shards", "overflow")
+    __slots__ = ("collection", "collection_id", "epoch", "source", "partition", "source_identity", "shards", "overflow", "leader_epoch")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +73,7 @@ class ApplyRequest(_message.Message):
     SOURCE_IDENTITY_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     OVERFLOW_FIELD_NUMBER: _ClassVar[int]
+    LEADER_EPOCH_FIELD_NUMBER: _ClassVar[int]
     collection: str
     collection_id: int
     epoch: int
@@ -81,7 +82,8 @@ class ApplyRequest(_message.Message):
     source_identity: str
     shards: _containers.RepeatedCompositeFieldContainer[ShardRows]
     overflow: bool
-    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., source_identity: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardRows, _Mapping]]] = ..., overflow: _Optional[bool] = ...) -> None: ...
+    leader_epoch: int
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., source_identity: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardRows, _Mapping]]] = ..., overflow: _Optional[bool] = ..., leader_epoch: _Optional[int] = ...) -> None: ...
 
 class ShardApplied(_message.Message):
     __slots__ = ("shard", "status", "next_offset")
@@ -116,14 +118,26 @@ class PositionsRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ..., min_positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., wait_ms: _Optional[int] = ..., known_schema_version: _Optional[int] = ...) -> None: ...
 
 class ShardPositions(_message.Message):
-    __slots__ = ("shard", "positions", "rows_stored")
+    __slots__ = ("shard", "positions", "rows_stored", "leader_epochs")
     SHARD_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     ROWS_STORED_FIELD_NUMBER: _ClassVar[int]
+    LEADER_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     shard: int
     positions: _common_pb2.PositionVector
     rows_stored: int
-    def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., rows_stored: _Optional[int] = ...) -> None: ...
+    leader_epochs: _containers.RepeatedCompositeFieldContainer[LeaderEpoch]
+    def __init__(self, shard: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., rows_stored: _Optional[int] = ..., leader_epochs: _Optional[_Iterable[_Union[LeaderEpoch, _Mapping]]] = ...) -> None: ...
+
+class LeaderEpoch(_message.Message):
+    __slots__ = ("source", "partition", "leader_epoch")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    LEADER_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    partition: int
+    leader_epoch: int
+    def __init__(self, source: _Optional[str] = ..., partition: _Optional[int] = ..., leader_epoch: _Optional[int] = ...) -> None: ...
 
 class PositionsResponse(_message.Message):
     __slots__ = ("shards", "schema", "reached")

@@ -6,8 +6,11 @@ from concurrent.futures import Executor
 from alder.catalog import LOG_SOURCE, Source, SourcePartition
 from alder.errors import AlderError, Reason
 from alder.interfaces import LogReader
+from alder.topicurl import TopicUrl
 from tailer.settings import TailerSettings
 from tailer.sources.file import FileSource
+from tailer.sources.kafka.clients import KafkaClients
+from tailer.sources.kafka.source import KafkaSource
 from tailer.sources.log import LogSource
 from tailer.sources.model import PartitionSource, ReadLimits
 
@@ -22,11 +25,12 @@ def open_partition(
     settings: TailerSettings,
     executor: Executor,
     busy_partitions: Callable[[], int],
+    kafka: KafkaClients,
 ) -> PartitionSource:
     """The reader of a partition; nothing is opened before the first read.
 
     ``busy_partitions`` tells how many share the memory for what is read of logs.
-    Raises AlderError(UNSUPPORTED) for a URL of another kind.
+    Raises AlderError: UNSUPPORTED for a URL of another kind, INVALID_ARGUMENT for a wrong one.
     """
     limits = ReadLimits(
         settings.batch_size_bytes_max,
@@ -46,7 +50,13 @@ def open_partition(
         )
     if source.url.startswith(FILE_SCHEME):
         return FileSource(partition.name, partition.identity, limits, executor)
+    if source.is_topic:
+        # A queue can't be made smaller later, so it is as if all partitions were busy.
+        queue_bytes = settings.log_read_bytes(len(source.partitions))
+        return KafkaSource(
+            kafka, TopicUrl.parse(source.url), source.topic_id, partition, limits, queue_bytes
+        )
     raise AlderError(
         Reason.UNSUPPORTED,
-        f"source {source.name!r} has the URL {source.url!r}; use 'log' or file://",
+        f"source {source.name!r} has the URL {source.url!r}; use 'log', file:// or kafka://",
     )

@@ -48,7 +48,7 @@ class FileSource(PartitionSource):
         # A read that was given up may still be at work in its thread.
         self._reading = threading.Lock()
 
-    async def read(self, offset: int, wait_ms: int) -> RawBatch:
+    async def read(self, offset: int, wait_ms: int, leader_epoch: int = -1) -> RawBatch:
         """See ``PartitionSource``; never waits, since a file doesn't grow."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._read_alone, offset)

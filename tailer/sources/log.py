@@ -19,6 +19,7 @@ from tailer.sources.model import (
     RawBatch,
     ReadLimits,
     empty_batch,
+    gap,
     oversize_reason,
 )
 
@@ -47,7 +48,7 @@ class LogSource:
         self._timeout_s = timeout_s
         self._size_bytes_max = size_bytes_max
 
-    async def read(self, offset: int, wait_ms: int) -> RawBatch:
+    async def read(self, offset: int, wait_ms: int, leader_epoch: int = -1) -> RawBatch:
         """See ``PartitionSource``; waits for records without polling."""
         request = log_pb2.ReadRequest(
             topic=self._topic,
@@ -111,14 +112,8 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _truncated(offset: int, begin: int) -> RawBatch:
-    gone = Quarantined(
-        offset,
+    reason = (
         f"offsets {offset} to {begin - 1} were removed from the log before they were read; "
-        "lengthen the topic's retention to keep records until they are indexed",
-        b"",
-        0,
+        "lengthen the topic's retention to keep records until they are indexed"
     )
-    batch = empty_batch(offset)
-    return RawBatch(
-        offset, begin, batch.records, batch.offsets, batch.log_times_us, quarantined=(gone,)
-    )
+    return gap(offset, begin, reason)

@@ -5,7 +5,7 @@ a refused record in ``quarantined``, or one that does not exist in the source (a
 offset that the log has truncated).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -35,6 +35,8 @@ class RawBatch:
     the log's own record keys (binary), null or empty where there is none; None where no record has
     one.
     ``source_end`` is the end of the partition as the source knows it, -1 if it does not.
+    ``leader_epoch`` says which leader of the log wrote what lies right before ``end``; -1 if it is
+    not known, or the source has no leaders.
     """
 
     begin: int
@@ -45,6 +47,7 @@ class RawBatch:
     keys: pa.Array | None = None
     quarantined: tuple[Quarantined, ...] = ()
     source_end: int = -1
+    leader_epoch: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,10 @@ class PartitionSource(Protocol):
         """True if an empty batch means the end, for ever."""
         ...
 
-    async def read(self, offset: int, wait_ms: int) -> RawBatch:
+    async def read(self, offset: int, wait_ms: int, leader_epoch: int = -1) -> RawBatch:
         """Records from ``offset`` on, after at most ``wait_ms`` if there are none yet.
 
+        ``leader_epoch`` is what a batch that ends at ``offset`` says, as far as it is known.
         Raises AlderError: IDENTITY_CHANGED if this is not the topic or file any more that it was
         when it was registered, and others where a later try may succeed.
         """
@@ -84,6 +88,13 @@ def empty_batch(offset: int, source_end: int = -1) -> RawBatch:
     return RawBatch(
         offset, offset, pa.array([], pa.binary()), nothing, nothing, source_end=source_end
     )
+
+
+def gap(offset: int, end: int, reason: str) -> RawBatch:
+    """Offsets ``[offset, end)`` that the source lost, as one quarantined record."""
+    batch = empty_batch(offset)
+    refused = Quarantined(offset, reason, b"", 0)
+    return replace(batch, end=end, quarantined=(refused,))
 
 
 def oversize_reason(size_bytes: int, size_bytes_max: int) -> str:

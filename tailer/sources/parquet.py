@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tailer.sources.lines import broken_reason
-from tailer.sources.model import Quarantined, RawBatch, ReadLimits, empty_batch
+from tailer.sources.model import RawBatch, ReadLimits, gap
 
 
 class ParquetRows:
@@ -49,13 +49,4 @@ class ParquetRows:
 
 def damaged(offset: int, why: str) -> RawBatch:
     """The rest of a file that can't be read, as one quarantined record."""
-    nothing = empty_batch(offset)
-    refused = Quarantined(offset, broken_reason(why), b"", 0)
-    return RawBatch(
-        offset,
-        offset + 1,
-        nothing.records,
-        nothing.offsets,
-        nothing.log_times_us,
-        quarantined=(refused,),
-    )
+    return gap(offset, offset + 1, broken_reason(why))

@@ -46,8 +46,9 @@ class KafkaCluster:
         return topic
 
     def create(self, topic: str, partitions: int = 1, **settings: str) -> None:
-        """Creates a topic."""
-        config = {name.replace("_", "."): value for name, value in settings.items()}
+        """Creates a topic; without a setting for it, nothing is removed for its age."""
+        config = {"retention.ms": "-1"}
+        config |= {name.replace("_", "."): value for name, value in settings.items()}
         wanted = NewTopic(topic, partitions, 1, config=config)
         _wait(self.admin.create_topics([wanted]))
 

@@ -12,7 +12,7 @@ from alder.slots import SLOTS
 from alder.v1 import catalog_pb2
 from controller.changes import CatalogState, PutCollection, PutNode, RemoveCollection
 from controller.leases import Leases
-from controller.partitions import registered
+from controller.partitions import registered_files, registered_topic
 from controller.placement import place_shards, shards_per_leaf
 from controller.requests import check_create, sources, unknown_collection
 from controller.settings import ControllerSettings
@@ -61,7 +61,7 @@ def test_numbers_ascend_and_stay(rounds: list[list[SourcePartition]]) -> None:
     source = Source("file1", "file:///x")
     numbers: dict[str, int] = {}
     for found in rounds:
-        source = registered(source, found)
+        source = registered_files(source, found)
         assert [entry.partition for entry in source.partitions] == list(
             range(len(source.partitions))
         )
@@ -69,16 +69,47 @@ def test_numbers_ascend_and_stay(rounds: list[list[SourcePartition]]) -> None:
         assert numbers.items() <= now.items(), "a known file got another number"
         assert now.keys() == numbers.keys() | {entry.name for entry in found}
         numbers = now
-        assert registered(source, found) is source
+        assert registered_files(source, found) is source
 
 
 def test_a_changed_file_is_refused() -> None:
-    source = registered(Source("file1", "u"), [SourcePartition(0, "a", "1")])
+    source = registered_files(Source("file1", "u"), [SourcePartition(0, "a", "1")])
     with pytest.raises(AlderError, match="the file a changed") as caught:
-        registered(source, [SourcePartition(0, "b", "1"), SourcePartition(0, "a", "2")])
+        registered_files(source, [SourcePartition(0, "b", "1"), SourcePartition(0, "a", "2")])
     assert caught.value.reason is Reason.IDENTITY_CHANGED
     with pytest.raises(AlderError):
-        registered(source, [SourcePartition(0, "b", "1"), SourcePartition(0, "b", "2")])
+        registered_files(source, [SourcePartition(0, "b", "1"), SourcePartition(0, "b", "2")])
+
+
+TOPIC = Source("kafka1", "kafka://a:9092/t")
+
+
+def partitions(*begins: int) -> list[SourcePartition]:
+    return [SourcePartition(number, begin_offset=begin) for number, begin in enumerate(begins)]
+
+
+def test_a_topic_is_registered_whole_and_only_grows() -> None:
+    first = registered_topic(TOPIC, "id", partitions(7, 0), 10)
+    assert (first.topic_id, list(first.partitions)) == ("id", partitions(7, 0))
+    assert registered_topic(first, "id", partitions(9, 9), 10) is first
+    assert registered_topic(first, "id", partitions(9), 10) is first, "topics do not shrink"
+    grown = registered_topic(first, "id", partitions(9, 9, 9), 10)
+    assert list(grown.partitions) == partitions(7, 0, 0), "a later one is read from its beginning"
+
+
+def test_another_topic_of_the_name_is_refused() -> None:
+    known = registered_topic(TOPIC, "id", partitions(0), 10)
+    with pytest.raises(AlderError, match="deleted and created again") as caught:
+        registered_topic(known, "other", partitions(0), 10)
+    assert caught.value.reason is Reason.IDENTITY_CHANGED
+
+
+@pytest.mark.parametrize("numbers", [[], [1], [0, 2]])
+def test_partitions_of_a_topic_have_no_gap(numbers: list[int]) -> None:
+    with pytest.raises(AlderError, match="not those from 0 on"):
+        registered_topic(TOPIC, "id", map(SourcePartition, numbers), 10)
+    with pytest.raises(AlderError, match="at most 2 partitions"):
+        registered_topic(TOPIC, "id", partitions(0, 0, 0), 2)
 
 
 def test_leases_run_out_unless_renewed() -> None:

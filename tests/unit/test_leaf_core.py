@@ -37,3 +37,12 @@ def test_an_identity_is_remembered_per_partition() -> None:
     assert after.identities == {("log", 0): "topic", ("log", 1): "other"}
     changed = replace(other, source_identity="topic")
     assert decide(after, changed).status == leaf_pb2.APPLY_STATUS_IDENTITY_CHANGED
+
+
+def test_a_leader_epoch_belongs_to_its_position() -> None:
+    first = applied(ShardState(7, 3), replace(PUSH, from_offset=0, leader_epoch=4))
+    assert first.leader_epochs == {PUSH.key: 4}
+    still = applied(first, replace(PUSH, from_offset=20, to_offset=20))
+    assert still.leader_epochs == first.leader_epochs
+    unknown = applied(first, replace(PUSH, from_offset=20, to_offset=21))
+    assert unknown.leader_epochs == {PUSH.key: -1}, "an older one would look like a log cut back"

@@ -12,6 +12,7 @@ from alder.v1 import log_pb2
 from tailer.core import RANGES_MAX
 from tailer.settings import LOG_READ_BYTES_MIN, TailerSettings
 from tailer.sources.choose import open_partition
+from tailer.sources.kafka.clients import KafkaClients
 from tailer.sources.log import to_batch
 from tailer.sources.model import RawBatch, ReadLimits
 
@@ -50,6 +51,7 @@ def test_many_busy_partitions_read_less_at_once_and_hold_no_more_together() -> N
         settings,
         ThreadPoolExecutor(1),
         lambda: busy[0],
+        KafkaClients(settings.kafka),
     )
     for busy[0] in (0, 1, 4, 100, 1_000_000):
         asyncio.run(reads.read(0, 0))

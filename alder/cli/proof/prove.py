@@ -141,7 +141,11 @@ class _Proof:
         for source in collection.sources:
             if source.url != LOG_SOURCE:
                 for entry in source.partitions:
-                    why = await asyncio.to_thread(_why_not, entry.name, entry.identity)
+                    why = (
+                        "it is of a Kafka topic, which is not read again"
+                        if source.is_topic
+                        else await asyncio.to_thread(_why_not, entry.name, entry.identity)
+                    )
                     if why:
                         unreadable[source.name, entry.partition] = why
                 continue

@@ -1,0 +1,163 @@
+"""Topics into collections, through a real broker and a real server: every record once."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import pytest
+from deployment import Deployment, standalone
+from kafka_broker import Broker
+from kafka_cluster import KafkaCluster, Record
+
+from alder.client import Connection
+
+WAIT_S_MAX: Final = 30.0
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    made = standalone(tmp_path_factory.mktemp("kafka"), {"seal_rows": 2_000, "seal_rows_min": 500})
+    made.start()
+    try:
+        yield made
+    finally:
+        codes = made.stop()
+    assert codes == {"serve": 0}
+
+
+@pytest.fixture
+def connection(deployment: Deployment) -> Iterator[Connection]:
+    with deployment.connect() as opened:
+        yield opened
+
+
+def eventually(check: Callable[[], object], what: str) -> None:
+    """Waits until a check is true, and fails with what it last gave."""
+    deadline = time.monotonic() + WAIT_S_MAX
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"{what} did not come about: {found!r}"
+        time.sleep(0.1)
+
+
+def numbered(numbers: range) -> list[bytes]:
+    return [b'{"n": %d}' % number for number in numbers]
+
+
+def values(connection: Connection, collection: str) -> list[int]:
+    rows = connection.execute(f"SELECT n FROM {collection} ORDER BY n").fetchall()
+    return [row[0] for row in rows]
+
+
+def errors(connection: Connection, collection: str) -> list[str]:
+    return [
+        entry.error
+        for tailer in connection.status().tailers
+        for entry in tailer.partitions
+        if entry.collection == collection and entry.error
+    ]
+
+
+def read_up_to(connection: Connection, collection: str, *offsets: int) -> Callable[[], bool]:
+    """Whether each partition of the topic has been read to an offset, with no error."""
+    wanted = {("kafka1", number): offset for number, offset in enumerate(offsets)}
+
+    def reached() -> bool:
+        lags = connection.status().lags
+        found = {
+            (entry.source, entry.partition): entry.next_offset
+            for entry in lags
+            if entry.collection == collection and entry.source == "kafka1"
+        }
+        return found == wanted and not errors(connection, collection)
+
+    return reached
+
+
+def test_records_come_with_their_offsets_and_times(
+    kafka: KafkaCluster, connection: Connection
+) -> None:
+    topic = kafka.new_topic(2)
+    kafka.produce(topic, [Record(b'{"n": 1}', timestamp_ms=1_700_000_000_123)])
+    kafka.produce(topic, [Record(b'{"n": 2}', timestamp_ms=1_700_000_000_456)] * 2, partition=1)
+    connection.create_collection("plain", source_urls=[kafka.url(topic)])
+    eventually(read_up_to(connection, "plain", 1, 2), "reading both partitions")
+    sql = "SELECT _id, n, epoch_ms(_time) FROM plain ORDER BY _id"
+    assert connection.execute(sql).fetchall() == [
+        ("kafka1/0/0", 1, 1_700_000_000_123),
+        ("kafka1/1/0", 2, 1_700_000_000_456),
+        ("kafka1/1/1", 2, 1_700_000_000_456),
+    ]
+
+
+def test_a_topic_can_be_read_from_its_end_on(kafka: KafkaCluster, connection: Connection) -> None:
+    topic = kafka.new_topic()
+    kafka.produce(topic, numbered(range(5)))
+    connection.create_collection("latest", source_urls=[kafka.url(topic, "start=latest")])
+    eventually(read_up_to(connection, "latest", 5), "beginning at the end")
+    kafka.produce(topic, numbered(range(5, 8)))
+    eventually(read_up_to(connection, "latest", 8), "reading what came later")
+    assert values(connection, "latest") == [5, 6, 7]
+
+
+def test_tombstones_delete_and_poison_is_set_aside(
+    kafka: KafkaCluster, connection: Connection
+) -> None:
+    topic = kafka.new_topic()
+    connection.create_collection("keyed", key_path="k", source_urls=[kafka.url(topic)])
+    connection.create_collection("keyless", source_urls=[kafka.url(topic)])
+    records = [Record(json.dumps({"k": f"k{i % 5}", "n": i}).encode(), b"x") for i in range(20)]
+    poison = [Record(b"not json"), Record(b"\xff\xfe"), Record(b""), Record(None)]
+    kafka.produce(topic, [*records, *poison, Record(None, b"k3"), Record(b'{"k": "k9", "n": 99}')])
+    eventually(read_up_to(connection, "keyed", 26), "reading it with a key")
+    eventually(read_up_to(connection, "keyless", 26), "reading it without a key")
+    assert values(connection, "keyed") == [15, 16, 17, 19, 99]
+    assert values(connection, "keyless") == [*range(20), 99]
+    assert [record.offset for record in connection.quarantine("keyed")] == [20, 21, 22, 23]
+    assert [record.offset for record in connection.quarantine("keyless")] == [20, 21, 22, 23, 24]
+
+
+def test_partitions_that_are_added_are_read_from_their_first_record(
+    kafka: KafkaCluster, connection: Connection
+) -> None:
+    topic = kafka.new_topic()
+    kafka.produce(topic, numbered(range(3)))
+    connection.create_collection("grows", source_urls=[kafka.url(topic, "start=latest")])
+    eventually(read_up_to(connection, "grows", 3), "reading one partition")
+    kafka.grow(topic, 3)
+    kafka.produce(topic, numbered(range(10, 15)), partition=1)
+    kafka.produce(topic, numbered(range(20, 22)), partition=2)
+    eventually(read_up_to(connection, "grows", 3, 5, 2), "finding and reading the others")
+    assert values(connection, "grows") == [10, 11, 12, 13, 14, 20, 21]
+
+
+def test_a_recreated_topic_is_not_read_under_the_old_name(
+    kafka: KafkaCluster, connection: Connection
+) -> None:
+    topic = kafka.new_topic()
+    kafka.produce(topic, numbered(range(5)))
+    connection.create_collection("recreated", source_urls=[kafka.url(topic)])
+    eventually(read_up_to(connection, "recreated", 5), "reading the first topic")
+    kafka.delete(topic)
+    eventually(lambda: errors(connection, "recreated"), "noticing that the topic is gone")
+    kafka.create(topic)
+    kafka.produce(topic, numbered(range(100, 120)))
+    eventually(
+        lambda: any("deleted and created again" in e for e in errors(connection, "recreated")),
+        "noticing that it is another topic",
+    )
+    assert values(connection, "recreated") == [0, 1, 2, 3, 4]
+
+
+def test_a_broker_that_is_killed_loses_and_repeats_nothing(
+    kafka: KafkaCluster, kafka_broker: Broker, connection: Connection
+) -> None:
+    topic = kafka.new_topic()
+    connection.create_collection("unclean", source_urls=[kafka.url(topic)])
+    kafka.produce(topic, numbered(range(1_000)))
+    eventually(read_up_to(connection, "unclean", 1_000), "reading before the kill")
+    kafka_broker.kill()
+    kafka_broker.start()
+    kafka.produce(topic, numbered(range(1_000, 2_000)))
+    eventually(read_up_to(connection, "unclean", 2_000), "reading after the restart")
+    assert values(connection, "unclean") == list(range(2_000))
