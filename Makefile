@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests that run at the same time. A test keeps one core busy, or two at times.
+WORKERS ?= 2
 
 .PHONY: setup demo test check lint types imports protos-check protos bench fix clean
 
@@ -16,7 +18,7 @@ demo: setup
 	$(BIN)/python -m bench.demo
 
 test: setup
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: lint types imports protos-check
 

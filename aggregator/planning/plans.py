@@ -174,9 +174,10 @@ class Plans:
         left_in = sorted(known.shape.parameters)
         others = {name: parameters.as_node(given[name]) for name in left_in}
         versions = tuple(
-            (name, one.collection_id, _version(states[one.collection_id]))
+            (name, one.collection_id, states[one.collection_id].schema.version)
             for name, one in collections.items()
         )
+        # Versions count fields, so those of other shards may be equal; their slots are not.
         spreads = {name: _spread(name, one) for name, one in collections.items()}
         asked = _Asked(
             known, request.plan_class, collections, states, texts, spreads, values, others
@@ -299,11 +300,6 @@ def _known(statement: Statement) -> Known:
     shape = shapes.shape_of(statement.sql, statement.node)
     pivot = openpivots.first_open(statement.node)
     return Known(statement, shape, tuple(tables.tables(statement.node)), open_pivot=pivot)
-
-
-def _version(state: State) -> tuple[int, frozenset[int]]:
-    """Tells schemas apart: versions count fields, so those of other shards may be equal."""
-    return state.schema.version, state.missing
 
 
 def _reads_changes(name: str) -> bool:

@@ -142,8 +142,10 @@ def generator(truth: Reference) -> StatementGenerator:
 
 @pytest.fixture(
     scope="module",
-    params=list(product(KINDS, SEAL_ROWS)),
-    ids="-".join,
+    params=[
+        pytest.param(place, id="-".join(place), marks=pytest.mark.xdist_group("-".join(place)))
+        for place in product(KINDS, SEAL_ROWS)
+    ],
 )
 def loaded(
     request: pytest.FixtureRequest,

@@ -125,16 +125,17 @@ class LeafModel(Streaming):
         self._flattened: dict[int, dict[tuple[str, str], object]] = {}
         self.engine = duckdb.connect(":memory:", config={"threads": 1})
 
-    def schema(self) -> Schema:
-        """The schema of all rows here."""
+    def schema(self, numbers: Iterable[int] | None = None) -> Schema:
+        """The schema of the rows of these shards, or of all here."""
+        shards = [self.shards[n] for n in (self.shards if numbers is None else numbers)]
         columns = [
             column_name(*key)
-            for shard in self.shards.values()
+            for shard in shards
             for _, document in shard.rows
             for key in self._physical(document)
             if key[1] not in self.hidden
         ]
-        return Schema(sum(len(s.rows) for s in self.shards.values()), {}, False).with_columns(
+        return Schema(sum(len(shard.rows) for shard in shards), {}, False).with_columns(
             columns, self.overflow
         )
 
@@ -149,7 +150,7 @@ class LeafModel(Streaming):
         """Positions at once; never waits."""
         wanted = PositionVector.from_proto(request.min_positions)
         vectors = {n: self._vector(self.shards[n]) for n in request.shards}
-        schema = self.schema()
+        schema = self.schema(request.shards)
         known = request.known_schema_version == schema.version
         return leaf_pb2.PositionsResponse(
             shards=[

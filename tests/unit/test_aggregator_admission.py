@@ -10,7 +10,7 @@ from aggregator_model import Cluster
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.protection.admission import Admission, AdmissionSettings
+from aggregator.protection.admission import Admission, AdmissionSettings, Gate
 from aggregator.service import AggregatorSettings
 from alder.errors import AlderError, Reason
 from alder.v1 import query_pb2
@@ -141,6 +141,31 @@ def test_a_busy_server_refuses_the_rest_and_still_answers_what_costs_nothing() -
     cluster.run(play())
     assert running.all() == []
     cluster.close()
+
+
+@pytest.mark.parametrize("cancelled", ["before its turn", "after its turn"])
+def test_who_is_cancelled_as_its_turn_comes_gives_the_place_on(cancelled: str) -> None:
+    async def play() -> None:
+        gate = Gate(AdmissionSettings(running_max=1, waiting_max=2), lambda: 0.0)
+        ran = []
+
+        async def run(name: str) -> None:
+            async with gate.admitted(name):
+                ran.append(name)
+
+        async with gate.admitted("first"):
+            second, third = (asyncio.create_task(run(name)) for name in ("second", "third"))
+            await asyncio.sleep(0)
+            if cancelled == "before its turn":
+                second.cancel()
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        await asyncio.wait_for(third, 10)
+        async with gate.admitted("last"):
+            assert ran == ["third"]
+
+    asyncio.run(play())
 
 
 def test_who_waits_in_vain_meets_the_deadline_and_makes_room() -> None:

@@ -183,6 +183,18 @@ def test_the_schema_of_fewer_shards_is_not_taken_for_that_of_all(cluster: Cluste
     assert cluster.rows("select count(only_there) from ev") == [(1,)]
 
 
+def test_the_schema_of_some_shards_of_a_leaf_is_not_remembered(cluster: Cluster) -> None:
+    schemas = cluster.aggregator._queries.scatter.schemas
+    events = cluster.follower.snapshot.collections["ev"]
+    assert cluster.rows("select count(*) from ev") == [(60,)]
+    known = {leaf: schemas.version(events, leaf) for leaf in events.shards_by_leaf()}
+    hold_back(cluster, "ev-leaf-0", 2, 50)
+    _, trailer = cluster.ask("select count(*) c from ev", policy=stale(0.0, least=0.5))
+    assert [one.shard for one in trailer.collections[0].shards_missing] == [2]
+    known["ev-leaf-0"] = cluster.leaves["ev-leaf-0"].schema().version
+    assert {leaf: schemas.version(events, leaf) for leaf in known} == known
+
+
 def test_a_plan_for_all_shards_is_none_for_some(cluster: Cluster) -> None:
     third = LeafModel("ev", [cluster.leaves["ev-leaf-1"].shards.pop(3)])
     cluster.directory.leaves["ev-leaf-2"] = third
