@@ -82,10 +82,10 @@ def test_a_query_equals_duckdb_through_every_plan(
     expected = relation.fetchall()
     for plan in ("auto", "e"):
         cursor = loaded.execute(sql, plan_class=plan)
-        schema = cursor.fetch_arrow_table().schema
+        schema = cursor.fetch_record_batch().schema
         assert schema.names == names
         assert [field.metadata[SQL_TYPE_KEY].decode() for field in schema] == types
-        rows = loaded.execute(sql, plan_class=plan).fetchall()
+        rows = cursor.fetchall()
         assert same_rows(rows, expected, ordered=True), (rows[:3], expected[:3])
 
 
