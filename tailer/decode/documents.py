@@ -5,11 +5,13 @@ rows beside it (I1).
 """
 
 from collections.abc import Sequence
+from json.encoder import encode_basestring
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tailer.decode.engine import Engine
-from tailer.decode.jsontext import json_texts
+from tailer.decode.jsontext import is_written_by_engine, json_texts
 from tailer.decode.plain import plain
 
 
@@ -21,12 +23,22 @@ def documents(table: pa.Table, engine: Engine) -> pa.ChunkedArray:
     """
     if not table.num_columns:
         return pa.chunked_array([pa.array(["{}"] * table.num_rows, pa.string())])
-    # Whole rows at once: texts of single columns that are then joined take three times as long.
-    chunks = [
-        json_texts(_struct(batch.schema.names, batch.columns), engine)
-        for batch in table.to_batches()
-    ]
+    chunks = []
+    for batch in table.to_batches():
+        rows = _struct(batch.schema.names, batch.columns)
+        # Texts of single columns that are then joined take three times as long.
+        whole = is_written_by_engine(rows.type, engine)
+        chunks.append(json_texts(rows, engine) if whole else _joined(rows, engine))
     return pa.chunked_array(chunks, pa.string())
+
+
+def _joined(rows: pa.StructArray, engine: Engine) -> pa.Array:
+    """The same, column by column, where one has a type that the engine does not write."""
+    pieces: list[pa.Array | pa.Scalar] = []
+    for index, name in enumerate(rows.type.names):
+        pieces.append(pa.scalar(("," if index else "{") + encode_basestring(name) + ":"))
+        pieces.append(json_texts(rows.field(index), engine).fill_null("null"))
+    return pc.binary_join_element_wise(*pieces, pa.scalar("}"), "")
 
 
 def _struct(

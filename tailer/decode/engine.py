@@ -18,6 +18,7 @@ class Engine:
     """
 
     def __init__(self) -> None:
+        self._takes: dict[tuple[str, pa.DataType], bool] = {}
         self._opened: duckdb.DuckDBPyConnection | None = None
 
     def project(self, expressions: Sequence[str], column: pa.Array) -> list[pa.Array]:
@@ -36,6 +37,18 @@ class Engine:
     def map(self, expression: str, column: pa.Array) -> pa.Array:
         """The value of one expression for each row. Raises duckdb.Error."""
         return self.project([expression], column)[0]
+
+    def takes(self, expression: str, kind: pa.DataType) -> bool:
+        """Whether an expression can be evaluated over values of a type; it may refuse some."""
+        key = (expression, kind)
+        if key not in self._takes:
+            try:
+                self.map(expression, pa.array([], kind))
+                self._takes[key] = True
+            except duckdb.Error:
+                self.reset()
+                self._takes[key] = False
+        return self._takes[key]
 
     def reset(self) -> None:
         """Start over with a new connection."""

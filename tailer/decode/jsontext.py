@@ -8,6 +8,8 @@ two writes a value depends on the value and its type alone.
 import json
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final
 
 import duckdb
@@ -20,6 +22,7 @@ from tailer.decode.values import scatter
 
 # A float without a JSON number stands where a value starts; inside strings it is a false alarm.
 _NOT_JSON: Final = r"(?:\A|[:\[,])-?(?:NaN|Infinity)"
+_PLAIN_BYTES: Final = frozenset(range(ord(" "), ord("~") + 1)) - frozenset(b"\\'\"")
 _WRITTEN: Final = "to_json(v)"
 
 
@@ -27,7 +30,7 @@ def json_texts(column: pa.Array, engine: Engine) -> pa.Array:
     """The JSON text of each value as a string column, null for null."""
     if pa.types.is_null(column.type):
         return pa.nulls(len(column), pa.string())
-    if not _is_written_by_engine(column, engine):
+    if not is_written_by_engine(column.type, engine):
         return _written_here(column)
     texts = _written_by_engine(column, engine)
     if not _has(column.type, pa.types.is_floating):
@@ -47,15 +50,9 @@ def json_texts(column: pa.Array, engine: Engine) -> pa.Array:
     return pc.if_else(pa.array(odd), repaired, texts)
 
 
-def _is_written_by_engine(column: pa.Array, engine: Engine) -> bool:
-    if _has(column.type, pa.types.is_map):
-        return False
-    try:
-        engine.map(_WRITTEN, column.slice(0, 0))
-    except duckdb.Error:
-        engine.reset()
-        return False
-    return True
+def is_written_by_engine(kind: pa.DataType, engine: Engine) -> bool:
+    """Whether values of a type are written by DuckDB."""
+    return not _has(kind, pa.types.is_map) and engine.takes(_WRITTEN, kind)
 
 
 def _written_by_engine(column: pa.Array, engine: Engine) -> pa.Array:
@@ -114,15 +111,31 @@ def _text(value: pa.Scalar) -> str:
         return "{" + ",".join(members) + "}"
     if isinstance(value, pa.ListScalar | pa.LargeListScalar | pa.FixedSizeListScalar):
         return "[" + ",".join(_text(element) for element in value.values) + "]"
-    return _scalar_text(value.as_py())
+    return _scalar_text(_python_value(value))
+
+
+def _python_value(value: pa.Scalar) -> object:
+    """As Python has it, else as Arrow spells it, such as a time of the year 100000."""
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError):
+        return value.cast(pa.string()).as_py()
 
 
 def _scalar_text(value: object) -> str:
+    """Spelt as DuckDB does."""
     if isinstance(value, float) and not math.isfinite(value):
         name = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
         return f'"{name}"'
     if isinstance(value, bool | int | float):
         return json.dumps(value)
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     if isinstance(value, bytes):
-        return json.dumps(value.decode("latin-1"))
+        text = "".join(
+            chr(octet) if octet in _PLAIN_BYTES else f"\\x{octet:02X}" for octet in value
+        )
+        return json.dumps(text)
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return f'"{value.astimezone(UTC).replace(tzinfo=None)}+00"'
     return json.dumps(str(value), ensure_ascii=False)

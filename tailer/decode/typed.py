@@ -27,24 +27,34 @@ _DECIMAL_PRECISION_MAX: Final = 38
 
 
 def decode_table(table: pa.Table, engine: Engine) -> Decoded:
-    """The columns of a table; every row is kept.
+    """The columns of a table; rows with a value that does not fit its field type are rejected.
 
     Raises AlderError for a column of a type that has no physical type, and for a name that comes
     twice.
     """
     parts: list[Part] = []
+    reasons: dict[int, str] = {}
     start = 0
     for batch in table.to_batches():
-        columns = {
-            column_name(tag, path): _as_physical(tag, values)
-            for path, array in _leaves("", batch.schema, batch.columns)
-            for tag, values in _typed(path, array, engine)
-            if values.null_count < len(values)
-        }
-        parts.append(Part(np.arange(start, start + len(batch)), columns))
+        columns: dict[str, pa.Array] = {}
+        misfits: dict[int, str] = {}
+        for path, array in _leaves("", batch.schema, batch.columns):
+            for tag, values in _typed(path, array, engine):
+                if values.null_count < len(values):
+                    fitting, bad = _as_physical(tag, values)
+                    columns[column_name(tag, path)] = fitting
+                    reason = f"{path}: a value of type {values.type} does not fit {tag}"
+                    misfits |= dict.fromkeys(bad, reason)
+        part = Part(np.arange(start, start + len(batch)), columns)
+        if misfits:
+            fits = np.ones(len(batch), np.bool_)
+            fits[list(misfits)] = False
+            part = part.filter(fits)
+        parts.append(part)
+        reasons |= {start + row: reason for row, reason in misfits.items()}
         start += len(batch)
     kept, joined = join_parts(parts)
-    return Decoded(joined, kept, rejected_rows({}), overflow=False)
+    return Decoded(joined, kept, rejected_rows(reasons), overflow=False)
 
 
 def _leaves(
@@ -161,14 +171,23 @@ def _is_list(kind: pa.DataType) -> bool:
     )
 
 
-def _as_physical(tag: str, values: pa.Array) -> pa.Array:
-    """Cast to the type of the tag without losing anything.
+def _as_physical(tag: str, values: pa.Array) -> tuple[pa.Array, list[int]]:
+    """Cast to the type of the tag without losing anything, and the rows (null) that can't be.
 
-    Raises AlderError where a value doesn't fit, such as a date in seconds beyond the range of
-    microseconds.
+    An example is a time in seconds beyond the range of microseconds. Raises
+    AlderError(UNSUPPORTED).
     """
+    target = arrow_type(tag)
     try:
-        return values.cast(arrow_type(tag))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        message = f"a value of type {values.type} does not fit the field type {tag}: {error}"
-        raise AlderError(Reason.WRONG_TYPE, message) from error
+        return values.cast(target), []
+    except pa.ArrowInvalid:
+        if len(values) == 1:
+            return pa.nulls(1, target), [0]
+    except pa.ArrowNotImplementedError as error:
+        message = f"values of type {values.type} can't be kept as {tag}: {error}"
+        raise AlderError(Reason.UNSUPPORTED, message) from error
+    half = len(values) // 2
+    (first, bad), (second, later) = (
+        _as_physical(tag, part) for part in (values.slice(0, half), values.slice(half))
+    )
+    return pa.concat_arrays([first, second]), bad + [half + row for row in later]

@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 from numpy.typing import NDArray
 
+from tailer.sources.damage import damaged_rest
 from tailer.sources.model import Quarantined, RawBatch, ReadLimits
-from tailer.sources.parquet import damaged
+from tailer.sources.storage import StoredFile
 from tailer.sources.streams import ByteStream, format_suffix
 
 _NULLS: Final = pa.array(["", "NA"])
@@ -44,8 +45,8 @@ _Forms = tuple[tuple[str, pa.DataType], ...]
 class CsvRows:
     """A CSV file, or TSV by its suffix; else the delimiter that the header has most often."""
 
-    def __init__(self, path: str, log_time_us: int, limits: ReadLimits) -> None:
-        self._path = path
+    def __init__(self, file: StoredFile, log_time_us: int, limits: ReadLimits) -> None:
+        self._file = file
         self._log_time_us = log_time_us
         self._limits = limits
         self._types: Mapping[str, pa.DataType] | None = None
@@ -55,7 +56,7 @@ class CsvRows:
         if self._types is None:
             self._types = self._find_types()
         types = self._types
-        with ByteStream(self._path) as stream:
+        with ByteStream(self._file) as stream:
             numbering = _Numbering()
             held: pa.Table | None = None
             try:
@@ -66,7 +67,7 @@ class CsvRows:
             except pa.ArrowException as error:
                 if held is not None:
                     yield self._batch(numbering, held, types)
-                yield damaged(numbering.next_row, str(error))
+                yield damaged_rest(self._file.name, numbering.next_row, str(error))
                 return
             yield from self._last(numbering, held, types, stream.broken)
 
@@ -88,14 +89,14 @@ class CsvRows:
             yield batch
         if broken:
             value = _raw_row(cut_row, 0) if cut_row is not None else b""
-            rest = damaged(numbering.next_row, broken)
+            rest = damaged_rest(self._file.name, numbering.next_row, broken)
             refused = replace(rest.quarantined[0], value=value, size_bytes=len(value))
             yield replace(rest, quarantined=(refused,))
 
     def _find_types(self) -> dict[str, pa.DataType]:
         forms: dict[str, _Forms] = {}
         valued: set[str] = set()
-        with ByteStream(self._path) as stream:
+        with ByteStream(self._file) as stream:
             try:
                 for cells in self._cells(stream, _Numbering()):
                     for name, column in zip(cells.column_names, cells.columns, strict=True):
@@ -113,11 +114,11 @@ class CsvRows:
 
     def _cells(self, stream: ByteStream, numbering: "_Numbering") -> Iterator[pa.Table]:
         """All fields as binary, block by block; an unquoted empty field is null."""
-        header = _first_line(self._path)
+        header = _first_line(self._file)
         if not header:
             return
         parse = pcsv.ParseOptions(
-            delimiter=_delimiter(self._path, header),
+            delimiter=_delimiter(self._file.name, header),
             newlines_in_values=True,
             invalid_row_handler=numbering.refuse,
         )
@@ -216,9 +217,9 @@ _FIRST_ROW_NUMBER: Final = 2
 """The parser's number of the first row after the header."""
 
 
-def _first_line(path: str) -> bytes:
+def _first_line(file: StoredFile) -> bytes:
     """The header with its line feed; empty if nothing follows it. Raises pa.ArrowInvalid."""
-    with ByteStream(path) as stream:
+    with ByteStream(file) as stream:
         start = stream.read(_HEADER_BYTES).removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
     header, line_feed, _ = start.partition(b"\n")
     if not line_feed and len(start) >= _HEADER_BYTES // 2:

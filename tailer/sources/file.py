@@ -5,21 +5,37 @@ error, since rows already applied would no longer be those of the file (I1).
 """
 
 import asyncio
-import os
+import errno
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
 from alder.errors import AlderError, Reason
+from tailer.sources.arrow import arrow_runs
+from tailer.sources.avro import avro_runs
 from tailer.sources.csv import CsvRows
 from tailer.sources.lines import JsonLines
 from tailer.sources.model import PartitionSource, RawBatch, ReadLimits, empty_batch
-from tailer.sources.parquet import ParquetRows
+from tailer.sources.orc import orc_runs
+from tailer.sources.parquet import parquet_runs
+from tailer.sources.storage import StoredFile, stored_file, time_us_of
 from tailer.sources.streams import format_suffix
+from tailer.sources.tables import Runs, TableRows
+
+_RUNS: Final[dict[str, Runs]] = {
+    ".parquet": parquet_runs,
+    ".pq": parquet_runs,
+    ".arrow": arrow_runs,
+    ".arrows": arrow_runs,
+    ".feather": arrow_runs,
+    ".ipc": arrow_runs,
+    ".orc": orc_runs,
+    ".avro": avro_runs,
+}
 
 
 class FileFormat(Protocol):
@@ -34,15 +50,16 @@ class FileFormat(Protocol):
 
 
 class FileSource(PartitionSource):
-    """A local file."""
+    """One file."""
 
     finite = True
 
-    def __init__(self, path: str, identity: str, limits: ReadLimits, executor: Executor) -> None:
-        self._path = path
+    def __init__(self, name: str, identity: str, limits: ReadLimits, executor: Executor) -> None:
+        """``name``: a path, or the URL of an object."""
+        self._file = stored_file(name, identity)
         self._identity = identity
         self._executor = executor
-        self._format = _choose_format(path, _time_us(identity), limits)
+        self._format = _choose_format(self._file, time_us_of(identity), limits)
         self._batches: Iterator[RawBatch] | None = None
         self._position = 0
         # A read that was given up may still be at work in its thread.
@@ -63,45 +80,53 @@ class FileSource(PartitionSource):
 
     def _read(self, offset: int) -> RawBatch:
         try:
+            batch = self._next(offset)
+            # What was read counts only if it was the registered file then.
             self._check_identity()
-            if self._batches is None or self._position != offset:
-                self._batches = self._format.batches(offset)
-                self._position = 0
-            for batch in self._batches:
-                self._position = batch.end
-                if batch.end > offset:
-                    return _from_offset(batch, offset)
         except OSError as error:
             self._batches = None
-            raise AlderError(
-                Reason.UNAVAILABLE,
-                f"file {self._path} can't be read ({error.strerror or error}); "
-                "it must stay readable for every tailer",
-            ) from error
+            raise self._unavailable(error) from error
+        return batch
+
+    def _next(self, offset: int) -> RawBatch:
+        if self._batches is None or self._position != offset:
+            self._batches = self._format.batches(offset)
+            self._position = 0
+        for batch in self._batches:
+            self._position = batch.end
+            if batch.end > offset:
+                return _from_offset(batch, offset)
         self._batches = None
         return empty_batch(offset, source_end=max(self._position, offset))
 
+    def _unavailable(self, error: OSError) -> AlderError:
+        if error.errno == errno.ESTALE:
+            return self._changed()
+        return AlderError(
+            Reason.UNAVAILABLE,
+            f"file {self._file.name} can't be read ({error.strerror or error}); "
+            "it must stay readable for every tailer",
+        )
+
     def _check_identity(self) -> None:
-        status = os.stat(self._path)
-        if f"{status.st_size}:{status.st_mtime_ns}" != self._identity:
-            raise AlderError(
-                Reason.IDENTITY_CHANGED,
-                f"file {self._path} changed after it was registered; "
-                "write further records to a new file",
-            )
+        if self._file.identity() != self._identity:
+            raise self._changed()
+
+    def _changed(self) -> AlderError:
+        return AlderError(
+            Reason.IDENTITY_CHANGED,
+            f"file {self._file.name} changed after it was registered; "
+            "write further records to a new file",
+        )
 
 
-def _time_us(identity: str) -> int:
-    return int(identity.partition(":")[2] or 0) // 1_000
-
-
-def _choose_format(path: str, log_time_us: int, limits: ReadLimits) -> FileFormat:
-    suffix = format_suffix(path)
+def _choose_format(file: StoredFile, log_time_us: int, limits: ReadLimits) -> FileFormat:
+    suffix = format_suffix(file.name)
+    if suffix in _RUNS:
+        return TableRows(_RUNS[suffix], file, log_time_us, limits)
     if suffix in {".csv", ".tsv"}:
-        return CsvRows(path, log_time_us, limits)
-    if suffix in {".parquet", ".pq"}:
-        return ParquetRows(path, log_time_us, limits)
-    return JsonLines(path, log_time_us, limits)
+        return CsvRows(file, log_time_us, limits)
+    return JsonLines(file, log_time_us, limits)
 
 
 def _from_offset(batch: RawBatch, offset: int) -> RawBatch:

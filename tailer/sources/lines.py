@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tailer.sources.damage import broken_reason
 from tailer.sources.model import Quarantined, RawBatch, ReadLimits, oversize_reason
+from tailer.sources.storage import StoredFile
 from tailer.sources.streams import ByteStream
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -23,8 +25,8 @@ _NO_LINES: Final = pa.array([], pa.binary())
 class JsonLines:
     """A file with one JSON document per line."""
 
-    def __init__(self, path: str, log_time_us: int, limits: ReadLimits) -> None:
-        self._path = path
+    def __init__(self, file: StoredFile, log_time_us: int, limits: ReadLimits) -> None:
+        self._file = file
         self._log_time_us = log_time_us
         self._limits = limits
 
@@ -33,8 +35,8 @@ class JsonLines:
 
         Whole blocks of lines before it are counted only, which takes a small part of the time.
         """
-        with ByteStream(self._path) as stream:
-            splitter = _Splitter(self._limits)
+        with ByteStream(self._file) as stream:
+            splitter = _Splitter(self._file.name, self._limits)
             block = stream.read(len(_BYTE_ORDER_MARK)).removeprefix(_BYTE_ORDER_MARK)
             block += stream.read(self._limits.size_bytes_max)
             while block:
@@ -70,8 +72,9 @@ class JsonLines:
 class _Splitter:
     """Cuts blocks into lines; keeps the unfinished one."""
 
-    def __init__(self, limits: ReadLimits) -> None:
+    def __init__(self, name: str, limits: ReadLimits) -> None:
         self.next_line = 0
+        self._name = name
         self._limits = limits
         self._unfinished = b""
         self._oversize_bytes = 0
@@ -108,7 +111,7 @@ class _Splitter:
         if broken:
             size = self._oversize_bytes or len(self._unfinished)
             kept = self._unfinished[: self._limits.prefix_bytes_max]
-            return _NO_LINES, (self._refuse(broken_reason(broken), kept, size),)
+            return _NO_LINES, (self._refuse(broken_reason(self._name, broken), kept, size),)
         if self._oversize_bytes:
             return _NO_LINES, (self._oversize(),)
         if not self._unfinished:
@@ -153,8 +156,3 @@ def _blank(lines: pa.Array) -> NDArray[np.bool_]:
     for index in np.flatnonzero(blank).tolist():
         blank[index] = not lines[index].as_py().strip()
     return blank
-
-
-def broken_reason(why: str) -> str:
-    """Why the rest of a file is in quarantine."""
-    return f"the file can't be read from here on ({why}); what came before is kept"

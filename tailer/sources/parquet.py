@@ -1,52 +1,29 @@
-"""Parquet files. The offset of a record is the number of its row; types are kept as they are."""
+"""Parquet: a run is a row group, so that reading may begin at any of them."""
 
 from collections.abc import Iterator
+from functools import partial
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tailer.sources.lines import broken_reason
-from tailer.sources.model import RawBatch, ReadLimits, gap
+from tailer.sources.model import ReadLimits
+from tailer.sources.storage import StoredFile
+from tailer.sources.tables import Run
 
 
-class ParquetRows:
-    """A Parquet file, read row group by row group."""
-
-    def __init__(self, path: str, log_time_us: int, limits: ReadLimits) -> None:
-        self._path = path
-        self._log_time_us = log_time_us
-        self._limits = limits
-
-    def batches(self, offset: int) -> Iterator[RawBatch]:
-        """Consecutive batches from the row group that holds ``offset``."""
-        row = 0
-        try:
-            with pq.ParquetFile(self._path, memory_map=True) as file:
-                for index in range(file.num_row_groups):
-                    group = file.metadata.row_group(index)
-                    if row + group.num_rows <= offset:
-                        row += group.num_rows
-                        continue
-                    size = self._rows_per_batch(group)
-                    for batch in file.iter_batches(size, row_groups=[index], use_threads=False):
-                        yield self._batch(row, pa.Table.from_batches([batch]))
-                        row += batch.num_rows
-        except FileNotFoundError:
-            raise
-        except (pa.ArrowException, OSError) as error:
-            yield damaged(row, str(error))
-
-    def _rows_per_batch(self, group: pq.RowGroupMetaData) -> int:
-        row_bytes: int = max(1, group.total_byte_size // max(1, group.num_rows))
-        return max(1, min(self._limits.size_bytes_max // row_bytes, self._limits.rows_max))
-
-    def _batch(self, begin: int, table: pa.Table) -> RawBatch:
-        offsets = begin + np.arange(table.num_rows, dtype=np.int64)
-        times = np.full(table.num_rows, self._log_time_us, np.int64)
-        return RawBatch(begin, begin + table.num_rows, table, offsets, times)
+def parquet_runs(file: StoredFile, limits: ReadLimits) -> Iterator[Run]:
+    """The row groups; checksums of pages are verified where there are any."""
+    with pq.ParquetFile(file.open(), page_checksum_verification=True) as parquet:
+        for index in range(parquet.num_row_groups):
+            group = parquet.metadata.row_group(index)
+            size = _rows_per_batch(group, limits)
+            yield Run(group.num_rows, partial(_read, parquet, index, size))
 
 
-def damaged(offset: int, why: str) -> RawBatch:
-    """The rest of a file that can't be read, as one quarantined record."""
-    return gap(offset, offset + 1, broken_reason(why))
+def _read(parquet: pq.ParquetFile, index: int, rows: int) -> Iterator[pa.RecordBatch]:
+    yield from parquet.iter_batches(rows, row_groups=[index], use_threads=False)
+
+
+def _rows_per_batch(group: pq.RowGroupMetaData, limits: ReadLimits) -> int:
+    row_bytes: int = max(1, group.total_byte_size // max(1, group.num_rows))
+    return max(1, min(limits.size_bytes_max // row_bytes, limits.rows_max))

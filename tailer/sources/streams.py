@@ -10,8 +10,11 @@ from typing import Final
 
 import pyarrow as pa
 
+from tailer.sources.storage import StoredFile, is_damage
+
 _COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd"}
 _SKIP_BYTES: Final = 1 << 20
+_READ_BYTES_MAX: Final = 16 << 20
 _SMALLER: Final = 64
 
 
@@ -29,17 +32,23 @@ def format_suffix(path: str) -> str:
 class ByteStream(io.RawIOBase):
     """Reads a file from its beginning. Raises OSError where the file itself can't be read."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, file: StoredFile) -> None:
         super().__init__()
         self.broken = ""
-        self._path = path
-        self._compression = compression_of(path)
+        self._file = file
+        self._compression = compression_of(file.name)
         self._position = 0
         self._step = 0
         self._stream = self._open()
 
     def read(self, size: int = -1) -> bytes:
-        """``size`` bytes, or fewer at the end."""
+        """``size`` bytes, or fewer at the end; -1 means all.
+
+        Raises ValueError for another negative size, which damaged data may ask for. It may also ask
+        for terabytes, so no more room is taken than there are bytes.
+        """
+        if size < -1:
+            raise ValueError(f"a size of {size} bytes")
         parts: list[bytes] = []
         missing = size
         while missing and not self.broken:
@@ -48,8 +57,12 @@ class ByteStream(io.RawIOBase):
                 break
             if data:
                 parts.append(data)
-                missing -= len(data)
+                missing -= len(data) if size >= 0 else 0
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def tell(self) -> int:
+        """How much was read."""
+        return self._position
 
     def readable(self) -> bool:
         """Always true."""
@@ -63,20 +76,24 @@ class ByteStream(io.RawIOBase):
 
     def _read_part(self, size: int) -> bytes | None:
         """Some bytes, none at the end; None if a smaller read must be tried."""
-        wanted = min(size, self._step) if self._step else size
+        most = self._step or _READ_BYTES_MAX
+        wanted = min(size, most) if size >= 0 else most
         if self._compression is None:
             data: bytes = self._stream.read(wanted)
         else:
             try:
                 data = self._stream.read(wanted)
             except OSError as error:
+                if not is_damage(error):
+                    raise
                 self._narrow(wanted, str(error))
                 return None
         self._position += len(data)
         return data
 
     def _open(self) -> pa.NativeFile:
-        return pa.input_stream(self._path, compression=self._compression)
+        opened = self._file.open()
+        return pa.CompressedInputStream(opened, self._compression) if self._compression else opened
 
     def _narrow(self, failed_size: int, reason: str) -> None:
         """Comes back to the same place with smaller reads, so that the last good byte is had."""

@@ -124,8 +124,19 @@ def test_what_cannot_be_kept_is_refused_with_what_to_do() -> None:
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"])
     with pytest.raises(AlderError, match="'a' comes twice"):
         decode_table(twice)
-    with pytest.raises(AlderError, match="does not fit the field type timestamp"):
-        decode_table(pa.table({"t": pa.array([2**60], pa.timestamp("s"))}))
+
+
+def test_a_row_whose_value_does_not_fit_is_rejected_and_the_others_are_kept() -> None:
+    seconds = pa.array([5, 2**60, None, -(2**60), 7], pa.timestamp("s"))
+    decoded = decode_table(pa.table({"t": seconds, "n": range(5)}))
+    assert decoded.kept.tolist() == [0, 2, 4]
+    assert decoded.batch["int:n"].to_pylist() == [0, 2, 4]
+    assert decoded.batch["timestamp:t"].cast(pa.int64()).to_pylist() == [5_000_000, None, 7_000_000]
+    assert decoded.rejected.rows.tolist() == [1, 3]
+    assert "t: a value of type timestamp[s] does not fit timestamp" in decoded.rejected.reasons[0]
+    texts = documents(pa.table({"t": seconds})).to_pylist()
+    assert texts[0] == '{"t":"1970-01-01 00:00:05"}'
+    assert all(json.loads(text)["t"] for text in (texts[1], texts[3]))
 
 
 def test_a_table_without_columns_keeps_its_rows() -> None:
@@ -151,6 +162,16 @@ def test_the_text_of_a_row_does_not_depend_on_the_rows_beside_it() -> None:
     assert documents(table.slice(1, 3)).to_pylist() == whole[1:]
     assert json.loads(whole[1])["odd"] == {"f": [1e20]}
     assert json.loads(whole[0])["odd"] == {"f": [1e20, "NaN"]}
+
+
+def test_what_a_map_holds_is_spelt_as_it_is_elsewhere() -> None:
+    for values, _, texts in CASES:
+        if pa.types.is_floating(values.type) or pa.types.is_time(values.type):
+            continue
+        pairs = pa.MapArray.from_arrays([0, 1, 2], ["k", "k"], values)
+        assert documents(pa.table({"v": pairs})).to_pylist() == [
+            f'{{"v":{{"k":{text}}}}}' for text in texts
+        ]
 
 
 def test_the_text_of_a_time_does_not_depend_on_the_zone_of_the_machine(

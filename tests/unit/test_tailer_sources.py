@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alder.errors import AlderError, Reason
-from tailer.discovery import identity_of, list_files
+from tailer.discovery import list_files
 from tailer.sources.file import FileSource
 from tailer.sources.lines import JsonLines
 from tailer.sources.model import Quarantined, RawBatch, ReadLimits
+from tailer.sources.storage import LocalFile, identity_of
 
 LIMITS = ReadLimits(
     size_bytes_max=1_000, rows_max=100, record_size_bytes_max=5_000, prefix_bytes_max=20
@@ -160,7 +161,7 @@ def test_lines_do_not_depend_on_the_size_of_reads(
     path.write_bytes(line_end.join(lines))
     limits = ReadLimits(block, 100, longest, 5)
     found: dict[int, bytes] = {}
-    for batch in JsonLines(str(path), 0, limits).batches(0):
+    for batch in JsonLines(LocalFile(str(path)), 0, limits).batches(0):
         found.update(zip(batch.offsets.tolist(), batch.records.to_pylist(), strict=True))
         for entry in batch.quarantined:
             line = lines[entry.offset] + line_end.removesuffix(b"\n")
@@ -185,7 +186,7 @@ def test_lines_do_not_depend_on_where_reading_begins(
 ) -> None:
     path = tmp_path_factory.mktemp("lines") / "a.jsonl"
     path.write_bytes(b"\n".join(lines))
-    subject = JsonLines(str(path), 0, ReadLimits(block, 100, longest, 5))
+    subject = JsonLines(LocalFile(str(path)), 0, ReadLimits(block, 100, longest, 5))
     end = max((batch.end for batch in subject.batches(0)), default=0)
     offset = data.draw(st.integers(0, end + 1))
 
