@@ -1,6 +1,7 @@
 """Checks of what users ask the catalog for, and the collection that a request describes. Pure."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -22,7 +23,7 @@ from alder.v1 import catalog_pb2
 from controller.settings import ControllerSettings
 
 PERIOD_US_MIN: Final = 60_000_000
-_FILE: Final = "file:///"
+_FILE: Final = re.compile(r"file:///.|s3://[a-z0-9][a-z0-9.-]+/.")
 
 
 def check_create(
@@ -99,11 +100,12 @@ def _check_urls(urls: Iterable[str], settings: ControllerSettings) -> None:
     for url in urls:
         if url.startswith(KAFKA_SCHEME):
             TopicUrl.parse(url)
-        elif not url.startswith(_FILE) or len(url) == len(_FILE):
+        elif not _FILE.match(url):
             raise AlderError(
                 Reason.INVALID_ARGUMENT,
                 f"{url!r} can't be a source; give files as file:///directory/*.jsonl, with an "
-                "absolute path, and a Kafka topic as kafka://host:port/topic",
+                "absolute path, or s3://bucket/prefix/*.jsonl, and a Kafka topic as "
+                "kafka://host:port/topic",
             )
         if len(url) > settings.text_characters_max:
             raise AlderError(

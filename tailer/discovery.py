@@ -5,17 +5,18 @@ that file: one that changed is reported, never read again under the old name.
 """
 
 import asyncio
-import glob
 import logging
-import os
-import stat
-from urllib.parse import unquote
+from typing import Final
 
 from alder.catalog import Source
 from alder.errors import AlderError
 from alder.interfaces import CatalogClient
 from alder.v1 import catalog_pb2
 from tailer.settings import TailerSettings
+from tailer.sources.listing import Listing, list_files
+
+LISTING: Final = -1
+"""The number under which the listing itself has an error; no file has it."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,15 +46,21 @@ class Discovery:
     async def run(self) -> None:
         """Lists until cancelled. Raises only for a defect."""
         before: dict[str, str] = {}
+        failures = 0
         while True:
-            found = await asyncio.to_thread(list_files, self._source.url)
+            listing = await self._list()
+            if listing is None:
+                failures += 1
+                await asyncio.sleep(self._settings.listing_delay_s(failures))
+                continue
+            failures = 0
             known = {entry.name: entry for entry in self._source.partitions}
-            new = {path: identity for path, identity in found.items() if path not in known}
-            self._report_changed(found)
-            settled = [path for path, identity in new.items() if before.get(path) == identity]
+            new = {name: identity for name, identity in listing.files.items() if name not in known}
+            self._report_changed(listing.files)
+            settled = [name for name, identity in new.items() if before.get(name) == identity]
             before = new
             if settled:
-                await self._register({path: new[path] for path in settled})
+                await self._register({name: new[name] for name in settled})
             waiting = len(new) > len(settled)
             await asyncio.sleep(
                 self._settings.discovery_settle_s
@@ -61,16 +68,40 @@ class Discovery:
                 else self._settings.discovery_interval_s
             )
 
+    async def _list(self) -> Listing | None:
+        """None where the files can't be listed now."""
+        looked_at_max = self._settings.files_listed_max
+        try:
+            listing = await asyncio.to_thread(list_files, self._source.url, looked_at_max)
+        except OSError as error:
+            self._report(
+                LISTING, f"{self._source.url} can't be listed now: {error.strerror or error}"
+            )
+            return None
+        if listing.is_cut:
+            self._report(
+                LISTING,
+                f"{self._source.url} has more than {looked_at_max} files to look at; those beyond "
+                "are not read: name a narrower folder",
+            )
+        else:
+            self.errors.pop(LISTING, None)
+        return listing
+
+    def _report(self, number: int, reason: str) -> None:
+        if self.errors.get(number) != reason:
+            logger.error("%s/%s: %s", self.collection, self.source, reason)
+            self.errors[number] = reason
+
     def _report_changed(self, found: dict[str, str]) -> None:
         for entry in self._source.partitions:
             identity = found.get(entry.name, entry.identity)
-            if identity != entry.identity and entry.partition not in self.errors:
+            if identity != entry.identity:
                 reason = (
                     f"file {entry.name} changed after it was registered and is not read again; "
                     "write further records to a new file"
                 )
-                logger.error("%s/%s: %s", self.collection, self.source, reason)
-                self.errors[entry.partition] = reason
+                self._report(entry.partition, reason)
 
     async def _register(self, files: dict[str, str]) -> None:
         room = self._settings.files_per_source_max - len(self._source.partitions)
@@ -98,28 +129,3 @@ class Discovery:
             logger.warning("%s/%s: files not registered: %s", self.collection, self.source, error)
         else:
             self._source = Source.from_proto(response.source)
-
-
-def list_files(url: str) -> dict[str, str]:
-    """The regular files that a file:// URL with globs names, with their identities, sorted."""
-    found: dict[str, str] = {}
-    for path in sorted(glob.glob(path_of(url), recursive=True)):
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            logger.info("%s can't be looked at: %s", path, error)
-            continue
-        if stat.S_ISREG(status.st_mode):
-            found[path] = identity_of(status)
-    return found
-
-
-def path_of(url: str) -> str:
-    """The glob in a file:// URL; a directory stands for all files in it."""
-    path = unquote(url.removeprefix("file://"))
-    return os.path.join(path, "*") if os.path.isdir(path) else path
-
-
-def identity_of(status: os.stat_result) -> str:
-    """What makes it the same file: ``size:mtime_ns``."""
-    return f"{status.st_size}:{status.st_mtime_ns}"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 from alder.catalog import Shard
+from alder.errors import AlderError
 from tailer.batch import RowBuilder, Rows
 from tailer.shardrows import PreparedRange, prepare
 from tailer.sources.model import PartitionSource, RawBatch
@@ -66,7 +67,13 @@ class PartitionReader:
             if self._source.finite and not self._holds_gate:
                 await self._gate.acquire()
                 self._holds_gate = True
-            raw = await self._source.read(offset, self._wait_ms, leader_epoch)
+            try:
+                raw = await self._source.read(offset, self._wait_ms, leader_epoch)
+            except AlderError:
+                # A file that can't be read now must not keep others from being read.
+                if self._source.finite:
+                    self._release()
+                raise
             self.source_end = max(self.source_end, raw.source_end)
             if raw.end > raw.begin:
                 return raw

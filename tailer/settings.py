@@ -67,6 +67,10 @@ class TailerSettings:
     """How often a glob is listed for new files."""
     discovery_settle_s: float = 0.2
     """How long a new file must keep its size and time before it is read."""
+    discovery_interval_s_max: float = 60.0
+    """Longest delay after listings that failed; it doubles with each further one in a row."""
+    files_listed_max: int = 100_000
+    """Names that one listing looks at, whether they fit the glob or not."""
     files_per_source_max: int = 10_000
     """Files of one source; further ones are refused with an error."""
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
@@ -78,6 +82,11 @@ class TailerSettings:
         """How much one partition of so many busy ones reads at once, to keep to their limit."""
         share = self.read_ahead_bytes_max // (RANGES_MAX * max(1, partitions))
         return min(self.batch_size_bytes_max, max(share, LOG_READ_BYTES_MIN))
+
+    def listing_delay_s(self, failures: int) -> float:
+        """The delay after that many listings that failed in a row, at least 1."""
+        delay_s = self.discovery_interval_s * 2.0 ** min(failures - 1, 30)
+        return min(delay_s, self.discovery_interval_s_max)
 
     def delay_s(self, failures: int) -> float:
         """The delay after that many failures in a row, at least 1."""

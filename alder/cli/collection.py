@@ -51,8 +51,8 @@ def collection() -> None:
     "sources",
     metavar="URL",
     multiple=True,
-    help="Files to index, such as 'file:///dir/*.jsonl' (JSONL, CSV, Parquet), or a Kafka topic, "
-    "kafka://host:port/topic; repeatable.",
+    help="Files to index, such as 'file:///dir/*.jsonl' or 's3://bucket/**/*.parquet' (JSONL, CSV, "
+    "Parquet, Arrow, ORC, Avro), or a Kafka topic, kafka://host:port/topic; repeatable.",
 )
 @click.option("--partitions", type=click.IntRange(1), help="Partitions of the collection's log.")
 @click.option(

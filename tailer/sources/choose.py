@@ -11,10 +11,9 @@ from tailer.settings import TailerSettings
 from tailer.sources.file import FileSource
 from tailer.sources.kafka.clients import KafkaClients
 from tailer.sources.kafka.source import KafkaSource
+from tailer.sources.listing import FILE_SCHEMES
 from tailer.sources.log import LogSource
 from tailer.sources.model import PartitionSource, ReadLimits
-
-FILE_SCHEME = "file://"
 
 
 def open_partition(
@@ -48,7 +47,7 @@ def open_partition(
             settings.read_timeout_s,
             lambda: settings.log_read_bytes(busy_partitions()),
         )
-    if source.url.startswith(FILE_SCHEME):
+    if source.url.startswith(FILE_SCHEMES):
         return FileSource(partition.name, partition.identity, limits, executor)
     if source.is_topic:
         # A queue can't be made smaller later, so it is as if all partitions were busy.
@@ -58,5 +57,5 @@ def open_partition(
         )
     raise AlderError(
         Reason.UNSUPPORTED,
-        f"source {source.name!r} has the URL {source.url!r}; use 'log', file:// or kafka://",
+        f"source {source.name!r} has the URL {source.url!r}; use 'log', file://, s3:// or kafka://",
     )

@@ -1,6 +1,6 @@
 """What of a file can't be read, as quarantined records: it is stated, with its place (I7)."""
 
-from tailer.sources.model import Quarantined, RawBatch, empty_batch
+from tailer.sources.model import RawBatch, gap
 
 
 def broken_reason(name: str, why: str) -> str:
@@ -10,22 +10,10 @@ def broken_reason(name: str, why: str) -> str:
 
 def damaged_rest(name: str, offset: int, why: str) -> RawBatch:
     """All rows from an offset on, of which nobody knows how many there are, as one record."""
-    return _one_record(offset, offset + 1, broken_reason(name, why))
+    return gap(offset, offset + 1, broken_reason(name, why))
 
 
 def damaged_rows(name: str, begin: int, end: int, why: str) -> RawBatch:
     """The rows of offsets ``[begin, end)`` as one record; what follows them is read."""
     reason = f"rows {begin} to {end - 1} of {name} can't be read ({why}); all others are kept"
-    return _one_record(begin, end, reason)
-
-
-def _one_record(begin: int, end: int, reason: str) -> RawBatch:
-    nothing = empty_batch(begin)
-    return RawBatch(
-        begin,
-        end,
-        nothing.records,
-        nothing.offsets,
-        nothing.log_times_us,
-        quarantined=(Quarantined(begin, reason, b"", 0),),
-    )
+    return gap(begin, end, reason)

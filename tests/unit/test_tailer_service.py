@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from alder.slots import shard_indexes, slots_of_keys, slots_of_offsets, split_ev
 from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, tailer_pb2
 from leaf.core import PushHeader, ShardState, applied, decide
 from tailer.batch import RowBuilder, Rows
+from tailer.reader import PartitionReader
 from tailer.service import Tailer
 from tailer.settings import TailerSettings
 from tailer.sources.model import RawBatch
@@ -615,5 +617,28 @@ def test_positions_move_together_for_shards_without_rows(shards: int) -> None:
         assert PositionVector({("log", 0): 3}).to_proto() == common_pb2.PositionVector(
             positions=[common_pb2.Position(source="log", partition=0, next_offset=3)]
         )
+
+    run(main)
+
+
+class MissingFile:
+    finite = True
+
+    async def read(self, offset: int, wait_ms: int, leader_epoch: int = -1) -> RawBatch:
+        raise AlderError(Reason.UNAVAILABLE, "no such file")
+
+    def close(self) -> None: ...
+
+
+def test_a_file_that_cannot_be_read_leaves_its_place_to_others() -> None:
+    async def main() -> None:
+        gate = asyncio.Semaphore(1)
+        with ThreadPoolExecutor(1) as pool:
+            reader = PartitionReader(MissingFile(), lambda: None, pool, 0, gate)
+            with pytest.raises(AlderError, match="no such file"):
+                await reader.next(0, ())
+            assert not gate.locked()
+            with pytest.raises(AlderError, match="no such file"):
+                await reader.next(0, ())
 
     run(main)

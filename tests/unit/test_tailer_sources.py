@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alder.errors import AlderError, Reason
-from tailer.discovery import list_files
 from tailer.sources.file import FileSource
 from tailer.sources.lines import JsonLines
+from tailer.sources.listing import Listing, list_files
 from tailer.sources.model import Quarantined, RawBatch, ReadLimits
 from tailer.sources.storage import LocalFile, identity_of
 
@@ -389,7 +389,7 @@ def test_globs_find_regular_files_only(tmp_path: Path) -> None:
     (tmp_path / "dir.jsonl").mkdir()
 
     def names(pattern: str) -> list[str]:
-        found = list_files(f"file://{tmp_path}/{pattern}")
+        found = list_files(f"file://{tmp_path}/{pattern}", 10).files
         return [str(Path(path).relative_to(tmp_path)) for path in found]
 
     assert names("*.jsonl") == ["a.jsonl", "b.jsonl"]
@@ -397,6 +397,8 @@ def test_globs_find_regular_files_only(tmp_path: Path) -> None:
     assert names("deep") == ["deep/c.jsonl"]
     assert names("none*") == []
     status = (tmp_path / "x.csv").stat()
-    assert list_files(f"file://{tmp_path}/x.csv") == {
-        str(tmp_path / "x.csv"): f"2:{status.st_mtime_ns}"
-    }
+    found = {str(tmp_path / "x.csv"): f"2:{status.st_mtime_ns}"}
+    assert list_files(f"file://{tmp_path}/x.csv", 10) == Listing(found)
+    cut = list_files(f"file://{tmp_path}/**/*.jsonl", 3)
+    assert cut.is_cut
+    assert len(cut.files) <= 3

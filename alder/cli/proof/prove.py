@@ -1,7 +1,6 @@
 """The order of the steps of a proof: cut, coverage, building, comparison."""
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from alder.interfaces import CatalogClient, LogClient, ProofClient
 from alder.positions import PartitionKey, PositionVector
 from alder.remote import RemoteCatalog, RemoteLog, RemoteProof, open_channel
 from alder.v1 import catalog_pb2, log_pb2, proof_pb2
-from tailer.discovery import identity_of
+from tailer.sources.storage import stored_file
 
 ASK_S_MAX: Final = 30.0
 PROGRESS_S: Final = 2.0
@@ -229,10 +228,10 @@ class _Progress:
             self._tell(f"built {offsets:,} of {self._offsets:,} offsets ({rate:,.0f} a second)")
 
 
-def _why_not(path: str, identity: str) -> str:
+def _why_not(name: str, identity: str) -> str:
     """Why a file can't be read as it was registered; empty if it can."""
     try:
-        found = identity_of(os.stat(path))
+        found = stored_file(name).identity()
     except OSError as error:
-        return f"the file {path} can't be read from here: {error.strerror or error}"
-    return "" if found == identity else f"the file {path} has changed since it was registered"
+        return f"the file {name} can't be read from here: {error.strerror or error}"
+    return "" if found == identity else f"the file {name} has changed since it was registered"
