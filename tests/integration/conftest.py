@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NoReturn
 
 import pytest
 from kafka_broker import Broker, BrokerError, missing_tools
@@ -10,14 +10,12 @@ from kafka_cluster import KafkaCluster
 from s3_server import S3Server, ServerError
 
 BOOTSTRAP_VARIABLE: Final = "KAFKA_BOOTSTRAP"
-_absent = pytest.StashKey[set[str]]()
-_no_s3 = pytest.StashKey[set[str]]()
+_SKIPPED: Final = " TESTS SKIPPED: "
+"""Stands in the reason of a skipped test that the end of the run has to tell."""
 
 
 @pytest.fixture(scope="session")
-def kafka(
-    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
-) -> Iterator[KafkaCluster]:
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
     """A real Kafka: the one that KAFKA_BOOTSTRAP names, else one of our own."""
     bootstrap = os.environ.get(BOOTSTRAP_VARIABLE)
     if bootstrap:
@@ -26,7 +24,7 @@ def kafka(
     try:
         broker = _started(tmp_path_factory)
     except BrokerError as error:
-        _skip(pytestconfig, f"there is no Kafka broker: {error}")
+        _skip_kafka(f"there is no Kafka broker: {error}")
     try:
         yield KafkaCluster(broker.bootstrap, broker)
     finally:
@@ -34,39 +32,45 @@ def kafka(
 
 
 @pytest.fixture
-def kafka_broker(kafka: KafkaCluster, pytestconfig: pytest.Config) -> Broker:
+def kafka_broker(kafka: KafkaCluster) -> Broker:
     """The broker as a process that can be killed; tests leave it running."""
     if kafka.broker is None:
-        _skip(pytestconfig, f"the broker of {BOOTSTRAP_VARIABLE} is not ours to kill")
+        _skip_kafka(f"the broker of {BOOTSTRAP_VARIABLE} is not ours to kill")
     return kafka.broker
 
 
 @pytest.fixture(scope="session")
-def s3_server(
-    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
-) -> Iterator[S3Server]:
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A real S3-compatible server of our own."""
     server = S3Server(tmp_path_factory.mktemp("s3"))
     try:
         server.start()
     except ServerError as error:
-        pytestconfig.stash.setdefault(_no_s3, set()).add(f"there is no S3 server: {error}")
-        pytest.skip(str(error))
+        pytest.skip(f"S3{_SKIPPED}there is no S3 server: {error}. Install Java 17 and Maven.")
     try:
         yield server
     finally:
         server.kill()
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keeps the tests that need a broker in one worker, so that one broker is started."""
+    if "kafka" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.xdist_group("kafka"))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for reason in sorted(terminalreporter.config.stash.get(_absent, set())):
-        terminalreporter.section("KAFKA TESTS SKIPPED", sep="!", red=True, bold=True)
-        terminalreporter.line(
-            f"{reason}. Install Java 17 and Maven, or set {BOOTSTRAP_VARIABLE}=host:port."
-        )
-    for reason in sorted(terminalreporter.config.stash.get(_no_s3, set())):
-        terminalreporter.section("S3 TESTS SKIPPED", sep="!", red=True, bold=True)
-        terminalreporter.line(f"{reason}. Install Java 17 and Maven.")
+    """Tells what was skipped for want of a server, in whichever worker it was."""
+    skipped = {
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.getreports("skipped")
+        if isinstance(report.longrepr, tuple)
+    }
+    for text in sorted(skipped):
+        what, mark, reason = text.partition(_SKIPPED)
+        if mark:
+            terminalreporter.section(f"{what} TESTS SKIPPED", sep="!", red=True, bold=True)
+            terminalreporter.line(reason)
 
 
 def _started(factory: pytest.TempPathFactory) -> Broker:
@@ -78,6 +82,6 @@ def _started(factory: pytest.TempPathFactory) -> Broker:
     return broker
 
 
-def _skip(config: pytest.Config, reason: str) -> None:
-    config.stash.setdefault(_absent, set()).add(reason)
-    pytest.skip(reason)
+def _skip_kafka(reason: str) -> NoReturn:
+    advice = f"Install Java 17 and Maven, or set {BOOTSTRAP_VARIABLE}=host:port."
+    pytest.skip(f"KAFKA{_SKIPPED}{reason}. {advice}")
