@@ -54,6 +54,12 @@ class Source:
         """True for a Kafka topic."""
         return self.url.startswith(KAFKA_SCHEME)
 
+    @property
+    def current_partitions(self) -> tuple[SourcePartition, ...]:
+        """Those that are read: of the generations of a file, the one that was found last."""
+        newest = {entry.name: entry for entry in self.partitions if entry.name}
+        return tuple(entry for entry in self.partitions if newest.get(entry.name, entry) is entry)
+
     @classmethod
     def from_proto(cls, message: catalog_pb2.Source) -> "Source":
         """The source in a snapshot."""

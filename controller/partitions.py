@@ -28,7 +28,7 @@ def registered(
             Reason.INVALID_ARGUMENT,
             f"a file's name has 1 to {settings.text_characters_max} characters",
         )
-    after = registered_files(source, found)
+    after = registered_files(source, found, reread=request.reread)
     if len(after.partitions) > settings.files_max:
         raise AlderError(
             Reason.LIMIT, f"a source has at most {settings.files_max} files; join small ones"
@@ -36,23 +36,23 @@ def registered(
     return after
 
 
-def registered_files(source: Source, found: Iterable[SourcePartition]) -> Source:
+def registered_files(
+    source: Source, found: Iterable[SourcePartition], *, reread: bool = False
+) -> Source:
     """The source with the files that it did not know; itself where all are known.
 
-    New files get the numbers after the largest, in the order found. Raises
-    AlderError(IDENTITY_CHANGED) where a known name comes with another identity.
+    New files get the numbers after the largest, in the order found; so does, with ``reread``, a
+    known file that changed. A generation that a file once had does not come back: a tailer that
+    tells of it has slept. Raises AlderError(IDENTITY_CHANGED) where a known name comes with another
+    identity and ``reread`` is not set.
     """
     known = {entry.name: entry for entry in source.partitions}
+    generations = {(entry.name, entry.identity) for entry in source.partitions}
     number = max((entry.partition for entry in source.partitions), default=-1)
     added = []
     for entry in found:
         before = known.get(entry.name)
-        if before is None:
-            number += 1
-            before = SourcePartition(number, entry.name, entry.identity)
-            known[entry.name] = before
-            added.append(before)
-        elif before.identity != entry.identity:
+        if before is not None and before.identity != entry.identity and not reread:
             raise AlderError(
                 Reason.IDENTITY_CHANGED,
                 f"the file {entry.name} changed after it was registered; files of a source are "
@@ -60,6 +60,11 @@ def registered_files(source: Source, found: Iterable[SourcePartition]) -> Source
                 source=source.name,
                 partition=str(before.partition),
             )
+        if (entry.name, entry.identity) not in generations:
+            number += 1
+            added.append(SourcePartition(number, entry.name, entry.identity))
+            known[entry.name] = added[-1]
+            generations.add((entry.name, entry.identity))
     if not added:
         return source
     return replace(source, partitions=(*source.partitions, *added))

@@ -1,15 +1,17 @@
 """Whether a log still reaches back to its beginning, so that a replica can be built from it."""
 
 import asyncio
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, Protocol
 
-from alder.catalog import Collection
+from alder.catalog import Collection, SourcePartition
+from alder.files import identity_of
 from alder.interfaces import LogClient
 from alder.v1 import log_pb2
 
 LOG_URL: Final = "log"
+_OBJECT: Final = "s3://"
 ASK_TIMEOUT_S: Final = 10.0
 
 
@@ -55,11 +57,22 @@ class SourceHistory:
                 continue
             if source.is_topic:
                 return f"a leaf can't ask whether the topic of {source.url} has its beginning"
-            gone = await asyncio.to_thread(_first_missing, [p.name for p in source.partitions])
-            if gone:
-                return f"the file {gone} can't be seen from the leaf"
+            why = await asyncio.to_thread(_first_missing, source.partitions)
+            if why:
+                return why
         return ""
 
 
-def _first_missing(names: Sequence[str]) -> str:
-    return next((name for name in names if not Path(name).exists()), "")
+def _first_missing(files: Sequence[SourcePartition]) -> str:
+    return next((why for entry in files if (why := _missing(entry))), "")
+
+
+def _missing(file: SourcePartition) -> str:
+    """Why a file is not there as it was read; empty if it is."""
+    if file.name.startswith(_OBJECT):
+        return f"a leaf can't ask whether {file.name} is still there"
+    try:
+        found = identity_of(os.stat(file.name))
+    except OSError:
+        return f"the file {file.name} can't be seen from the leaf"
+    return "" if found == file.identity else f"the file {file.name} has changed"

@@ -1,7 +1,8 @@
 """Finds the files of a source and registers them as partitions.
 
 A file is registered once it kept its size and time from one listing to the next; from then on it is
-that file: one that changed is reported, never read again under the old name.
+that file. One that changed is reported, or, by setting, registered as another partition: its new
+generation. What is read under a number never changes.
 """
 
 import asyncio
@@ -33,6 +34,7 @@ class Discovery:
         self._source = source
         self._settings = settings
         self._is_full = False
+        self._rereads = settings.changed_files == "reread"
 
     @property
     def source(self) -> str:
@@ -54,8 +56,7 @@ class Discovery:
                 await asyncio.sleep(self._settings.listing_delay_s(failures))
                 continue
             failures = 0
-            known = {entry.name: entry for entry in self._source.partitions}
-            new = {name: identity for name, identity in listing.files.items() if name not in known}
+            new = self._new(listing.files)
             self._report_changed(listing.files)
             settled = [name for name, identity in new.items() if before.get(name) == identity]
             before = new
@@ -93,10 +94,21 @@ class Discovery:
             logger.error("%s/%s: %s", self.collection, self.source, reason)
             self.errors[number] = reason
 
+    def _new(self, found: dict[str, str]) -> dict[str, str]:
+        """Files that are not registered, and, by setting, those that changed."""
+        names = {entry.name for entry in self._source.partitions}
+        generations = {(entry.name, entry.identity) for entry in self._source.partitions}
+        return {
+            name: identity
+            for name, identity in found.items()
+            if name not in names or (self._rereads and (name, identity) not in generations)
+        }
+
     def _report_changed(self, found: dict[str, str]) -> None:
-        for entry in self._source.partitions:
+        new = self._new(found)
+        for entry in self._source.current_partitions:
             identity = found.get(entry.name, entry.identity)
-            if identity != entry.identity:
+            if identity != entry.identity and entry.name not in new:
                 reason = (
                     f"file {entry.name} changed after it was registered and is not read again; "
                     "write further records to a new file"
@@ -116,6 +128,7 @@ class Discovery:
         request = catalog_pb2.RegisterPartitionsRequest(
             collection=self.collection,
             source=self.source,
+            reread=self._rereads,
             found=[
                 catalog_pb2.SourcePartition(name=path, identity=files[path])
                 for path in sorted(files)[: max(room, 0)]

@@ -132,7 +132,7 @@ class Tailer:
             for source in collection.sources:
                 if source.url != LOG_SOURCE and is_mine(f"{number}/{source.name}/discovery"):
                     listed[number, source.name] = (collection, source)
-                for entry in source.partitions:
+                for entry in source.current_partitions:
                     if is_mine(f"{number}/{source.name}/{entry.partition}"):
                         key = (number, source.name, entry.partition)
                         wanted[key] = self._maker(collection, source.name, entry.partition)

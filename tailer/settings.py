@@ -11,6 +11,7 @@ LOG_READ_BYTES_MIN: Final = 64 << 10
 """Less at once would cost more in statements than it saves in memory."""
 
 
+CHANGED_FILES: Final = ("refuse", "reread")
 LOST_RECORDS: Final = ("stop", "quarantine")
 
 
@@ -69,6 +70,8 @@ class TailerSettings:
     """How long a new file must keep its size and time before it is read."""
     discovery_interval_s_max: float = 60.0
     """Longest delay after listings that failed; it doubles with each further one in a row."""
+    changed_files: str = "refuse"
+    """What to do about a file that changed: refuse to read it, or reread it as a new generation."""
     files_listed_max: int = 100_000
     """Names that one listing looks at, whether they fit the glob or not."""
     files_per_source_max: int = 10_000
@@ -77,6 +80,13 @@ class TailerSettings:
     """How Kafka topics are read."""
     worker_threads: int = 2
     """Threads that decode and read files."""
+
+    def __post_init__(self) -> None:
+        if self.changed_files not in CHANGED_FILES:
+            raise AlderError(
+                Reason.INVALID_ARGUMENT,
+                f"changed_files is {' or '.join(CHANGED_FILES)}, not {self.changed_files!r}",
+            )
 
     def log_read_bytes(self, partitions: int) -> int:
         """How much one partition of so many busy ones reads at once, to keep to their limit."""

@@ -256,16 +256,18 @@ class AccelerateResponse(_message.Message):
     def __init__(self, revision: _Optional[int] = ...) -> None: ...
 
 class RegisterPartitionsRequest(_message.Message):
-    __slots__ = ("collection", "source", "found", "topic_id")
+    __slots__ = ("collection", "source", "found", "topic_id", "reread")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     FOUND_FIELD_NUMBER: _ClassVar[int]
     TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
+    REREAD_FIELD_NUMBER: _ClassVar[int]
     collection: str
     source: str
     found: _containers.RepeatedCompositeFieldContainer[SourcePartition]
     topic_id: str
-    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., found: _Optional[_Iterable[_Union[SourcePartition, _Mapping]]] = ..., topic_id: _Optional[str] = ...) -> None: ...
+    reread: bool
+    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., found: _Optional[_Iterable[_Union[SourcePartition, _Mapping]]] = ..., topic_id: _Optional[str] = ..., reread: _Optional[bool] = ...) -> None: ...
 
 class RegisterPartitionsResponse(_message.Message):
     __slots__ = ("source",)

@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 from typing import Final
 from urllib.parse import unquote
 
+from alder.files import identity_of
 from tailer.sources.s3 import S3_SCHEME, StoredObject, list_objects, split_url
-from tailer.sources.storage import identity_of
 
 FILE_SCHEME: Final = "file://"
 FILE_SCHEMES: Final = (FILE_SCHEME, S3_SCHEME)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from alder.files import identity_of
 from tailer.sources.s3 import S3_SCHEME, StoredObject
 
 
@@ -53,11 +54,6 @@ def stored_file(name: str, identity: str = "") -> StoredFile:
     if name.startswith(S3_SCHEME):
         return StoredObject(name, identity)
     return LocalFile(name)
-
-
-def identity_of(status: os.stat_result) -> str:
-    """What makes a local file the same file."""
-    return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def time_us_of(identity: str) -> int:

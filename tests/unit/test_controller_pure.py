@@ -84,6 +84,19 @@ def test_a_changed_file_is_refused() -> None:
 TOPIC = Source("kafka1", "kafka://a:9092/t")
 
 
+def test_a_changed_file_that_is_read_again_is_a_partition_of_its_own() -> None:
+    source = Source("file1", "u")
+    for identity in ("1", "2", "2", "1"):
+        found = [SourcePartition(0, "a", identity), SourcePartition(0, "b", "1")]
+        source = registered_files(source, found, reread=True)
+    assert source.partitions == (
+        SourcePartition(0, "a", "1"),
+        SourcePartition(1, "b", "1"),
+        SourcePartition(2, "a", "2"),
+    )
+    assert [entry.partition for entry in source.current_partitions] == [1, 2]
+
+
 def partitions(*begins: int) -> list[SourcePartition]:
     return [SourcePartition(number, begin_offset=begin) for number, begin in enumerate(begins)]
 

@@ -21,6 +21,7 @@ from leaf_model import (
 
 from alder.catalog import Collection, Source, SourcePartition
 from alder.errors import AlderError, Reason
+from alder.files import identity_of
 from alder.interfaces import LogClient
 from alder.positions import PositionVector
 from alder.rocks import Batch, Store
@@ -445,7 +446,8 @@ def test_a_history_is_whole_if_every_source_reaches_back(tmp_path: Path) -> None
     log = Source("log", "log", "t")
     there, gone = tmp_path / "there", tmp_path / "gone"
     there.write_text("")
-    files = [SourcePartition(n, str(path)) for n, path in enumerate([there, gone])]
+    identity = identity_of(there.stat())
+    files = [SourcePartition(n, str(path), identity) for n, path in enumerate([there, gone])]
     assert asyncio.run(missing(Log("t", [0, 0]), log)) == ""
     assert "offset 7 in partition 1" in asyncio.run(missing(Log("t", [0, 7]), log))
     assert "another one" in asyncio.run(missing(Log("new", [0]), log))
@@ -453,3 +455,7 @@ def test_a_history_is_whole_if_every_source_reaches_back(tmp_path: Path) -> None
     assert asyncio.run(missing(Log("t", [0]), log, one)) == ""
     both = Source("f", "file:///x", partitions=tuple(files))
     assert str(gone) in asyncio.run(missing(Log("t", [0]), log, both))
+    there.write_text("other rows")
+    assert "has changed" in asyncio.run(missing(Log("t", [0]), log, one))
+    stored = Source("f", "s3://b/*", partitions=(SourcePartition(0, "s3://b/x", identity),))
+    assert "can't ask" in asyncio.run(missing(Log("t", [0]), log, stored))

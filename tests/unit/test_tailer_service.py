@@ -20,6 +20,7 @@ from alder.interfaces import LeafClient, TailerClient
 from alder.positions import PositionVector
 from alder.slots import shard_indexes, slots_of_keys, slots_of_offsets, split_evenly
 from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, tailer_pb2
+from controller.partitions import registered_files
 from leaf.core import PushHeader, ShardState, applied, decide
 from tailer.batch import RowBuilder, Rows
 from tailer.reader import PartitionReader
@@ -200,13 +201,8 @@ class FakeCatalog:
     ) -> catalog_pb2.RegisterPartitionsResponse:
         collection = self.snapshot.collections[request.collection]
         source = collection.source(request.source)
-        known = {entry.name for entry in source.partitions}
-        added = [entry for entry in request.found if entry.name not in known]
-        partitions = source.partitions + tuple(
-            SourcePartition(len(source.partitions) + index, entry.name, entry.identity)
-            for index, entry in enumerate(added)
-        )
-        source = replace(source, partitions=partitions)
+        found = map(SourcePartition.from_proto, request.found)
+        source = registered_files(source, found, reread=request.reread)
         others = tuple(s for s in collection.sources if s.name != source.name)
         changed = replace(collection, sources=(*others, source))
         self.set(collections={collection.name: changed})
@@ -617,6 +613,27 @@ def test_positions_move_together_for_shards_without_rows(shards: int) -> None:
         assert PositionVector({("log", 0): 3}).to_proto() == common_pb2.PositionVector(
             positions=[common_pb2.Position(source="log", partition=0, next_offset=3)]
         )
+
+    run(main)
+
+
+def test_a_changed_file_is_read_again_as_a_partition_of_its_own_by_setting(tmp_path: Path) -> None:
+    async def main() -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_text('{"n":1}\n{"n":2}\n')
+        world = World(url=f"file://{tmp_path}/*")
+        async with world.running(replace(FAST, changed_files="reread")) as tailers:
+            await eventually(lambda: world.reached("file1", 0, 2))
+            path.write_text('{"n":3}\n{"n":4}\n{"n":5}\n')
+            await eventually(lambda: world.reached("file1", 1, 3))
+
+            async def states() -> dict[tuple[str, int], str]:
+                return {key: part.error for key, part in (await progress(tailers)).items()}
+
+            # The generation before is not read any more, and is no error.
+            await eventually(lambda: equals(states(), {("log", 0): "", ("file1", 1): ""}))
+        found = sorted((str(row["born"]), row["int:n"]) for row in world.rows())
+        assert found == [*(("file1/0", n) for n in (1, 2)), *(("file1/1", n) for n in (3, 4, 5))]
 
     run(main)
 

@@ -17,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alder.errors import AlderError, Reason
+from alder.files import identity_of
 from tailer.sources.file import FileSource
 from tailer.sources.lines import JsonLines
 from tailer.sources.listing import Listing, list_files
 from tailer.sources.model import Quarantined, RawBatch, ReadLimits
-from tailer.sources.storage import LocalFile, identity_of
+from tailer.sources.storage import LocalFile
 
 LIMITS = ReadLimits(
     size_bytes_max=1_000, rows_max=100, record_size_bytes_max=5_000, prefix_bytes_max=20
