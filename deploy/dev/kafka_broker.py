@@ -129,6 +129,18 @@ class Broker:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
+    def cut_log(self, topic: str, keep_batches: int, partition: int = 0) -> None:
+        """Loses all but the first batches of a log, as an unclean election does; needs a stop."""
+        directory = self.log_directory / f"{topic}-{partition}"
+        (segment,) = directory.glob("*.log")
+        data = segment.read_bytes()
+        end = 0
+        for _ in range(keep_batches):
+            end += 12 + int.from_bytes(data[end + 8 : end + 12])
+        segment.write_bytes(data[:end])
+        for derived in (*directory.glob("*.*index"), *directory.glob("*.snapshot")):
+            derived.unlink()
+
     def wait(self) -> int:
         """Until the broker ends; its exit code."""
         assert self._process is not None
@@ -220,7 +232,7 @@ def _properties(port: int, controller_port: int, logs: Path, settings: dict[str,
         "transaction.state.log.min.isr": "1",
         "transaction.state.log.num.partitions": "1",
         # After a kill the controller waits this long before it lets the broker come back.
-        "broker.session.timeout.ms": "2000",
+        "broker.session.timeout.ms": "4000",
         "broker.heartbeat.interval.ms": "200",
         "log.cleaner.backoff.ms": "200",
         "log.retention.check.interval.ms": "200",

@@ -1,12 +1,13 @@
 """A Kafka cluster as tests see it: topics, records, and the broker process if it is ours."""
 
+import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
 from kafka_broker import Broker
 
 TIMEOUT_S: Final = 30.0
@@ -51,6 +52,18 @@ class KafkaCluster:
         config |= {name.replace("_", "."): value for name, value in settings.items()}
         wanted = NewTopic(topic, partitions, 1, config=config)
         _wait(self.admin.create_topics([wanted]))
+        deadline = time.monotonic() + TIMEOUT_S
+        while not self._has_leaders(topic, partitions):
+            assert time.monotonic() < deadline, f"no leaders for {topic}"
+            time.sleep(0.05)
+
+    def _has_leaders(self, topic: str, partitions: int) -> bool:
+        asked = {TopicPartition(topic, n): OffsetSpec.latest() for n in range(partitions)}
+        try:
+            _wait(self.admin.list_offsets(asked))
+        except KafkaException:
+            return False
+        return True
 
     def delete(self, topic: str) -> None:
         """Deletes a topic."""

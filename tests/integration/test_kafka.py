@@ -161,3 +161,46 @@ def test_a_broker_that_is_killed_loses_and_repeats_nothing(
     kafka.produce(topic, numbered(range(1_000, 2_000)))
     eventually(read_up_to(connection, "unclean", 2_000), "reading after the restart")
     assert values(connection, "unclean") == list(range(2_000))
+
+
+def test_a_log_that_was_cut_back_and_grew_again_is_noticed(
+    kafka: KafkaCluster, kafka_broker: Broker, deployment: Deployment
+) -> None:
+    topic = kafka.new_topic()
+    for begin in range(0, 50, 10):
+        kafka.produce(topic, numbered(range(begin, begin + 10)))
+    with deployment.connect() as connection:
+        connection.create_collection("cut", source_urls=[kafka.url(topic)])
+        eventually(read_up_to(connection, "cut", 50), "reading all")
+    # The leader epoch must be known from the leaves alone.
+    deployment.processes["serve"].stop()
+    kafka_broker.kill()
+    kafka_broker.cut_log(topic, keep_batches=2)
+    kafka_broker.start()
+    begin = kafka.produce(topic, numbered(range(1_000, 1_100)))[0]
+    deployment.processes["serve"].start()
+    assert 0 < begin < 50, "the log was not cut"
+    with deployment.connect() as connection:
+        eventually(
+            lambda: any("was cut back" in error for error in errors(connection, "cut")),
+            "noticing that the log lost what was read",
+        )
+        assert values(connection, "cut") == list(range(50))
+
+
+def test_times_that_jump_and_records_sent_twice_change_no_order(
+    kafka: KafkaCluster, connection: Connection
+) -> None:
+    topic = kafka.new_topic()
+    connection.create_collection("last", key_path="k", source_urls=[kafka.url(topic)])
+    connection.create_collection("all_of", source_urls=[kafka.url(topic)])
+    times = [1_700_000_000_000, 1_600_000_000_000, 1, 1_650_000_000_000, 1_699_999_999_999]
+    records = [
+        Record(json.dumps({"k": "same", "n": number}).encode(), timestamp_ms=time_ms)
+        for number, time_ms in enumerate(times)
+    ]
+    kafka.produce(topic, [*records, *records[1:]])
+    eventually(read_up_to(connection, "last", 9), "reading it with a key")
+    eventually(read_up_to(connection, "all_of", 9), "reading it without a key")
+    assert values(connection, "last") == [4]
+    assert values(connection, "all_of") == [0, 1, 1, 2, 2, 3, 3, 4, 4]

@@ -98,10 +98,14 @@ class KafkaSource(PartitionSource):
         return batch
 
     def _placed(self, offset: int, leader_epoch: int) -> Consumer:
-        """The consumer, which goes on at ``offset``."""
-        if self._consumer is None:
+        """A consumer that goes on at ``offset``.
+
+        Each jump takes another one: only where a consumer begins does it have the leader epoch
+        compared for certain; one that was refused and is assigned the same place again is not.
+        """
+        if self._consumer is None or self._at != offset:
+            self._close()
             self._consumer = self._clients.consumer(self._url, self._queue_bytes_max)
-        if self._at != offset:
             place = TopicPartition(
                 self._url.topic, self._partition, offset, leader_epoch=leader_epoch
             )
