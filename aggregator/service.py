@@ -17,13 +17,14 @@ from aggregator.execution.queries import Queries
 from aggregator.protection.admission import Gate
 from aggregator.protection.running import Running, Stage
 from aggregator.proving import Prover
+from aggregator.quarantine import Quarantine
 from aggregator.statement.syntax import check_size
 from alder.arrow import SMALL_BYTES, stream_pieces, to_bytes
 from alder.caller import CALLER
 from alder.errors import AlderError, Reason
 from alder.interfaces import CatalogClient, LogClient, NodeDirectory
 from alder.membership import CatalogFollower
-from alder.v1 import common_pb2, query_pb2
+from alder.v1 import common_pb2, quarantine_pb2, query_pb2
 
 __all__ = ["Aggregator", "AggregatorSettings"]
 
@@ -121,15 +122,24 @@ class Aggregator:
         return await status.described(self._queries, request.name, self._limit(timeout_s))
 
     async def list_quarantine(
-        self, request: query_pb2.QuarantineRequest, timeout_s: float | None = None
+        self, request: quarantine_pb2.QuarantineRequest, timeout_s: float | None = None
     ) -> AsyncIterator[common_pb2.QuarantinedRecord]:
-        """Records that could not be decoded, by source, partition and offset."""
-        collection = await self._queries.collection(request.collection)
-        bound = self._settings.quarantine_records_max
-        wanted = min(request.records_max or bound, bound)
-        limit_s = self._limit(timeout_s)
-        for record in await status.list_quarantine(self._directory, collection, wanted, limit_s):
+        """A page of the records that could not be decoded, by source, partition and offset."""
+        quarantine = await self._quarantine(request, timeout_s)
+        for record in await quarantine.page(request):
             yield record
+
+    async def redrive_quarantine(
+        self, request: quarantine_pb2.QuarantineRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.RedriveResponse:
+        """Applies a page of records that can be decoded by now, where they were born."""
+        return await (await self._quarantine(request, timeout_s)).redrive(request)
+
+    async def drop_quarantined(
+        self, request: quarantine_pb2.QuarantineRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.DropQuarantinedResponse:
+        """Drops a page of records."""
+        return await (await self._quarantine(request, timeout_s)).drop(request)
 
     async def status(
         self, request: query_pb2.StatusRequest, timeout_s: float | None = None
@@ -152,6 +162,17 @@ class Aggregator:
         """Ends a query. Raises AlderError(INVALID_ARGUMENT) if none of that id runs here."""
         self._running.cancel(request.query_id)
         return query_pb2.CancelQueryResponse()
+
+    async def _quarantine(
+        self, request: quarantine_pb2.QuarantineRequest, timeout_s: float | None
+    ) -> Quarantine:
+        return Quarantine(
+            self._follower.snapshot,
+            await self._queries.collection(request.collection),
+            self._directory,
+            self._settings.quarantine_records_max,
+            self._limit(timeout_s),
+        )
 
     def _command(self, request: query_pb2.ExecuteRequest) -> Command | None:
         if request.HasField("saved_query"):

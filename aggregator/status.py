@@ -1,17 +1,16 @@
-"""What users ask besides SQL: fields of a collection, quarantine, the state of the cluster."""
+"""What users ask besides SQL: fields of a collection, the state of the cluster."""
 
 import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
 from aggregator.execution.queries import Queries
-from aggregator.execution.scatter import gather
 from aggregator.statement.names import Names
 from alder.catalog import LOG_SOURCE, Collection, Snapshot
 from alder.errors import AlderError
 from alder.interfaces import LogClient, NodeDirectory
 from alder.positions import PartitionKey, PositionVector, cut
-from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, query_pb2, tailer_pb2
+from alder.v1 import catalog_pb2, leaf_pb2, log_pb2, query_pb2, tailer_pb2
 
 T = TypeVar("T")
 
@@ -32,26 +31,6 @@ async def described(
         ],
         overflow=state.schema.overflow,
     )
-
-
-async def list_quarantine(
-    directory: NodeDirectory, collection: Collection, records_max: int, timeout_s: float
-) -> list[common_pb2.QuarantinedRecord]:
-    """Records of all leaves, by source, partition and offset. Raises AlderError if one fails."""
-
-    async def ask(leaf: str) -> list[common_pb2.QuarantinedRecord]:
-        request = leaf_pb2.ListQuarantineRequest(
-            collection=collection.name,
-            collection_id=collection.collection_id,
-            records_max=records_max,
-        )
-        stream = directory.leaf(leaf).list_quarantine(request, timeout_s=timeout_s)
-        return [record async for record in stream]
-
-    found = await gather([ask(leaf) for leaf in collection.shards_by_leaf()])
-    records = [record for answer in found for record in answer]
-    records.sort(key=lambda record: (record.source, record.partition, record.offset))
-    return records[:records_max]
 
 
 async def status(

@@ -11,7 +11,16 @@ from typing import Protocol
 
 from alder.fragments import FragmentAnswer, Take
 from alder.push import PushFields
-from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, proof_pb2, query_pb2, tailer_pb2
+from alder.v1 import (
+    catalog_pb2,
+    common_pb2,
+    leaf_pb2,
+    log_pb2,
+    proof_pb2,
+    quarantine_pb2,
+    query_pb2,
+    tailer_pb2,
+)
 
 
 class CatalogClient(Protocol):
@@ -89,6 +98,10 @@ class PushClient(Protocol):
         self, request: leaf_pb2.PositionsRequest, timeout_s: float | None = None
     ) -> leaf_pb2.PositionsResponse: ...
 
+    async def redrive(
+        self, request: quarantine_pb2.LeafRedriveRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.LeafRedriveResponse: ...
+
 
 class LeafClient(PushClient, Protocol):
     """A leaf."""
@@ -113,8 +126,12 @@ class LeafClient(PushClient, Protocol):
         ...
 
     def list_quarantine(
-        self, request: leaf_pb2.ListQuarantineRequest, timeout_s: float | None = None
+        self, request: quarantine_pb2.ShardQuarantineRequest, timeout_s: float | None = None
     ) -> AsyncIterator[common_pb2.QuarantinedRecord]: ...
+
+    async def drop_quarantined(
+        self, request: quarantine_pb2.LeafDropRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.LeafDropResponse: ...
 
     async def describe(
         self, request: leaf_pb2.DescribeLeafRequest, timeout_s: float | None = None
@@ -136,6 +153,10 @@ class TailerClient(Protocol):
         self, request: tailer_pb2.DescribeTailerRequest, timeout_s: float | None = None
     ) -> tailer_pb2.DescribeTailerResponse: ...
 
+    async def redrive(
+        self, request: quarantine_pb2.TailerRedriveRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.RedriveResponse: ...
+
 
 class QueryService(Protocol):
     """An aggregator."""
@@ -149,8 +170,16 @@ class QueryService(Protocol):
     ) -> query_pb2.DescribeCollectionResponse: ...
 
     def list_quarantine(
-        self, request: query_pb2.QuarantineRequest, timeout_s: float | None = None
+        self, request: quarantine_pb2.QuarantineRequest, timeout_s: float | None = None
     ) -> AsyncIterator[common_pb2.QuarantinedRecord]: ...
+
+    async def redrive_quarantine(
+        self, request: quarantine_pb2.QuarantineRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.RedriveResponse: ...
+
+    async def drop_quarantined(
+        self, request: quarantine_pb2.QuarantineRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.DropQuarantinedResponse: ...
 
     async def status(
         self, request: query_pb2.StatusRequest, timeout_s: float | None = None

@@ -12,7 +12,15 @@ from alder.errors import AlderError, from_rpc_error
 from alder.fragments import FragmentAnswer, Take, joined
 from alder.push import PushFields, message_of
 from alder.rpc import CHANNEL_OPTIONS, Method, methods
-from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, proof_pb2, tailer_pb2
+from alder.v1 import (
+    catalog_pb2,
+    common_pb2,
+    leaf_pb2,
+    log_pb2,
+    proof_pb2,
+    quarantine_pb2,
+    tailer_pb2,
+)
 
 
 def open_channel(address: str) -> grpc.aio.Channel:
@@ -216,9 +224,25 @@ class RemoteLeaf(_Stub):
         return await joined(self.execute(request, timeout_s), take)
 
     def list_quarantine(
-        self, request: leaf_pb2.ListQuarantineRequest, timeout_s: float | None = None
+        self, request: quarantine_pb2.ShardQuarantineRequest, timeout_s: float | None = None
     ) -> AsyncIterator[common_pb2.QuarantinedRecord]:
         return self._stream("list_quarantine", request, timeout_s)
+
+    async def redrive(
+        self, request: quarantine_pb2.LeafRedriveRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.LeafRedriveResponse:
+        response: quarantine_pb2.LeafRedriveResponse = await self._unary(
+            "redrive", request, timeout_s
+        )
+        return response
+
+    async def drop_quarantined(
+        self, request: quarantine_pb2.LeafDropRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.LeafDropResponse:
+        response: quarantine_pb2.LeafDropResponse = await self._unary(
+            "drop_quarantined", request, timeout_s
+        )
+        return response
 
     async def describe(
         self, request: leaf_pb2.DescribeLeafRequest, timeout_s: float | None = None
@@ -280,4 +304,10 @@ class RemoteTailer(_Stub):
         response: tailer_pb2.DescribeTailerResponse = await self._unary(
             "describe", request, timeout_s
         )
+        return response
+
+    async def redrive(
+        self, request: quarantine_pb2.TailerRedriveRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.RedriveResponse:
+        response: quarantine_pb2.RedriveResponse = await self._unary("redrive", request, timeout_s)
         return response

@@ -4,8 +4,9 @@ A change is complete before its batch is committed and is installed only afterwa
 commit leaves nothing half done.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -53,9 +54,7 @@ class PushWrite:
         if self.schema is not None:
             schema = self.schema.to_proto().SerializeToString()
             batch.put(layout.META, layout.SCHEMA_KEY, schema)
-        for entry in self.quarantined.to_pylist():
-            value = layout.encode_quarantined(entry["reason"], entry["value"], entry["size_bytes"])
-            batch.put(layout.QUARANTINE, layout.quarantine_key(stream, entry["offset"]), value)
+        put_quarantined(batch, stream, self.quarantined.to_pylist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +166,13 @@ def _resolved(
 def _digest(push: PushHeader, parsed: PushedRows) -> int:
     documents = parsed.table.column("_doc")
     return digest_rows(push.source, push.partition, parsed.offsets, documents)
+
+
+def put_quarantined(batch: Batch, stream: int, records: Iterable[Mapping[str, Any]]) -> None:
+    """Has a batch put records, with the fields of a push's, into quarantine."""
+    for entry in records:
+        value = layout.encode_quarantined(entry["reason"], entry["value"], entry["size_bytes"])
+        batch.put(layout.QUARANTINE, layout.quarantine_key(stream, entry["offset"]), value)
 
 
 def stream_record(

@@ -58,7 +58,7 @@ class Compaction:
         Raises AlderError: CORRUPT for a damaged block, UNAVAILABLE where the store can't write.
         """
         replica = self._replica
-        view = replica.view
+        replaced, view = replica.deaths_replaced, replica.view
         if not self._survey.due(view):
             return
         gone, kept = self._survey.look(view)
@@ -70,7 +70,7 @@ class Compaction:
             manifest = replace(replica.manifest, segments=entries)
             batch = replica.store.batch()
             tombstones = replica.view.tombstones
-            if kept is not None:
+            if kept is not None and replaced == replica.deaths_replaced:
                 numbers = manifest.tombstone_from, view.counters.tombstone_next
                 number_next = replica.view.counters.tombstone_next
                 first, tombstones = put_deaths(replica.store, batch, kept, *numbers, number_next)

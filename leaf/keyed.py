@@ -47,6 +47,18 @@ class Resolution:
     keys: Mapping[bytes, bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class Insertion(Resolution):
+    """What late rows do to a keyed shard.
+
+    ``replaced`` are earlier deaths (victim, killer) whose victims die by a late row instead.
+    ``refused`` are the births of rows that have no place in the order, and change nothing.
+    """
+
+    replaced: frozenset[tuple[int, int]]
+    refused: frozenset[int]
+
+
 def running_maximum(times_us: NDArray[np.int64], before_us: int) -> NDArray[np.int64]:
     """The running maximum within a partition, given that of the earlier rows."""
     result: NDArray[np.int64] = np.maximum.accumulate(np.maximum(times_us, before_us))
@@ -75,15 +87,68 @@ def resolve(
     )
 
 
+def insert(
+    keys: Sequence[bytes],
+    births: Births,
+    times_us: NDArray[np.int64],
+    streams: Sequence[PartitionKey],
+    tombstones: Tombstones,
+    lookup: Callable[[Sequence[bytes]], list[bytes | None]],
+) -> Insertion:
+    """Decides rows of one stream that may come later than those after them; keys are distinct.
+
+    Nothing is left of their having come late. A row is refused whose time is later than that of the
+    next version of its key in its stream. Raises AlderError(CORRUPT) for a broken key map.
+    """
+    lasts = {key: _decode(value) for key, value in zip(keys, lookup(keys), strict=True)}
+    resolver = _Resolver(streams, tombstones)
+    refused = frozenset(
+        birth
+        for key, birth, time_us in zip(keys, births.tolist(), times_us.tolist(), strict=True)
+        if not resolver.insert(lasts[key], Version(birth, time_us))
+    )
+    values = {key: _encode(versions) for key, versions in lasts.items() if versions}
+    return Insertion(resolver.deaths(), values, frozenset(resolver.replaced), refused)
+
+
 class _Resolver:
     def __init__(self, streams: Sequence[PartitionKey], tombstones: Tombstones) -> None:
         self._streams = streams
         self._tombstones = tombstones
         self._deaths: list[tuple[int, int, int]] = []
+        self.replaced: set[tuple[int, int]] = set()
 
     def add(self, lasts: dict[int, Version], version: Version) -> None:
         """One more version of a key, whose last versions per stream are ``lasts``."""
-        previous = lasts.get(version.stream)
+        self._place(lasts, lasts.get(version.stream), version)
+        lasts[version.stream] = version
+
+    def insert(self, lasts: dict[int, Version], version: Version) -> bool:
+        """A version that may come later than the next ones of its key; False if it has no place."""
+        successor, previous = None, lasts.get(version.stream)
+        while previous is not None and previous.birth > version.birth:
+            successor, previous = previous, self._predecessor(previous)
+        if previous is not None:
+            version = Version(version.birth, max(version.time_us, previous.time_us))
+        if successor is None:
+            self.add(lasts, version)
+            return True
+        if version.time_us > successor.time_us:
+            return False
+        begin = len(self._deaths)
+        self._place(lasts, previous, version)
+        victims = {victim for victim, _, _ in self._deaths[begin:]} - {version.birth}
+        self.replaced.update((victim, successor.birth) for victim in victims)
+        self._die(version, successor)
+        return True
+
+    def deaths(self) -> Deaths:
+        """All deaths so far."""
+        columns = np.asarray(self._deaths, dtype=np.int64).reshape(-1, 3).T
+        return Deaths(columns[0], columns[1], columns[2])
+
+    def _place(self, lasts: dict[int, Version], previous: Version | None, version: Version) -> None:
+        """What a version does that follows ``previous`` in its stream."""
         if previous is not None:
             self._die(previous, version)
         for stream, last in lasts.items():
@@ -91,12 +156,6 @@ class _Resolver:
                 previous is None or self._order(last) > self._order(previous)
             ):
                 self._meet(last, previous, version)
-        lasts[version.stream] = version
-
-    def deaths(self) -> Deaths:
-        """All deaths so far."""
-        columns = np.asarray(self._deaths, dtype=np.int64).reshape(-1, 3).T
-        return Deaths(columns[0], columns[1], columns[2])
 
     def _meet(self, last: Version, previous: Version | None, version: Version) -> None:
         """Decides between ``version`` and the versions of another stream after ``previous``."""

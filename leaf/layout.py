@@ -49,6 +49,10 @@ REBUILD_KEY: Final = b"rebuild"
 """Where a replica stood before it was emptied; removed when it is there again."""
 STREAM_PREFIX: Final = b"stream:"
 TOMBSTONE_PREFIX: Final = b"tomb:"
+SETTLED_PREFIX: Final = b"settled:"
+"""What became of a record of the quarantine by a command: DROPPED or REDRIVEN."""
+DROPPED: Final = b"dropped"
+REDRIVEN: Final = b"redriven"
 
 _U32: Final = struct.Struct(">I")
 _U64: Final = struct.Struct(">Q")
@@ -135,6 +139,11 @@ def tombstone_key(number: int) -> bytes:
 def quarantine_key(stream: int, offset: int) -> bytes:
     """The key of a quarantined record."""
     return _U32.pack(stream) + _U64.pack(offset)
+
+
+def settled_key(stream: int, offset: int) -> bytes:
+    """The key of what became of a record that was in quarantine."""
+    return SETTLED_PREFIX + quarantine_key(stream, offset)
 
 
 def encode_stream(record: StreamRecord) -> bytes:
@@ -242,9 +251,3 @@ def decode_quarantined(
         value=data[value_begin:],
         size_bytes=size_bytes,
     )
-
-
-def stream_of_quarantined(key: bytes) -> int:
-    """The stream of a quarantined record."""
-    stream: int = _U32.unpack_from(key)[0]
-    return stream

@@ -77,6 +77,19 @@ class LogTime:
         streams[stream] = later.needed(stream)
         return replace(self, streams=tuple(streams))
 
+    def inserted(self, stream: int, offset: int, step: int) -> tuple["LogTime", int]:
+        """The time with a row that comes later than those after it, and the step at it."""
+        marks = self._marks(stream)
+        earlier = [mark for mark in marks if mark.offset <= offset]
+        if earlier and earlier[-1].step >= step:
+            return self, earlier[-1].step
+        later = (mark for mark in marks[len(earlier) :] if mark.step > step)
+        streams = [self._marks(number) for number in range(max(len(self.streams), stream + 1))]
+        streams[stream] = (*earlier, Mark(offset, step), *later)
+        after = replace(self, streams=tuple(streams))
+        streams[stream] = after.needed(stream)
+        return replace(self, streams=tuple(streams)), step
+
     def needed(self, stream: int) -> tuple[Mark, ...]:
         """The marks of a stream without those that tell of cuts which are refused."""
         marks = self._marks(stream)

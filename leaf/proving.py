@@ -84,7 +84,7 @@ class Prover:
             reader = RangeReader(
                 view, at or view.positions, floor, ranges, cancellation.check, request.rows
             )
-            return _digests(view, floor, reader.read(shard.quarantined_between))
+            return _digests(view, floor, reader.read(shard.quarantine.between))
 
         key = (request.collection_id, request.shard)
         wanted = at or PositionVector()

@@ -6,7 +6,7 @@ when its segment is written anew, so when that is shows in no answer. A death go
 of these cuts and its victim is no row any more.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,6 +73,19 @@ def deaths_kept(view: ShardView, purge: Purge) -> Deaths:
     )
     kept = ~before(killers, purge.floor)
     kept[~kept] = _are_rows(victims[~kept], holders(view))
+    return Deaths(victims[kept], killers[kept], times[kept])
+
+
+def deaths_without(tombstones: Tombstones, replaced: Collection[tuple[int, int]]) -> Deaths:
+    """All deaths but these (victim, killer)."""
+    nothing = np.empty(0, dtype=np.int64)
+    victims, killers, times = (
+        np.concatenate([nothing, *(getattr(block, name) for block in tombstones.blocks)])
+        for name in ("victims", "killers", "times")
+    )
+    kept = np.ones(len(victims), dtype=bool)
+    for place in np.flatnonzero(np.isin(victims, [victim for victim, _ in replaced])).tolist():
+        kept[place] = (int(victims[place]), int(killers[place])) not in replaced
     return Deaths(victims[kept], killers[kept], times[kept])
 
 

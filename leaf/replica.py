@@ -37,6 +37,8 @@ class Replica:
         self.view = view
         self.failing = False
         """True from a write that failed on to the next one that does not."""
+        self.deaths_replaced = 0
+        """Grows when deaths that were stored before are stored no more, but for a purge."""
         self._failures = 0
         self._unsynced = False
 

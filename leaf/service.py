@@ -19,7 +19,7 @@ from alder.fragments import FragmentAnswer, Take
 from alder.positions import PositionVector
 from alder.push import PushFields
 from alder.schema import Schema
-from alder.v1 import common_pb2, leaf_pb2
+from alder.v1 import common_pb2, leaf_pb2, quarantine_pb2
 from leaf.acceleration import Acceleration
 from leaf.answers import (
     describe_caches,
@@ -38,6 +38,7 @@ from leaf.partials import Partials
 from leaf.presence import Presence
 from leaf.proving import Prover
 from leaf.pushes import apply_all
+from leaf.quarantinecalls import QuarantineCalls
 from leaf.rehearsal import rehearse
 from leaf.repair import Repair, check_complete
 from leaf.settings import LeafSettings
@@ -107,6 +108,9 @@ class Leaf:
             self._query_threads,
             self._tools,
             self._settings,
+        )
+        self._quarantine = QuarantineCalls(
+            self._shards, self._presence, self._apply_threads, self._settings
         )
         self._acceleration = Acceleration(
             self._shards, follower, self._tools, self._settings, self._repair.suspect
@@ -239,18 +243,26 @@ class Leaf:
         return answer
 
     async def list_quarantine(
-        self, request: leaf_pb2.ListQuarantineRequest, timeout_s: float | None = None
+        self, request: quarantine_pb2.ShardQuarantineRequest, timeout_s: float | None = None
     ) -> AsyncIterator[common_pb2.QuarantinedRecord]:
-        """Records in quarantine, by shard, partition and offset."""
-        limit = self._settings.quarantine_list_max
-        records_max = min(request.records_max or limit, limit)
-        keys = await self._presence.keys(request.collection_id, [])
-        with self._shards.using(keys) as shards:
-            for shard in shards.values():
-                call = partial(shard.quarantined, records_max)
-                records = await uninterrupted(self._query_threads, call)
-                for record in records:
-                    yield record
+        """Records in quarantine, of each shard by source, partition and offset."""
+        async for record in self._quarantine.list(request):
+            yield record
+
+    async def redrive(
+        self, request: quarantine_pb2.LeafRedriveRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.LeafRedriveResponse:
+        """Applies records that were in quarantine; see :meth:`QuarantineCalls.redrive`."""
+        self._presence.check_open()
+        self._upkeep.check_room()
+        return await self._quarantine.redrive(request)
+
+    async def drop_quarantined(
+        self, request: quarantine_pb2.LeafDropRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.LeafDropResponse:
+        """Drops records from quarantine; see :meth:`QuarantineCalls.drop`."""
+        self._presence.check_open()
+        return await self._quarantine.drop(request)
 
     async def describe(
         self, request: leaf_pb2.DescribeLeafRequest, timeout_s: float | None = None

@@ -72,8 +72,10 @@ class LeafSettings:
     """How long a fragment waits for a shard that is behind the cut it is asked for."""
     rows_per_push_max: int = 1_000_000
     """Rows that a push may hold for one shard."""
-    quarantine_list_max: int = 10_000
-    """Quarantined records that are listed per shard where the caller states no limit."""
+    quarantine_list_max: int = 1_000
+    """Quarantined records of a shard that are in one page of their list."""
+    quarantine_listed_bytes_max: int = 4 << 10
+    """Beginning of a quarantined record that is in a list; one record alone is shown whole."""
     check_time_s_max: float = 60.0
     """How long a check of indexes may run; it then says what it has not compared."""
     check_values_max: int = 16

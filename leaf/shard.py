@@ -7,26 +7,26 @@ of a push. A failed commit leaves the view as it was.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 
 from alder.catalog import CollectionSettings
-from alder.positions import PartitionKey, PositionVector
+from alder.positions import PositionVector
 from alder.rocks import Batch, StoreMemory
-from alder.v1 import common_pb2
 from leaf import layout
 from leaf.cache import PageCache
-from leaf.change import Change, change_of, stream_record
+from leaf.change import Change, change_of, put_quarantined, stream_record
 from leaf.compaction import Compaction
 from leaf.core import Decision, PushHeader, ShardState, applied, decide
 from leaf.held import HeldWrites
 from leaf.layout import StreamRecord
 from leaf.logtime import LogTime
+from leaf.quarantine import Position, Quarantine
 from leaf.recovery import open_replica, stream_numbers
+from leaf.redrive import check_redrive, late_parts, put_redrive, redrive_of
 from leaf.replica import Replica
 from leaf.rows import PushedRows, parse_quarantine, parse_rows
 from leaf.scrub import Scrub
@@ -94,6 +94,7 @@ class Shard:
         )
         self._replica = Replica(store, segments, recovered.manifest, view)
         self.stored = StoredPartials(store, keyed)
+        self.quarantine = Quarantine(self._replica, self._records, self._write_out)
         self.compaction = Compaction(self._replica, self._name, self._kept, settings, clock)
         for entry, segment in zip(recovered.manifest.segments, recovered.segments, strict=True):
             segments.watch(segment, entry.segment)
@@ -258,28 +259,55 @@ class Shard:
             remove_tail(self._replica.store, self._sealed_to_block, end)
             self._sealed_to_block = end
 
-    def quarantined(self, records_max: int) -> list[common_pb2.QuarantinedRecord]:
-        """The first quarantined records, by partition and offset."""
-        return list(islice(self._quarantined(b"", None), records_max or None))
+    def redrive(
+        self,
+        push: PushHeader,
+        epoch: int,
+        rows: bytes | memoryview,
+        settled: Sequence[int],
+        quarantine: bytes | memoryview,
+        overflow: bool,
+    ) -> dict[int, str]:
+        """Applies records that were in quarantine where they were born, once; on disk afterwards.
 
-    def quarantined_between(
-        self, key: PartitionKey, begin: int, end: int
-    ) -> Iterator[common_pb2.QuarantinedRecord]:
-        """The quarantined records of offsets ``[begin, end)`` of a partition, ascending."""
-        stream = self._numbers.get(key)
-        if stream is None:
-            return iter(())
-        first, last = (layout.quarantine_key(stream, offset) for offset in (begin, end))
-        return self._quarantined(first, last)
+        ``settled`` are the offsets that leave the quarantine here, ``quarantine`` has the records
+        that wait on. Returns the offsets of refused rows with the reason; their records wait on.
 
-    def _quarantined(
-        self, begin: bytes, end: bytes | None
-    ) -> Iterator[common_pb2.QuarantinedRecord]:
+        Raises AlderError as :meth:`apply`, and as :func:`leaf.redrive.check_redrive`.
+        """
+        parsed = parse_rows(rows, push, self._keyed, self._settings.rows_per_push_max)
+        waiting = parse_quarantine(quarantine, push)
+        refused: dict[int, str] = {}
+        with self._replica.lock:
+            self._state = replace(self._state, epoch=epoch)
+            check_redrive(self._state, push)
+            self._write_out()
+            stream = self._numbers[push.key]
+            if parsed is not None:
+                redriven = self.quarantine.redriven(stream, parsed.offsets.tolist())
+                for part in late_parts(self.view, stream, parsed, redriven):
+                    refused |= self._redrive_part(push, part, settled, overflow)
+            gone = self.quarantine.waiting(stream, [at for at in settled if at not in refused])
+            here = set(self.quarantine.waiting(stream, waiting.column("offset").to_pylist()))
+            batch = self._replica.store.batch()
+            self.quarantine.put_gone(batch, stream, gone)
+            put_quarantined(batch, stream, [r for r in waiting.to_pylist() if r["offset"] in here])
+            self._commit_fewer_waiting(batch, len(gone))
+        self.sync()
+        return refused
+
+    def drop_quarantined(self, positions: Sequence[Position]) -> list[Position]:
+        """Drops those of the records that wait here, and returns them; on disk afterwards.
+
+        Raises AlderError(UNAVAILABLE) where the store can't write.
+        """
         with self._replica.lock:
             self._write_out()
-        for key, value in self._replica.store.scan(layout.QUARANTINE, begin, end):
-            record = self._records[layout.stream_of_quarantined(key)]
-            yield layout.decode_quarantined(record, key, value)
+            batch = self._replica.store.batch()
+            dropped = self.quarantine.put_dropped(batch, positions)
+            self._commit_fewer_waiting(batch, len(dropped))
+        self.sync()
+        return dropped
 
     def size_bytes(self) -> int:
         """Bytes on disk."""
@@ -314,6 +342,31 @@ class Shard:
             record, view = change.record, self._with_rows(change)
         self._set_record(stream, record)
         self._state, self._replica.view = state, view
+
+    def _redrive_part(
+        self, push: PushHeader, rows: PushedRows, settled: Sequence[int], overflow: bool
+    ) -> Mapping[int, str]:
+        """Applies late rows, of which no two have one key; those that are refused."""
+        replica, stream = self._replica, self._numbers[push.key]
+        lookup = self._lookup if self._keyed else None
+        late = redrive_of(self.view, self._records[stream], push, rows, overflow, lookup)
+        if not late.offsets:
+            return late.refused
+        gone = self.quarantine.waiting(stream, sorted(set(settled).intersection(late.offsets)))
+        batch = replica.store.batch()
+        change, manifest = put_redrive(batch, replica, late, len(gone))
+        self.quarantine.put_gone(batch, stream, gone)
+        self.quarantine.put_redriven(batch, stream, late.offsets)
+        replica.publish(batch, manifest, self._with_rows(change))
+        self._set_record(stream, change.record)
+        return late.refused
+
+    def _commit_fewer_waiting(self, batch: Batch, count: int) -> None:
+        counters = self.view.counters
+        counters = replace(counters, quarantined=counters.quarantined - count)
+        batch.put(layout.META, layout.COUNTERS_KEY, layout.encode_counters(counters))
+        self._replica.commit(batch)
+        self._replica.view = replace(self.view, counters=counters)
 
     def _keep(self, change: Change) -> None:
         write = change.write(self.view)

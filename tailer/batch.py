@@ -6,7 +6,7 @@ is dropped (I7). What a row becomes depends on the record and the collection alo
 neighbours in the batch (I1).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from alder.catalog import Collection
 from alder.slots import slots_of_offsets
 from tailer.core import Range
 from tailer.decode import Decoded, JsonDecoder, TableDecoder
@@ -229,6 +230,20 @@ class RowBuilder:
         by_rows: int = -(-table.num_rows // self._settings.batch_rows_max)
         rows: int = table.num_rows
         return max(1, min(max(by_size, by_rows), rows))
+
+
+def builder_of(
+    collection: Collection,
+    source: str,
+    partition: int,
+    settings: TailerSettings,
+    paths: Iterable[str],
+) -> RowBuilder:
+    """A builder for a partition of a source of a collection, whose ``paths`` have columns."""
+    spec = RowSpec(
+        source, partition, collection.key_path, collection.time_path, collection.shard_by_path
+    )
+    return RowBuilder(spec, settings, JsonDecoder(settings.decode, sorted(paths)))
 
 
 def _cut(whole: Rows, pieces: int) -> list[Rows]:

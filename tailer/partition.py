@@ -15,8 +15,7 @@ from alder.interfaces import PushDirectory
 from alder.push import Push
 from alder.v1 import tailer_pb2
 from tailer import core
-from tailer.batch import RowBuilder, RowSpec
-from tailer.decode import JsonDecoder
+from tailer.batch import RowBuilder, builder_of
 from tailer.leaves import LeafAnswers, ask_positions, push
 from tailer.reader import PartitionReader
 from tailer.settings import TailerSettings
@@ -211,15 +210,8 @@ class PartitionTask:
         return answers.of_partition(self._source.name, self._partition.partition)
 
     def _make_builder(self) -> RowBuilder:
-        spec = RowSpec(
-            self._source.name,
-            self._partition.partition,
-            self.collection.key_path,
-            self.collection.time_path,
-            self.collection.shard_by_path,
-        )
-        decoder = JsonDecoder(self._settings.decode, sorted(self._paths))
-        return RowBuilder(spec, self._settings, decoder)
+        source, partition = self._source.name, self._partition.partition
+        return builder_of(self.collection, source, partition, self._settings, self._paths)
 
 
 def _shard_map(collection: Collection) -> core.ShardMap:

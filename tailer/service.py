@@ -12,17 +12,20 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from alder.catalog import LOG_SOURCE, Collection, Snapshot, Source
-from alder.errors import AlderError
+from alder.catalog import LOG_SOURCE, Collection, Snapshot, Source, SourcePartition
+from alder.errors import AlderError, Reason
 from alder.interfaces import CatalogClient, LogReader, PushDirectory
 from alder.placement import owner
-from alder.v1 import catalog_pb2, tailer_pb2
+from alder.v1 import catalog_pb2, quarantine_pb2, tailer_pb2
+from tailer.batch import builder_of
 from tailer.discovery import Discovery
 from tailer.leaves import ask_positions
 from tailer.partition import PartitionTask
+from tailer.redrive import RedrivenPartition, Redriver
 from tailer.settings import TailerSettings
 from tailer.sources.choose import open_partition
 from tailer.sources.kafka.clients import KafkaClients
+from tailer.sources.model import PartitionSource
 from tailer.topics import TopicDiscovery
 
 logger = logging.getLogger(__name__)
@@ -109,6 +112,78 @@ class Tailer:
         partitions.sort(key=lambda entry: (entry.collection, entry.source, entry.partition))
         return tailer_pb2.DescribeTailerResponse(node_id=self._node_id, partitions=partitions)
 
+    async def redrive(
+        self, request: quarantine_pb2.TailerRedriveRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.RedriveResponse:
+        """Reads records in quarantine again, and applies those that can be decoded by now.
+
+        Raises AlderError: UNKNOWN_COLLECTION, LIMIT for too many records, and as sources and leaves
+        do; what was applied until then stays.
+        """
+        limit = self._settings.redrive_records_max
+        if len(request.records) > limit:
+            raise AlderError(Reason.LIMIT, f"one call redrives {limit} records; name fewer at once")
+        collection = self._follower.snapshot.collections.get(request.collection)
+        if collection is None or collection.collection_id != request.collection_id:
+            raise AlderError(
+                Reason.UNKNOWN_COLLECTION, f"there is no collection {request.collection!r}"
+            )
+        answers = await ask_positions(self._directory, collection, self._settings.ask_timeout_s)
+        offsets: dict[tuple[str, int], set[int]] = {}
+        for record in request.records:
+            offsets.setdefault((record.source, record.partition), set()).add(record.offset)
+        response = quarantine_pb2.RedriveResponse()
+        for (name, number), wanted in sorted(offsets.items()):
+            what = self._redriven(collection, name, number, answers.paths)
+            redriver = Redriver(what, self._directory, self._executor, self._settings)
+            try:
+                outcomes = await redriver.redrive(wanted)
+            finally:
+                what.reads.close()
+            for offset, reason in sorted(outcomes.items()):
+                position = quarantine_pb2.RecordPosition(
+                    source=name, partition=number, offset=offset
+                )
+                response.records.add(position=position, reason=reason)
+        return response
+
+    def _redriven(
+        self, collection: Collection, name: str, number: int, paths: frozenset[str]
+    ) -> RedrivenPartition:
+        found = (
+            (source, partition)
+            for source in collection.sources
+            for partition in source.partitions
+            if (source.name, partition.partition) == (name, number)
+        )
+        source, partition = next(found, (None, None))
+        if source is None or partition is None:
+            raise AlderError(
+                Reason.INVALID_ARGUMENT,
+                f"collection {collection.name!r} has no partition {name}/{number}",
+            )
+        return RedrivenPartition(
+            collection,
+            source,
+            partition,
+            self._open(collection, source, partition),
+            lambda: builder_of(collection, name, number, self._settings, paths),
+        )
+
+    def _open(
+        self, collection: Collection, source: Source, partition: SourcePartition
+    ) -> PartitionSource:
+        return open_partition(
+            self._log,
+            collection.name,
+            source,
+            partition,
+            self._settings,
+            self._executor,
+            self._busy_partitions,
+            self._kafka,
+        )
+
     async def _follow(self) -> None:
         while True:
             changed = asyncio.ensure_future(self._follower.changed())
@@ -145,21 +220,11 @@ class Tailer:
         def make() -> PartitionTask:
             source = collection.source(source_name)
             partition = next(p for p in source.partitions if p.partition == number)
-            reads = open_partition(
-                self._log,
-                collection.name,
-                source,
-                partition,
-                self._settings,
-                self._executor,
-                self._busy_partitions,
-                self._kafka,
-            )
             return PartitionTask(
                 collection,
                 source,
                 partition,
-                reads,
+                self._open(collection, source, partition),
                 self._directory,
                 self._settings,
                 self._executor,

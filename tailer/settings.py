@@ -50,6 +50,8 @@ class TailerSettings:
     """Rows of one push as Arrow, before it is split; a message may be twice as large."""
     quarantine_prefix_bytes_max: int = 64 << 10
     """Beginning that is kept of a record that exceeds the limit on a document."""
+    redrive_records_max: int = 1_000
+    """Records in quarantine that are read again at once."""
     read_wait_ms: int = 1_000
     """How long one read waits for a record to come."""
     read_timeout_s: float = 10.0

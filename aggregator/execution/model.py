@@ -34,7 +34,7 @@ class AggregatorSettings:
     query_threads: int = 4
     plans_max: int = 256
     known_values_bytes: int = 128 << 20
-    quarantine_records_max: int = 10_000
+    quarantine_records_max: int = 1_000
 
 
 @dataclass(slots=True)

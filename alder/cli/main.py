@@ -30,7 +30,9 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "ingest": LazyCommand("alder.cli.ingest", "Append files or stdin to a collection."),
     "sql": LazyCommand("alder.cli.sql", "Run a query."),
     "status": LazyCommand("alder.cli.status", "Show nodes, collections and lag."),
-    "quarantine": LazyCommand("alder.cli.quarantine", "Show records that can't be decoded."),
+    "quarantine": LazyCommand(
+        "alder.cli.quarantine", "Show, redrive or drop records that can't be decoded."
+    ),
     "verify": LazyCommand("alder.cli.verify", "Prove that a collection is what its log makes."),
     "shard": LazyCommand("alder.cli.shard", "Look into the files of a shard."),
     "leaf": LazyCommand("alder.cli.node", "Run a leaf of a cluster."),

@@ -25,6 +25,8 @@ from alder.client.model import (
     ClusterStatus,
     CollectionDescription,
     QuarantinedRecord,
+    RecordPosition,
+    Redriven,
     RunningQuery,
 )
 from alder.client.results import CollectionInfo, ResultInfo
@@ -73,6 +75,8 @@ __all__ = [
     "OperationalError",
     "ProgrammingError",
     "QuarantinedRecord",
+    "RecordPosition",
+    "Redriven",
     "ResultInfo",
     "RunningQuery",
     "Settings",

@@ -18,6 +18,8 @@ from alder.client.model import (
     ClusterStatus,
     CollectionDescription,
     QuarantinedRecord,
+    RecordPosition,
+    Redriven,
     RunningQuery,
 )
 from alder.client.parameters import Parameters
@@ -26,7 +28,7 @@ from alder.client.settings import Change, Settings
 from alder.client.token import Token
 from alder.errors import Reason
 from alder.positions import PositionVector
-from alder.v1 import catalog_pb2, query_pb2
+from alder.v1 import catalog_pb2, quarantine_pb2, query_pb2
 
 QUERY_TIMEOUT_S: Final = 300.0
 CATALOG_TIMEOUT_S: Final = 30.0
@@ -213,16 +215,96 @@ class Connection:
         self._open_channel().unary("Query.cancel_query", request, timeout_s or self._timeout_s)
 
     def quarantine(
-        self, name: str, records_max: int = 0, timeout_s: float | None = None
+        self,
+        name: str,
+        records_max: int = 0,
+        timeout_s: float | None = None,
+        *,
+        dropped: bool = False,
     ) -> Iterator[QuarantinedRecord]:
-        """The records of a collection that could not be decoded; 0: up to the server's limit."""
-        request = query_pb2.QuarantineRequest(
-            collection=name, records_max=_count("records_max", records_max)
+        """The records of a collection that could not be decoded, and wait; 0: all of them.
+
+        They come page by page, with the first bytes of their values; :meth:`quarantined` has all.
+        ``dropped``: those that were dropped instead.
+        """
+        left = _count("records_max", records_max)
+        request = quarantine_pb2.QuarantineRequest(collection=name, dropped=dropped)
+        while True:
+            request.records_max = left
+            stream = self._open_channel().stream(
+                "Query.list_quarantine", request, timeout_s or self._timeout_s
+            )
+            last: QuarantinedRecord | None = None
+            for message in stream:
+                last = QuarantinedRecord.from_proto(message)
+                yield last
+                left -= bool(records_max)
+            if last is None or (records_max and not left):
+                return
+            request.after.CopyFrom(last.position.to_proto())
+
+    def quarantined(
+        self, name: str, position: RecordPosition, timeout_s: float | None = None
+    ) -> QuarantinedRecord:
+        """One record in quarantine, dropped or not, with all that is kept of its value.
+
+        Raises ProgrammingError if there is none at this position.
+        """
+        for dropped in (False, True):
+            request = quarantine_pb2.QuarantineRequest(
+                collection=name, only=position.to_proto(), dropped=dropped
+            )
+            stream = self._open_channel().stream(
+                "Query.list_quarantine", request, timeout_s or self._timeout_s
+            )
+            for message in stream:
+                return QuarantinedRecord.from_proto(message)
+        raise errors.ProgrammingError(
+            Reason.INVALID_ARGUMENT,
+            f"no record of {name} is in quarantine at {position}; list those that are",
         )
-        stream = self._open_channel().stream(
-            "Query.list_quarantine", request, timeout_s or self._timeout_s
-        )
-        return map(QuarantinedRecord.from_proto, stream)
+
+    def redrive(
+        self,
+        name: str,
+        positions: Iterable[RecordPosition] | None = None,
+        timeout_s: float | None = None,
+    ) -> Iterator[Redriven]:
+        """Reads records in quarantine again, and applies those that can be decoded by now.
+
+        They become rows where they are in the log, as if they had never been bad. ``positions``:
+        None for all that wait. It is done page by page, while the results are drawn.
+        """
+        for request in _pages(name, positions):
+            while True:
+                response = self._open_channel().unary(
+                    "Query.redrive_quarantine", request, timeout_s or self._timeout_s
+                )
+                for entry in response.records:
+                    yield Redriven(RecordPosition.from_proto(entry.position), entry.reason)
+                if not response.records or request.HasField("only"):
+                    break
+                request.after.CopyFrom(response.records[-1].position)
+
+    def drop_quarantined(
+        self,
+        name: str,
+        positions: Iterable[RecordPosition] | None = None,
+        timeout_s: float | None = None,
+    ) -> Iterator[RecordPosition]:
+        """Drops records from quarantine: they are listed as dropped, and never redriven.
+
+        ``positions``: None for all that wait. It is done page by page, while the results are drawn.
+        """
+        for request in _pages(name, positions):
+            while True:
+                response = self._open_channel().unary(
+                    "Query.drop_quarantined", request, timeout_s or self._timeout_s
+                )
+                yield from map(RecordPosition.from_proto, response.records)
+                if not response.records or request.HasField("only"):
+                    break
+                request.after.CopyFrom(response.records[-1])
 
     def commit(self) -> None:
         """Does nothing: an append is durable when it returns."""
@@ -257,6 +339,17 @@ class Connection:
                 Reason.INVALID_ARGUMENT, "the connection is closed; connect again"
             )
         return self._channel
+
+
+def _pages(
+    name: str, positions: Iterable[RecordPosition] | None
+) -> Iterator[quarantine_pb2.QuarantineRequest]:
+    """What asks for the first page, or for each of the positions."""
+    if positions is None:
+        yield quarantine_pb2.QuarantineRequest(collection=name)
+        return
+    for position in positions:
+        yield quarantine_pb2.QuarantineRequest(collection=name, only=position.to_proto())
 
 
 def _count(name: str, value: int | None) -> int:

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from alder.catalog import Collection, Snapshot
+from alder.client.errors import ProgrammingError
+from alder.errors import Reason
 from alder.positions import PositionVector
-from alder.v1 import common_pb2, leaf_pb2, query_pb2, tailer_pb2
+from alder.v1 import common_pb2, leaf_pb2, quarantine_pb2, query_pb2, tailer_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,56 @@ class QuarantinedRecord:
             value=message.value,
             size_bytes=message.size_bytes,
         )
+
+    @property
+    def position(self) -> "RecordPosition":
+        """Where it is."""
+        return RecordPosition(self.source, self.partition, self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPosition:
+    """Where a record is in the log; as text ``source/partition/offset``."""
+
+    source: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.partition}/{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> "RecordPosition":
+        """The inverse of ``str``. Raises ProgrammingError."""
+        stream, _, offset = text.rpartition("/")
+        source, _, partition = stream.rpartition("/")
+        if not (source and partition.isdecimal() and offset.isdecimal()):
+            raise ProgrammingError(
+                Reason.INVALID_ARGUMENT,
+                f"{text!r} is no position; write source/partition/offset, such as log/0/17",
+            )
+        return cls(source, int(partition), int(offset))
+
+    @classmethod
+    def from_proto(cls, message: quarantine_pb2.RecordPosition) -> "RecordPosition":
+        """The position of a server."""
+        return cls(message.source, message.partition, message.offset)
+
+    def to_proto(self) -> quarantine_pb2.RecordPosition:
+        """The position as it travels. Raises ProgrammingError where it can't be one."""
+        if not (0 <= self.partition < 1 << 31 and 0 <= self.offset < 1 << 63):
+            raise ProgrammingError(Reason.INVALID_ARGUMENT, f"{self} is no position of a record")
+        return quarantine_pb2.RecordPosition(
+            source=self.source, partition=self.partition, offset=self.offset
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """A record that was redriven; ``reason`` says why it waits on, and is empty if it does not."""
+
+    position: RecordPosition
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
 from alder.v1 import common_pb2 as _common_pb2
+from alder.v1 import quarantine_pb2 as _quarantine_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -436,16 +437,6 @@ class FragmentResponse(_message.Message):
     arrow: bytes
     trailer: FragmentTrailer
     def __init__(self, arrow: _Optional[bytes] = ..., trailer: _Optional[_Union[FragmentTrailer, _Mapping]] = ...) -> None: ...
-
-class ListQuarantineRequest(_message.Message):
-    __slots__ = ("collection", "collection_id", "records_max")
-    COLLECTION_FIELD_NUMBER: _ClassVar[int]
-    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
-    RECORDS_MAX_FIELD_NUMBER: _ClassVar[int]
-    collection: str
-    collection_id: int
-    records_max: int
-    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., records_max: _Optional[int] = ...) -> None: ...
 
 class DescribeLeafRequest(_message.Message):
     __slots__ = ()

@@ -25,62 +25,61 @@ _sym_db = _symbol_database.Default()
 from alder.v1 import catalog_pb2 as alder_dot_v1_dot_catalog__pb2
 from alder.v1 import common_pb2 as alder_dot_v1_dot_common__pb2
 from alder.v1 import leaf_pb2 as alder_dot_v1_dot_leaf__pb2
+from alder.v1 import quarantine_pb2 as alder_dot_v1_dot_quarantine__pb2
 from alder.v1 import tailer_pb2 as alder_dot_v1_dot_tailer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61lder/v1/query.proto\x12\x08\x61lder.v1\x1a\x16\x61lder/v1/catalog.proto\x1a\x15\x61lder/v1/common.proto\x1a\x13\x61lder/v1/leaf.proto\x1a\x15\x61lder/v1/tailer.proto\"\xf6\x01\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\nnull_value\x18\x02 \x01(\x08H\x00\x12\x14\n\nbool_value\x18\x03 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x04 \x01(\x03H\x00\x12\x15\n\x0b\x66loat_value\x18\x05 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x06 \x01(\tH\x00\x12\x15\n\x0b\x62ytes_value\x18\x07 \x01(\x0cH\x00\x12\x1c\n\x12timestamp_us_value\x18\x08 \x01(\x03H\x00\x12\x14\n\ndate_value\x18\t \x01(\x05H\x00\x12\x17\n\rdecimal_value\x18\n \x01(\tH\x00\x42\x07\n\x05value\"O\n\x0cMinPositions\x12\x12\n\ncollection\x18\x01 \x01(\t\x12+\n\tpositions\x18\x02 \x01(\x0b\x32\x18.alder.v1.PositionVector\"h\n\x06Policy\x12\x19\n\x0c\x63overage_min\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x10staleness_us_max\x18\x02 \x01(\x03H\x01\x88\x01\x01\x42\x0f\n\r_coverage_minB\x13\n\x11_staleness_us_max\"+\n\nSavedQuery\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"\xa9\x03\n\x0e\x45xecuteRequest\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12\'\n\nparameters\x18\x02 \x03(\x0b\x32\x13.alder.v1.Parameter\x12-\n\rmin_positions\x18\x03 \x03(\x0b\x32\x16.alder.v1.MinPositions\x12*\n\x0b\x63onsistency\x18\x04 \x01(\x0e\x32\x15.alder.v1.Consistency\x12\x12\n\nplan_class\x18\x05 \x01(\t\x12\x1c\n\x14no_memoised_partials\x18\x06 \x01(\x08\x12\x17\n\x0fno_code_kernels\x18\x07 \x01(\x08\x12\x18\n\x10no_direct_lookup\x18\x08 \x01(\x08\x12\x16\n\x0eno_index_kinds\x18\t \x03(\t\x12 \n\x06policy\x18\x1e \x01(\x0b\x32\x10.alder.v1.Policy\x12%\n\x05\x61s_of\x18\x14 \x03(\x0b\x32\x16.alder.v1.MinPositions\x12)\n\x0bsaved_query\x18( \x01(\x0b\x32\x14.alder.v1.SavedQuery\x12\x15\n\rjoin_strategy\x18\x37 \x01(\t\";\n\x0cMissingShard\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x0c\n\x04leaf\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x95\x02\n\x0e\x43ollectionRead\x12\x12\n\ncollection\x18\x01 \x01(\t\x12+\n\tpositions\x18\x02 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x14\n\x0cshards_asked\x18\x03 \x03(\x05\x12\x17\n\x0fshards_answered\x18\x04 \x03(\x05\x12\"\n\x05scans\x18\x05 \x03(\x0b\x32\x13.alder.v1.ShardScan\x12.\n\x0eshards_missing\x18\x1e \x03(\x0b\x32\x16.alder.v1.MissingShard\x12\x10\n\x08\x63overage\x18\x1f \x01(\x01\x12\x13\n\x06lag_us\x18  \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05\x61s_of\x18\x14 \x01(\tB\t\n\x07_lag_us\"\x87\x01\n\rReferenceRead\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\nread_class\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x03\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x13\n\x0binput_bytes\x18\x37 \x01(\x03\x12\x17\n\x0fslowest_leaf_us\x18\x38 \x01(\x03\"\xd8\x01\n\x0e\x45xecuteTrailer\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12-\n\x0b\x63ollections\x18\x02 \x03(\x0b\x32\x18.alder.v1.CollectionRead\x12\x12\n\nplan_class\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\x0f\n\x07plan_us\x18\x05 \x01(\x03\x12\x12\n\nscatter_us\x18\x06 \x01(\x03\x12\x11\n\tfinish_us\x18\x07 \x01(\x03\x12+\n\nreferences\x18\x32 \x03(\x0b\x32\x17.alder.v1.ReferenceRead\"K\n\x0f\x45xecuteResponse\x12\r\n\x05\x61rrow\x18\x01 \x01(\x0c\x12)\n\x07trailer\x18\x02 \x01(\x0b\x32\x18.alder.v1.ExecuteTrailer\"\x14\n\x12ListQueriesRequest\"\x94\x01\n\x0cRunningQuery\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x01(\t\x12\x0e\n\x06\x63lient\x18\x03 \x01(\t\x12\x12\n\nstarted_us\x18\x04 \x01(\x03\x12\r\n\x05stage\x18\x05 \x01(\t\x12\x15\n\rrows_gathered\x18\x06 \x01(\x03\x12\x1b\n\x13size_bytes_gathered\x18\x07 \x01(\x03\">\n\x13ListQueriesResponse\x12\'\n\x07queries\x18\x01 \x03(\x0b\x32\x16.alder.v1.RunningQuery\"&\n\x12\x43\x61ncelQueryRequest\x12\x10\n\x08query_id\x18\x01 \x01(\t\"\x15\n\x13\x43\x61ncelQueryResponse\")\n\x19\x44\x65scribeCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x06\x43olumn\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08sql_type\x18\x02 \x01(\t\x12\r\n\x05types\x18\x03 \x03(\t\"{\n\x1a\x44\x65scribeCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.alder.v1.Collection\x12!\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x10.alder.v1.Column\x12\x10\n\x08overflow\x18\x03 \x01(\x08\"<\n\x11QuarantineRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0brecords_max\x18\x02 \x01(\x05\"\x0f\n\rStatusRequest\"k\n\tSourceLag\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x13\n\x0bnext_offset\x18\x04 \x01(\x03\x12\x12\n\nend_offset\x18\x05 \x01(\x03\"\xd7\x01\n\x0eStatusResponse\x12*\n\x07\x63\x61talog\x18\x01 \x01(\x0b\x32\x19.alder.v1.CatalogSnapshot\x12.\n\x06leaves\x18\x02 \x03(\x0b\x32\x1e.alder.v1.DescribeLeafResponse\x12\x31\n\x07tailers\x18\x03 \x03(\x0b\x32 .alder.v1.DescribeTailerResponse\x12!\n\x04lags\x18\x04 \x03(\x0b\x32\x13.alder.v1.SourceLag\x12\x13\n\x0bunreachable\x18\x05 \x03(\t*W\n\x0b\x43onsistency\x12\x1b\n\x17\x43ONSISTENCY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43ONSISTENCY_CUT\x10\x01\x12\x16\n\x12\x43ONSISTENCY_LATEST\x10\x02\x32\xcd\x03\n\x05Query\x12@\n\x07\x45xecute\x12\x18.alder.v1.ExecuteRequest\x1a\x19.alder.v1.ExecuteResponse0\x01\x12_\n\x12\x44\x65scribeCollection\x12#.alder.v1.DescribeCollectionRequest\x1a$.alder.v1.DescribeCollectionResponse\x12L\n\x0eListQuarantine\x12\x1b.alder.v1.QuarantineRequest\x1a\x1b.alder.v1.QuarantinedRecord0\x01\x12;\n\x06Status\x12\x17.alder.v1.StatusRequest\x1a\x18.alder.v1.StatusResponse\x12J\n\x0bListQueries\x12\x1c.alder.v1.ListQueriesRequest\x1a\x1d.alder.v1.ListQueriesResponse\x12J\n\x0b\x43\x61ncelQuery\x12\x1c.alder.v1.CancelQueryRequest\x1a\x1d.alder.v1.CancelQueryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x61lder/v1/query.proto\x12\x08\x61lder.v1\x1a\x16\x61lder/v1/catalog.proto\x1a\x15\x61lder/v1/common.proto\x1a\x13\x61lder/v1/leaf.proto\x1a\x19\x61lder/v1/quarantine.proto\x1a\x15\x61lder/v1/tailer.proto\"\xf6\x01\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\nnull_value\x18\x02 \x01(\x08H\x00\x12\x14\n\nbool_value\x18\x03 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x04 \x01(\x03H\x00\x12\x15\n\x0b\x66loat_value\x18\x05 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x06 \x01(\tH\x00\x12\x15\n\x0b\x62ytes_value\x18\x07 \x01(\x0cH\x00\x12\x1c\n\x12timestamp_us_value\x18\x08 \x01(\x03H\x00\x12\x14\n\ndate_value\x18\t \x01(\x05H\x00\x12\x17\n\rdecimal_value\x18\n \x01(\tH\x00\x42\x07\n\x05value\"O\n\x0cMinPositions\x12\x12\n\ncollection\x18\x01 \x01(\t\x12+\n\tpositions\x18\x02 \x01(\x0b\x32\x18.alder.v1.PositionVector\"h\n\x06Policy\x12\x19\n\x0c\x63overage_min\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1d\n\x10staleness_us_max\x18\x02 \x01(\x03H\x01\x88\x01\x01\x42\x0f\n\r_coverage_minB\x13\n\x11_staleness_us_max\"+\n\nSavedQuery\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\"\xa9\x03\n\x0e\x45xecuteRequest\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12\'\n\nparameters\x18\x02 \x03(\x0b\x32\x13.alder.v1.Parameter\x12-\n\rmin_positions\x18\x03 \x03(\x0b\x32\x16.alder.v1.MinPositions\x12*\n\x0b\x63onsistency\x18\x04 \x01(\x0e\x32\x15.alder.v1.Consistency\x12\x12\n\nplan_class\x18\x05 \x01(\t\x12\x1c\n\x14no_memoised_partials\x18\x06 \x01(\x08\x12\x17\n\x0fno_code_kernels\x18\x07 \x01(\x08\x12\x18\n\x10no_direct_lookup\x18\x08 \x01(\x08\x12\x16\n\x0eno_index_kinds\x18\t \x03(\t\x12 \n\x06policy\x18\x1e \x01(\x0b\x32\x10.alder.v1.Policy\x12%\n\x05\x61s_of\x18\x14 \x03(\x0b\x32\x16.alder.v1.MinPositions\x12)\n\x0bsaved_query\x18( \x01(\x0b\x32\x14.alder.v1.SavedQuery\x12\x15\n\rjoin_strategy\x18\x37 \x01(\t\";\n\x0cMissingShard\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x0c\n\x04leaf\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x95\x02\n\x0e\x43ollectionRead\x12\x12\n\ncollection\x18\x01 \x01(\t\x12+\n\tpositions\x18\x02 \x01(\x0b\x32\x18.alder.v1.PositionVector\x12\x14\n\x0cshards_asked\x18\x03 \x03(\x05\x12\x17\n\x0fshards_answered\x18\x04 \x03(\x05\x12\"\n\x05scans\x18\x05 \x03(\x0b\x32\x13.alder.v1.ShardScan\x12.\n\x0eshards_missing\x18\x1e \x03(\x0b\x32\x16.alder.v1.MissingShard\x12\x10\n\x08\x63overage\x18\x1f \x01(\x01\x12\x13\n\x06lag_us\x18  \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05\x61s_of\x18\x14 \x01(\tB\t\n\x07_lag_us\"\x87\x01\n\rReferenceRead\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\nread_class\x18\x02 \x01(\t\x12\x0c\n\x04rows\x18\x03 \x01(\x03\x12\x12\n\nsize_bytes\x18\x04 \x01(\x03\x12\x13\n\x0binput_bytes\x18\x37 \x01(\x03\x12\x17\n\x0fslowest_leaf_us\x18\x38 \x01(\x03\"\xd8\x01\n\x0e\x45xecuteTrailer\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12-\n\x0b\x63ollections\x18\x02 \x03(\x0b\x32\x18.alder.v1.CollectionRead\x12\x12\n\nplan_class\x18\x03 \x01(\t\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\x0f\n\x07plan_us\x18\x05 \x01(\x03\x12\x12\n\nscatter_us\x18\x06 \x01(\x03\x12\x11\n\tfinish_us\x18\x07 \x01(\x03\x12+\n\nreferences\x18\x32 \x03(\x0b\x32\x17.alder.v1.ReferenceRead\"K\n\x0f\x45xecuteResponse\x12\r\n\x05\x61rrow\x18\x01 \x01(\x0c\x12)\n\x07trailer\x18\x02 \x01(\x0b\x32\x18.alder.v1.ExecuteTrailer\"\x14\n\x12ListQueriesRequest\"\x94\x01\n\x0cRunningQuery\x12\x10\n\x08query_id\x18\x01 \x01(\t\x12\x0b\n\x03sql\x18\x02 \x01(\t\x12\x0e\n\x06\x63lient\x18\x03 \x01(\t\x12\x12\n\nstarted_us\x18\x04 \x01(\x03\x12\r\n\x05stage\x18\x05 \x01(\t\x12\x15\n\rrows_gathered\x18\x06 \x01(\x03\x12\x1b\n\x13size_bytes_gathered\x18\x07 \x01(\x03\">\n\x13ListQueriesResponse\x12\'\n\x07queries\x18\x01 \x03(\x0b\x32\x16.alder.v1.RunningQuery\"&\n\x12\x43\x61ncelQueryRequest\x12\x10\n\x08query_id\x18\x01 \x01(\t\"\x15\n\x13\x43\x61ncelQueryResponse\")\n\x19\x44\x65scribeCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x06\x43olumn\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x10\n\x08sql_type\x18\x02 \x01(\t\x12\r\n\x05types\x18\x03 \x03(\t\"{\n\x1a\x44\x65scribeCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.alder.v1.Collection\x12!\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x10.alder.v1.Column\x12\x10\n\x08overflow\x18\x03 \x01(\x08\"\x0f\n\rStatusRequest\"k\n\tSourceLag\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x13\n\x0bnext_offset\x18\x04 \x01(\x03\x12\x12\n\nend_offset\x18\x05 \x01(\x03\"\xd7\x01\n\x0eStatusResponse\x12*\n\x07\x63\x61talog\x18\x01 \x01(\x0b\x32\x19.alder.v1.CatalogSnapshot\x12.\n\x06leaves\x18\x02 \x03(\x0b\x32\x1e.alder.v1.DescribeLeafResponse\x12\x31\n\x07tailers\x18\x03 \x03(\x0b\x32 .alder.v1.DescribeTailerResponse\x12!\n\x04lags\x18\x04 \x03(\x0b\x32\x13.alder.v1.SourceLag\x12\x13\n\x0bunreachable\x18\x05 \x03(\t*W\n\x0b\x43onsistency\x12\x1b\n\x17\x43ONSISTENCY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43ONSISTENCY_CUT\x10\x01\x12\x16\n\x12\x43ONSISTENCY_LATEST\x10\x02\x32\xed\x04\n\x05Query\x12@\n\x07\x45xecute\x12\x18.alder.v1.ExecuteRequest\x1a\x19.alder.v1.ExecuteResponse0\x01\x12_\n\x12\x44\x65scribeCollection\x12#.alder.v1.DescribeCollectionRequest\x1a$.alder.v1.DescribeCollectionResponse\x12L\n\x0eListQuarantine\x12\x1b.alder.v1.QuarantineRequest\x1a\x1b.alder.v1.QuarantinedRecord0\x01\x12K\n\x11RedriveQuarantine\x12\x1b.alder.v1.QuarantineRequest\x1a\x19.alder.v1.RedriveResponse\x12Q\n\x0f\x44ropQuarantined\x12\x1b.alder.v1.QuarantineRequest\x1a!.alder.v1.DropQuarantinedResponse\x12;\n\x06Status\x12\x17.alder.v1.StatusRequest\x1a\x18.alder.v1.StatusResponse\x12J\n\x0bListQueries\x12\x1c.alder.v1.ListQueriesRequest\x1a\x1d.alder.v1.ListQueriesResponse\x12J\n\x0b\x43\x61ncelQuery\x12\x1c.alder.v1.CancelQueryRequest\x1a\x1d.alder.v1.CancelQueryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'alder.v1.query_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CONSISTENCY']._serialized_start=2740
-  _globals['_CONSISTENCY']._serialized_end=2827
-  _globals['_PARAMETER']._serialized_start=126
-  _globals['_PARAMETER']._serialized_end=372
-  _globals['_MINPOSITIONS']._serialized_start=374
-  _globals['_MINPOSITIONS']._serialized_end=453
-  _globals['_POLICY']._serialized_start=455
-  _globals['_POLICY']._serialized_end=559
-  _globals['_SAVEDQUERY']._serialized_start=561
-  _globals['_SAVEDQUERY']._serialized_end=604
-  _globals['_EXECUTEREQUEST']._serialized_start=607
-  _globals['_EXECUTEREQUEST']._serialized_end=1032
-  _globals['_MISSINGSHARD']._serialized_start=1034
-  _globals['_MISSINGSHARD']._serialized_end=1093
-  _globals['_COLLECTIONREAD']._serialized_start=1096
-  _globals['_COLLECTIONREAD']._serialized_end=1373
-  _globals['_REFERENCEREAD']._serialized_start=1376
-  _globals['_REFERENCEREAD']._serialized_end=1511
-  _globals['_EXECUTETRAILER']._serialized_start=1514
-  _globals['_EXECUTETRAILER']._serialized_end=1730
-  _globals['_EXECUTERESPONSE']._serialized_start=1732
-  _globals['_EXECUTERESPONSE']._serialized_end=1807
-  _globals['_LISTQUERIESREQUEST']._serialized_start=1809
-  _globals['_LISTQUERIESREQUEST']._serialized_end=1829
-  _globals['_RUNNINGQUERY']._serialized_start=1832
-  _globals['_RUNNINGQUERY']._serialized_end=1980
-  _globals['_LISTQUERIESRESPONSE']._serialized_start=1982
-  _globals['_LISTQUERIESRESPONSE']._serialized_end=2044
-  _globals['_CANCELQUERYREQUEST']._serialized_start=2046
-  _globals['_CANCELQUERYREQUEST']._serialized_end=2084
-  _globals['_CANCELQUERYRESPONSE']._serialized_start=2086
-  _globals['_CANCELQUERYRESPONSE']._serialized_end=2107
-  _globals['_DESCRIBECOLLECTIONREQUEST']._serialized_start=2109
-  _globals['_DESCRIBECOLLECTIONREQUEST']._serialized_end=2150
-  _globals['_COLUMN']._serialized_start=2152
-  _globals['_COLUMN']._serialized_end=2207
-  _globals['_DESCRIBECOLLECTIONRESPONSE']._serialized_start=2209
-  _globals['_DESCRIBECOLLECTIONRESPONSE']._serialized_end=2332
-  _globals['_QUARANTINEREQUEST']._serialized_start=2334
-  _globals['_QUARANTINEREQUEST']._serialized_end=2394
-  _globals['_STATUSREQUEST']._serialized_start=2396
-  _globals['_STATUSREQUEST']._serialized_end=2411
-  _globals['_SOURCELAG']._serialized_start=2413
-  _globals['_SOURCELAG']._serialized_end=2520
-  _globals['_STATUSRESPONSE']._serialized_start=2523
-  _globals['_STATUSRESPONSE']._serialized_end=2738
-  _globals['_QUERY']._serialized_start=2830
-  _globals['_QUERY']._serialized_end=3291
+  _globals['_CONSISTENCY']._serialized_start=2705
+  _globals['_CONSISTENCY']._serialized_end=2792
+  _globals['_PARAMETER']._serialized_start=153
+  _globals['_PARAMETER']._serialized_end=399
+  _globals['_MINPOSITIONS']._serialized_start=401
+  _globals['_MINPOSITIONS']._serialized_end=480
+  _globals['_POLICY']._serialized_start=482
+  _globals['_POLICY']._serialized_end=586
+  _globals['_SAVEDQUERY']._serialized_start=588
+  _globals['_SAVEDQUERY']._serialized_end=631
+  _globals['_EXECUTEREQUEST']._serialized_start=634
+  _globals['_EXECUTEREQUEST']._serialized_end=1059
+  _globals['_MISSINGSHARD']._serialized_start=1061
+  _globals['_MISSINGSHARD']._serialized_end=1120
+  _globals['_COLLECTIONREAD']._serialized_start=1123
+  _globals['_COLLECTIONREAD']._serialized_end=1400
+  _globals['_REFERENCEREAD']._serialized_start=1403
+  _globals['_REFERENCEREAD']._serialized_end=1538
+  _globals['_EXECUTETRAILER']._serialized_start=1541
+  _globals['_EXECUTETRAILER']._serialized_end=1757
+  _globals['_EXECUTERESPONSE']._serialized_start=1759
+  _globals['_EXECUTERESPONSE']._serialized_end=1834
+  _globals['_LISTQUERIESREQUEST']._serialized_start=1836
+  _globals['_LISTQUERIESREQUEST']._serialized_end=1856
+  _globals['_RUNNINGQUERY']._serialized_start=1859
+  _globals['_RUNNINGQUERY']._serialized_end=2007
+  _globals['_LISTQUERIESRESPONSE']._serialized_start=2009
+  _globals['_LISTQUERIESRESPONSE']._serialized_end=2071
+  _globals['_CANCELQUERYREQUEST']._serialized_start=2073
+  _globals['_CANCELQUERYREQUEST']._serialized_end=2111
+  _globals['_CANCELQUERYRESPONSE']._serialized_start=2113
+  _globals['_CANCELQUERYRESPONSE']._serialized_end=2134
+  _globals['_DESCRIBECOLLECTIONREQUEST']._serialized_start=2136
+  _globals['_DESCRIBECOLLECTIONREQUEST']._serialized_end=2177
+  _globals['_COLUMN']._serialized_start=2179
+  _globals['_COLUMN']._serialized_end=2234
+  _globals['_DESCRIBECOLLECTIONRESPONSE']._serialized_start=2236
+  _globals['_DESCRIBECOLLECTIONRESPONSE']._serialized_end=2359
+  _globals['_STATUSREQUEST']._serialized_start=2361
+  _globals['_STATUSREQUEST']._serialized_end=2376
+  _globals['_SOURCELAG']._serialized_start=2378
+  _globals['_SOURCELAG']._serialized_end=2485
+  _globals['_STATUSRESPONSE']._serialized_start=2488
+  _globals['_STATUSRESPONSE']._serialized_end=2703
+  _globals['_QUERY']._serialized_start=2795
+  _globals['_QUERY']._serialized_end=3416
 # @@protoc_insertion_point(module_scope)

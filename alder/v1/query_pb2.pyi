@@ -1,6 +1,7 @@
 from alder.v1 import catalog_pb2 as _catalog_pb2
 from alder.v1 import common_pb2 as _common_pb2
 from alder.v1 import leaf_pb2 as _leaf_pb2
+from alder.v1 import quarantine_pb2 as _quarantine_pb2
 from alder.v1 import tailer_pb2 as _tailer_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -237,14 +238,6 @@ class DescribeCollectionResponse(_message.Message):
     columns: _containers.RepeatedCompositeFieldContainer[Column]
     overflow: bool
     def __init__(self, collection: _Optional[_Union[_catalog_pb2.Collection, _Mapping]] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., overflow: _Optional[bool] = ...) -> None: ...
-
-class QuarantineRequest(_message.Message):
-    __slots__ = ("collection", "records_max")
-    COLLECTION_FIELD_NUMBER: _ClassVar[int]
-    RECORDS_MAX_FIELD_NUMBER: _ClassVar[int]
-    collection: str
-    records_max: int
-    def __init__(self, collection: _Optional[str] = ..., records_max: _Optional[int] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()

@@ -28,7 +28,7 @@ from alder.membership import CatalogFollower
 from alder.positions import PositionVector
 from alder.schema import Schema
 from alder.slots import SLOTS, slot_of_key, split_evenly
-from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, query_pb2
+from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, quarantine_pb2, query_pb2
 from controller import definitions
 from controller.changes import CatalogState, Change
 from controller.settings import ControllerSettings
@@ -205,7 +205,7 @@ class LeafModel(Streaming):
         yield leaf_pb2.FragmentResponse(trailer=trailer)
 
     async def list_quarantine(
-        self, request: leaf_pb2.ListQuarantineRequest, timeout_s: float | None = None
+        self, request: quarantine_pb2.ShardQuarantineRequest, timeout_s: float | None = None
     ) -> AsyncIterator[common_pb2.QuarantinedRecord]:
         """One record per shard."""
         for number in self.shards:

@@ -18,7 +18,17 @@ from log_records import Record, records_of
 from alder import arrow
 from alder.errors import AlderError, Reason
 from alder.serving import Server
-from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, query_pb2, tailer_pb2
+from alder.v1 import (
+    catalog_pb2,
+    common_pb2,
+    leaf_pb2,
+    log_pb2,
+    quarantine_pb2,
+    query_pb2,
+    tailer_pb2,
+)
+
+PAGE_RECORDS = 2
 
 
 @dataclass
@@ -39,6 +49,7 @@ class Model:
     append_goes_on: threading.Event = field(default_factory=threading.Event)
     invisible_answers: int = 0
     quarantined: list[common_pb2.QuarantinedRecord] = field(default_factory=list)
+    good_to_offset: int = 0
     hang: bool = False
     shards_missing: list[query_pb2.MissingShard] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -182,11 +193,42 @@ class FakeQuery:
         )
 
     async def list_quarantine(
-        self, request: query_pb2.QuarantineRequest, timeout_s: float | None = None
+        self, request: quarantine_pb2.QuarantineRequest, timeout_s: float | None = None
     ) -> AsyncIterator[common_pb2.QuarantinedRecord]:
         self.model.requests.append(request)
-        for record in self.model.quarantined[: request.records_max or None]:
+        for record in self._page(request):
             yield record
+
+    async def redrive_quarantine(
+        self, request: quarantine_pb2.QuarantineRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.RedriveResponse:
+        self.model.requests.append(request)
+        response = quarantine_pb2.RedriveResponse()
+        for record in self._page(request):
+            reason = "" if record.offset < self.model.good_to_offset else record.reason
+            response.records.add(position=_position(record), reason=reason)
+        return response
+
+    async def drop_quarantined(
+        self, request: quarantine_pb2.QuarantineRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.DropQuarantinedResponse:
+        self.model.requests.append(request)
+        positions = map(_position, self._page(request))
+        return quarantine_pb2.DropQuarantinedResponse(records=positions)
+
+    def _page(
+        self, request: quarantine_pb2.QuarantineRequest
+    ) -> list[common_pb2.QuarantinedRecord]:
+        def place(one: common_pb2.QuarantinedRecord | quarantine_pb2.RecordPosition) -> object:
+            return one.source, one.partition, one.offset
+
+        found = [] if request.dropped else self.model.quarantined
+        if request.HasField("only"):
+            return [record for record in found if place(record) == place(request.only)]
+        if request.HasField("after"):
+            places = list(map(place, found))
+            found = found[places.index(place(request.after)) + 1 :]
+        return found[: min(request.records_max or PAGE_RECORDS, PAGE_RECORDS)]
 
     async def list_queries(
         self, request: query_pb2.ListQueriesRequest, timeout_s: float | None = None
@@ -315,3 +357,9 @@ def fake_server() -> Iterator[tuple[str, Model]]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+def _position(record: common_pb2.QuarantinedRecord) -> quarantine_pb2.RecordPosition:
+    return quarantine_pb2.RecordPosition(
+        source=record.source, partition=record.partition, offset=record.offset
+    )

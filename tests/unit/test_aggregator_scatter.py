@@ -17,7 +17,7 @@ from alder.arrow import join_chunks
 from alder.catalog import LOG_SOURCE, Snapshot
 from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
-from alder.v1 import common_pb2, query_pb2
+from alder.v1 import common_pb2, quarantine_pb2, query_pb2
 
 DOCUMENTS = [{"n": n, "type": "ab"[n % 2]} for n in range(30)]
 
@@ -263,7 +263,7 @@ def test_describe_names_every_path_and_type(cluster: Cluster) -> None:
 
 def test_quarantine_is_merged_over_leaves_in_order(cluster: Cluster) -> None:
     async def collect(records_max: int) -> list[int]:
-        request = query_pb2.QuarantineRequest(collection="ev", records_max=records_max)
+        request = quarantine_pb2.QuarantineRequest(collection="ev", records_max=records_max)
         return [record.offset async for record in cluster.aggregator.list_quarantine(request)]
 
     assert cluster.run(collect(0)) == [98, 99, 100]

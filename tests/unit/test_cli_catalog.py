@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from client_fakes import Model, fake_server
 
 from alder.cli.main import cli
-from alder.v1 import catalog_pb2, common_pb2, query_pb2
+from alder.v1 import catalog_pb2, common_pb2, quarantine_pb2
 
 
 @pytest.fixture
@@ -135,8 +135,46 @@ def test_quarantine(server: tuple[str, Model], model: Model) -> None:
         "value": "{\x1b[2J\n",
     }
     assert base64.b64decode(second["value_base64"]) == b"\xff" * 200
-    assert model.requests == [query_pb2.QuarantineRequest(collection="gh", records_max=5)]
+    assert model.requests[0] == quarantine_pb2.QuarantineRequest(collection="gh", records_max=5)
+    assert [request.after.offset for request in model.requests] == [0, 9]
     table = run(server, "quarantine", "gh", "list").stdout
     assert "\x1b" not in table
     assert "{\\x1b[2J\\n" in table
     assert "\\xff\\xff" in table
+
+
+def test_quarantine_shows_one_record_whole(server: tuple[str, Model], model: Model) -> None:
+    value = b"\xff{" * 5_000
+    model.quarantined = [
+        common_pb2.QuarantinedRecord(
+            source="log", partition=1, offset=7, reason="not UTF-8", value=value, size_bytes=20_000
+        )
+    ]
+    shown = run(server, "quarantine", "gh", "show", "log/1/7")
+    assert shown.stdout_bytes == value
+    assert "log/1/7, 20000 bytes: not UTF-8" in shown.stderr
+    assert "first 10000 bytes" in shown.stderr
+    missing = run(server, "quarantine", "gh", "show", "log/1/8")
+    assert missing.exit_code == 1
+    assert "log/1/8" in missing.stderr
+    assert run(server, "quarantine", "gh", "show", "seven").exit_code == 1
+
+
+def test_quarantine_redrives_and_drops(server: tuple[str, Model], model: Model) -> None:
+    model.good_to_offset = 3
+    model.quarantined = [
+        common_pb2.QuarantinedRecord(source="log", offset=offset, reason="still bad")
+        for offset in range(5)
+    ]
+    done = run(server, "quarantine", "gh", "redrive").stdout
+    assert "3 applied, 2 still in quarantine" in done
+    assert "log/0/4" in done
+    assert "still bad" in done
+    one = run(server, "quarantine", "gh", "redrive", "log/0/1").stdout
+    assert one == "1 applied, 0 still in quarantine\n"
+    assert run(server, "quarantine", "gh", "drop").exit_code == 2
+    assert run(server, "quarantine", "gh", "drop", "--all", "log/0/1").exit_code == 2
+    assert run(server, "quarantine", "gh", "drop", "--all").exit_code == 1
+    assert run(server, "quarantine", "gh", "drop", "--all", "--yes").stdout == "dropped 5\n"
+    dropped = run(server, "quarantine", "gh", "drop", "log/0/4", "--yes").stdout
+    assert dropped == "dropped 1\n"

@@ -19,7 +19,7 @@ from alder.client import Connection, Token, TruncatedDocument, connect
 from alder.client import documents as wire
 from alder.errors import Reason
 from alder.positions import PositionVector
-from alder.v1 import catalog_pb2, common_pb2, query_pb2
+from alder.v1 import catalog_pb2, common_pb2, quarantine_pb2
 
 
 @pytest.fixture
@@ -311,6 +311,6 @@ def test_status_and_quarantine(connection: Connection, model: Model) -> None:
     assert [lag.end_offset for lag in state.lags] == [8, None]
     assert state.unreachable == ("tailer-1",)
     assert state.tailers[0].partitions[0].error == "the topic changed"
-    (record,) = connection.quarantine("gh", records_max=7)
+    (record,) = connection.quarantine("gh", records_max=1)
     assert (record.partition, record.offset, record.reason, record.value) == (1, 5, "bad", b"{")
-    assert model.requests[-1] == query_pb2.QuarantineRequest(collection="gh", records_max=7)
+    assert model.requests[-1] == quarantine_pb2.QuarantineRequest(collection="gh", records_max=1)

@@ -11,6 +11,7 @@ from test_leaf_shard import content, documents, put, seal_now
 import leaf.held
 from alder.positions import PositionVector
 from leaf.cache import PageCache
+from leaf.quarantine import Page
 from leaf.seal import seal
 from leaf.settings import LeafSettings
 from leaf.shard import Shard
@@ -61,7 +62,7 @@ def test_held_rows_are_visible_and_reach_the_store_with_their_seal(tmp_path: Pat
     kept = after_crash(tmp_path / "live")
     assert kept.view.positions["log", 0] == 6
     assert content(kept) == [row for row in content(shard) if row[1] < 6]
-    assert [record.reason for record in kept.quarantined(9)] == ["broken"]
+    assert [record.reason for record in kept.quarantine.page(Page(9, 100))] == ["broken"]
     kept.close()
     shard.close()
     reopened = shard_at(tmp_path / "live")
@@ -162,7 +163,7 @@ def test_a_seal_takes_what_makes_a_segment(tmp_path: Path) -> None:
     kept = after_crash(tmp_path / "live")
     assert content(kept) == expected[:9]
     assert kept.view.positions["log", 0] == 10
-    assert [record.offset for record in kept.quarantined(9)] == [9]
+    assert [record.offset for record in kept.quarantine.page(Page(9, 100))] == [9]
     kept.close()
     seal_now(shard)
     assert not shard.view.tail

@@ -8,7 +8,8 @@ import pytest
 
 from alder.positions import PartitionKey, PositionVector
 from leaf import births
-from leaf.keyed import resolve, running_maximum
+from leaf.keyed import insert, resolve, running_maximum
+from leaf.purge import deaths_without
 from leaf.visibility import Tombstones, alive, horizon
 
 Row = tuple[PartitionKey, int, str, int]
@@ -43,6 +44,23 @@ class Replica:
         self.tombstones = self.tombstones.added(found.deaths)
         self.keys.update(found.keys)
         self.rows.extend(zip(numbers.tolist(), rows, strict=True))
+
+    def insert(self, row: Row) -> bool:
+        """A row that comes after those that follow it; False if it is refused."""
+        stream = self.streams.index(row[0])
+        number = births.pack(stream, np.asarray([row[1]]))
+        found = insert(
+            [row[2].encode()], number, np.asarray([row[3]]), self.streams, self.tombstones,
+            lambda keys: [self.keys.get(key) for key in keys],
+        )  # fmt: skip
+        if found.refused:
+            assert not len(found.deaths)
+            return False
+        kept = deaths_without(self.tombstones, found.replaced)
+        self.tombstones = Tombstones().added(kept).added(found.deaths)
+        self.keys.update(found.keys)
+        self.rows.append((int(number[0]), row))
+        return True
 
     def alive_at(self, cut: PositionVector) -> set[Row]:
         at = horizon(births.cut_births(self.streams, cut), self.tombstones)
@@ -112,3 +130,33 @@ def test_a_death_is_recorded_once_per_partition() -> None:
     replica = pushed(rows, random.Random(0))
     assert len(replica.tombstones) == 99
     assert replica.alive_at(PositionVector({("log", 0): 50})) == {rows[49]}
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_rows_that_come_late_leave_no_trace_of_it(seed: int) -> None:
+    chance = random.Random(seed)
+    rows: list[Row] = []
+    for partition in PARTITIONS:
+        time = 0
+        for offset in range(chance.randrange(2, 25)):
+            time += chance.randrange(0, 5)
+            rows.append((partition, offset, chance.choice("abc"), time))
+    late = [row for row in rows if row[1] and chance.random() < 0.3]
+    replica = pushed([row for row in rows if row not in late], chance)
+    chance.shuffle(late)
+    for row in late:
+        assert replica.insert(row)
+    whole = pushed(rows, chance)
+    assert replica.deaths() == whole.deaths()
+    for _ in range(10):
+        cut = PositionVector({p: chance.randrange(0, 27) for p in PARTITIONS})
+        assert replica.alive_at(cut) == whole.alive_at(cut)
+
+
+def test_a_late_row_that_would_change_the_order_of_others_is_refused() -> None:
+    first, second = PARTITIONS[:2]
+    replica = pushed([(first, 0, "k", 1), (first, 2, "k", 3)], random.Random(0))
+    replica.push([(second, 0, "k", 4)])
+    before = replica.deaths()
+    assert not replica.insert((first, 1, "k", 9))
+    assert replica.deaths() == before

@@ -51,7 +51,7 @@ def read(
 ) -> RangeReport:
     view = shard.view
     reader = RangeReader(view, at or view.positions, floor, asked, lambda: None, single)
-    return reader.read(shard.quarantined_between)
+    return reader.read(shard.quarantine.between)
 
 
 def rows_of_range(report: RangeReport) -> list[tuple[int, int]]:

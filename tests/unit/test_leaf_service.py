@@ -23,7 +23,7 @@ from leaf_model import (
 from alder.bounds import TOO_LARGE
 from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
-from alder.v1 import leaf_pb2, proof_pb2
+from alder.v1 import leaf_pb2, proof_pb2, quarantine_pb2
 from leaf.service import Leaf
 from leaf.settings import LeafSettings
 
@@ -289,7 +289,7 @@ def test_a_large_tail_is_sealed_by_itself_and_described(tmp_path: Path) -> None:
         assert shard.tail_rows < 100
         assert len(shard.digest) == 32
         assert 1 <= trailer.shards[0].segments_total <= shard.segments
-        request = leaf_pb2.ListQuarantineRequest(collection="c", collection_id=1)
+        request = quarantine_pb2.ShardQuarantineRequest(collection_id=1)
         records = [record async for record in leaf.list_quarantine(request)]
         assert [(r.source, r.offset, r.reason, r.value) for r in records] == [
             ("log", 103, "broken", b"{")

@@ -19,6 +19,7 @@ from leaf.cache import PageCache
 from leaf.core import PushHeader
 from leaf.format.meta import HASH_PAGE
 from leaf.pieces import ColumnNeeds, alive_piece, holders, piece_table
+from leaf.quarantine import Page
 from leaf.recovery import last_positions
 from leaf.seal import Block, seal
 from leaf.settings import LeafSettings
@@ -126,7 +127,7 @@ def test_everything_survives_a_restart(tmp_path: Path) -> None:
         assert shard.view.schema == view.schema
         assert shard.view.counters == view.counters
         assert len(shard.view.segments) == 1
-        records = shard.quarantined(10)
+        records = shard.quarantine.page(Page(10, 100))
         assert [(r.offset, r.reason, r.value) for r in records] == [
             (5, "it is broken", b"\xff"), (7, "also", b""),
         ]  # fmt: skip

@@ -27,7 +27,7 @@ from alder.interfaces import CatalogClient, LogReader, PushClient
 from alder.positions import PartitionKey, PositionVector, cut
 from alder.push import PushFields
 from alder.rocks import file_bytes
-from alder.v1 import catalog_pb2, leaf_pb2, log_pb2, tailer_pb2
+from alder.v1 import catalog_pb2, leaf_pb2, log_pb2, quarantine_pb2, tailer_pb2
 from leaf.proving import Prover
 from leaf.service import Leaf
 from leaf.settings import LeafSettings
@@ -182,6 +182,12 @@ class _Forgetful:
         vector = PositionVector(self._positions).to_proto()
         shards = [leaf_pb2.ShardPositions(shard=n, positions=vector) for n in self._shards]
         return leaf_pb2.PositionsResponse(shards=shards)
+
+    async def redrive(
+        self, request: quarantine_pb2.LeafRedriveRequest, timeout_s: float | None = None
+    ) -> quarantine_pb2.LeafRedriveResponse:
+        """Nothing is in quarantine, so nothing is refused."""
+        return quarantine_pb2.LeafRedriveResponse()
 
 
 class _Nodes:
