@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,7 @@ from typing import Final
 import pytest
 from kafka_broker import Broker
 from kafka_cluster import KafkaCluster, Record
+from schema_registry import registry_server
 
 from alder.catalog import Source, SourcePartition
 from alder.errors import AlderError, Reason
@@ -32,10 +34,11 @@ def opened(
     topic: str,
     partition: SourcePartition | None = None,
     settings: KafkaSettings | None = None,
+    options: str = "",
 ) -> Iterator[Callable[..., RawBatch]]:
     """``read(offset, leader_epoch=-1)`` of a partition."""
     clients = KafkaClients(settings or KafkaSettings())
-    url = TopicUrl.parse(kafka.url(topic))
+    url = TopicUrl.parse(kafka.url(topic, options))
     topic_id = clients.topic(url).topic_id
     source = KafkaSource(clients, url, topic_id, partition or SourcePartition(0), LIMITS, 1 << 20)
 
@@ -249,3 +252,22 @@ def test_brokers_that_do_not_answer_are_reported_and_waited_for(
             with suppress(AlderError):
                 found = read_until(read, 3, 4)
         assert found == [(3, b"{}")]
+
+
+def test_values_by_a_schema_become_documents_and_others_are_refused_alone(
+    kafka: KafkaCluster,
+) -> None:
+    schema = {"type": "record", "name": "E", "fields": [{"name": "n", "type": "long"}]}
+    topic = kafka.new_topic()
+    with registry_server() as registry:
+        number = registry.add(json.dumps(schema), "AVRO")
+        good = b"\0" + number.to_bytes(4) + b"\x0e"
+        kafka.produce(topic, [Record(good), Record(b"poison", b"k"), Record(None, b"k"), good])
+        with opened(kafka, topic, options=f"format=avro&registry={registry.url}") as read:
+            batch = first(read, 0)
+    assert batch.records.to_pylist() == [b'{"n":7}', b"", b'{"n":7}']
+    assert batch.offsets.tolist() == [0, 2, 3]
+    assert batch.keys is not None
+    assert batch.keys.to_pylist() == [None, b"k", None]
+    (refused,) = batch.quarantined
+    assert (refused.offset, refused.value, refused.size_bytes) == (1, b"poison", 6)

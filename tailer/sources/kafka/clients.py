@@ -25,6 +25,8 @@ from alder.errors import AlderError, Reason
 from alder.topicurl import TopicUrl
 from tailer.settings import KafkaSettings
 from tailer.sources.kafka.logins import Login, login_of
+from tailer.sources.kafka.registry import SchemaRegistry
+from tailer.sources.kafka.values import ValueFormat, value_format
 
 logger = logging.getLogger(__name__)
 FETCH_BYTES_MIN: Final = 64 << 10
@@ -80,6 +82,17 @@ class KafkaClients:
             return Consumer(_properties(url, login, owned), logger=logger)
         except KafkaException as error:
             raise _refused(url, login, error) from error
+
+    def value_format(self, url: TopicUrl) -> ValueFormat:
+        """How the topic's values become JSON texts.
+
+        Raises AlderError(INVALID_ARGUMENT) for a login of the registry that can't be.
+        """
+        if not url.registry:
+            return value_format(url, None)
+        settings = self._settings
+        registry = SchemaRegistry(url.registry, settings.config_file, settings.timeout_s)
+        return value_format(url, registry)
 
     def topic(self, url: TopicUrl) -> Topic:
         """The topic as it is at this moment.

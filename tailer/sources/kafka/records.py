@@ -31,9 +31,9 @@ def times_of(messages: Sequence[Message]) -> TimesUs:
     return np.clip(found, 0, _TIME_MS_MAX) * 1_000
 
 
-def values_of(messages: Sequence[Message]) -> pa.Array:
-    """Binary without nulls; that of a tombstone is empty."""
-    return _binary([value or b"" for value in map(Message.value, messages)])
+def values_of(messages: Sequence[Message]) -> list[bytes]:
+    """That of a tombstone is empty."""
+    return [value or b"" for value in map(Message.value, messages)]
 
 
 def keys_of(messages: Sequence[Message]) -> pa.Array | None:
@@ -42,8 +42,8 @@ def keys_of(messages: Sequence[Message]) -> pa.Array | None:
     return keys if keys.null_count < len(keys) else None
 
 
-def _binary(values: Sequence[bytes]) -> pa.Array:
-    """One copy of all bytes, and their bounds."""
+def binary_array(values: Sequence[bytes]) -> pa.Array:
+    """Binary without nulls: one copy of all bytes, and their bounds."""
     bounds = np.fromiter(accumulate(map(len, values), initial=0), np.int32, len(values) + 1)
     buffers = [None, pa.py_buffer(bounds), pa.py_buffer(b"".join(values))]
     return pa.Array.from_buffers(pa.binary(), len(values), buffers)

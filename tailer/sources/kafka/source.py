@@ -11,11 +11,13 @@ so, the loss is one record in quarantine.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from alder.catalog import SourcePartition
@@ -23,8 +25,22 @@ from alder.errors import AlderError, Reason
 from alder.topicurl import TopicUrl
 from tailer.sources.kafka.clients import KafkaClients
 from tailer.sources.kafka.lost import Expired, judged
-from tailer.sources.kafka.records import keys_of, offsets_of, times_of, values_of
-from tailer.sources.model import PartitionSource, RawBatch, ReadLimits, empty_batch, gap
+from tailer.sources.kafka.records import (
+    binary_array,
+    keys_of,
+    offsets_of,
+    times_of,
+    values_of,
+)
+from tailer.sources.kafka.values import ValueFormat
+from tailer.sources.model import (
+    PartitionSource,
+    Quarantined,
+    RawBatch,
+    ReadLimits,
+    empty_batch,
+    gap,
+)
 
 _UNKNOWN: Final = -1
 
@@ -51,6 +67,7 @@ class KafkaSource(PartitionSource):
         self._limits = limits
         self._queue_bytes_max = queue_bytes_max
         self._thread = ThreadPoolExecutor(1, f"kafka-{url.topic}-{partition.partition}")
+        self._format: ValueFormat = clients.value_format(url)
         self._consumer: Consumer | None = None
         self._at = _UNKNOWN
         self._leader_epoch = _UNKNOWN
@@ -139,12 +156,33 @@ class KafkaSource(PartitionSource):
         )
         if not records:
             return batch
-        return replace(
+        values = values_of(records)
+        texts = self._format.texts(values)
+        whole = replace(
             batch,
-            records=values_of(records),
+            records=binary_array(texts.texts),
             offsets=offsets_of(records),
             log_times_us=times_of(records),
             keys=keys_of(records),
+        )
+        return self._without_refused(whole, values, texts.reasons) if texts.reasons else whole
+
+    def _without_refused(
+        self, batch: RawBatch, values: Sequence[bytes], reasons: Mapping[int, str]
+    ) -> RawBatch:
+        prefix = self._limits.prefix_bytes_max
+        refused = tuple(
+            Quarantined(int(batch.offsets[at]), why, values[at][:prefix], len(values[at]))
+            for at, why in reasons.items()
+        )
+        kept = np.delete(np.arange(len(values)), list(reasons))
+        return replace(
+            batch,
+            records=batch.records.take(pa.array(kept)),
+            offsets=batch.offsets[kept],
+            log_times_us=batch.log_times_us[kept],
+            keys=None if batch.keys is None else batch.keys.take(pa.array(kept)),
+            quarantined=refused,
         )
 
     def _explained(self, consumer: Consumer, offset: int, trouble: KafkaError) -> RawBatch:
