@@ -18,6 +18,7 @@ from alder.v1 import catalog_pb2
 
 LOG_SOURCE: Final = "log"
 KAFKA_SCHEME: Final = "kafka://"
+DEBEZIUM: Final = "debezium"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
 
 
@@ -102,12 +103,19 @@ class CollectionSettings:
     ``retain_us``: documents of an older event time are gone; 0: none are. ``history_us``: how far
     back a cut may lie; 0: as far as the log, or for a part of the time that documents are retained.
     Both are microseconds of the log's time. ``indexes``: of paths that the default does not suit.
+
+    What documents of a key mean: ``version_path``: where the version is by which they are ordered;
+    empty: the order of the log. ``deleted_path``: documents with true there delete their key.
+    ``envelope``: what records are wrapped in, :data:`DEBEZIUM` or empty for nothing.
     """
 
     cluster_by_paths: tuple[str, ...] = ()
     retain_us: int = 0
     history_us: int = 0
     indexes: tuple[IndexSetting, ...] = ()
+    version_path: str = ""
+    deleted_path: str = ""
+    envelope: str = ""
 
     @classmethod
     def from_proto(cls, message: catalog_pb2.CollectionSettings) -> "CollectionSettings":
@@ -117,6 +125,9 @@ class CollectionSettings:
             message.retain_us,
             message.history_us,
             tuple(IndexSetting(entry.path, entry.kind) for entry in message.indexes),
+            message.version_path,
+            message.deleted_path,
+            message.envelope,
         )
 
     def to_proto(self) -> catalog_pb2.CollectionSettings:
@@ -128,6 +139,9 @@ class CollectionSettings:
             indexes=[
                 catalog_pb2.IndexSetting(path=entry.path, kind=entry.kind) for entry in self.indexes
             ],
+            version_path=self.version_path,
+            deleted_path=self.deleted_path,
+            envelope=self.envelope,
         )
 
 

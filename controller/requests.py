@@ -7,6 +7,7 @@ from typing import Final
 
 from alder import paths
 from alder.catalog import (
+    DEBEZIUM,
     KAFKA_SCHEME,
     LOG_SOURCE,
     Collection,
@@ -49,6 +50,7 @@ def check_create(
             "a collection with a key spreads by its key, so that all documents of a key meet in "
             "one shard; leave --shard-by out",
         )
+    _check_keyed(request, settings)
     _check_cluster_by(request.settings.cluster_by_paths, settings)
     check_index_settings(
         [IndexSetting(entry.path, entry.kind) for entry in request.settings.indexes],
@@ -58,6 +60,34 @@ def check_create(
     _check_period("documents are retained", request.settings.retain_us)
     _check_period("history reaches back", request.settings.history_us)
     _check_urls(request.source_urls, settings)
+
+
+def _check_keyed(
+    request: catalog_pb2.CreateCollectionRequest, settings: ControllerSettings
+) -> None:
+    kept = request.settings
+    _check_path("version", kept.version_path, settings.text_characters_max)
+    _check_path("deleted", kept.deleted_path, settings.text_characters_max)
+    if kept.envelope not in {"", DEBEZIUM}:
+        raise AlderError(
+            Reason.INVALID_ARGUMENT, f"{kept.envelope!r} is no envelope; give {DEBEZIUM}"
+        )
+    wanted = {
+        "--version": kept.version_path,
+        "--deleted": kept.deleted_path,
+        "--envelope": kept.envelope,
+    }
+    given = [option for option, value in wanted.items() if value]
+    if given and not request.key_path:
+        raise AlderError(
+            Reason.INVALID_ARGUMENT,
+            f"{given[0]} is for collections with a key; say with --key where it is",
+        )
+    if kept.envelope and kept.deleted_path:
+        raise AlderError(
+            Reason.INVALID_ARGUMENT,
+            "an envelope says itself what is deleted; leave --deleted out",
+        )
 
 
 def _check_period(what: str, period_us: int) -> None:
@@ -120,6 +150,14 @@ def _check_urls(urls: Iterable[str], settings: ControllerSettings) -> None:
             Reason.LIMIT,
             f"a collection has at most {settings.sources_max} sources; use globs for files",
         )
+
+
+def log_partitions(
+    request: catalog_pb2.CreateCollectionRequest, settings: ControllerSettings
+) -> int:
+    """Partitions of the topic: one where the order of documents says which of a key is the last."""
+    default = 1 if request.key_path else settings.log_partitions_default
+    return request.log_partitions or default
 
 
 def sources(urls: Iterable[str], topic_id: str, log_partitions: int) -> tuple[Source, ...]:

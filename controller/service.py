@@ -208,7 +208,7 @@ class Controller:
             topic = await self._log.create_topic(
                 log_pb2.CreateTopicRequest(
                     topic=request.name,
-                    partitions=request.log_partitions or self._settings.log_partitions_default,
+                    partitions=requests.log_partitions(request, self._settings),
                 ),
                 timeout_s,
             )

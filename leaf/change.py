@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from alder.positions import PartitionKey
 from alder.rocks import Batch
@@ -117,7 +118,7 @@ def change_of(
     if log_time is not view.log_time:
         record = replace(record, marks=log_time.streams[stream])
     if lookup is not None:
-        resolution, record = _resolved(view, record, table, lookup)
+        resolution, record = _resolved(view, record, table, parsed.numbers, lookup)
         table = table.filter(pa.array(~is_marker(table)))
     tombstones = view.tombstones.added(resolution.deaths) if resolution else view.tombstones
     counters = replace(
@@ -153,13 +154,17 @@ def _passed(before: LogTime, stream: int, parsed: PushedRows) -> tuple[LogTime, 
 
 
 def _resolved(
-    view: ShardView, record: StreamRecord, table: pa.Table, lookup: Lookup
+    view: ShardView,
+    record: StreamRecord,
+    table: pa.Table,
+    numbers: NDArray[np.int64],
+    lookup: Lookup,
 ) -> tuple[Resolution, StreamRecord]:
     log_times = table.column("_log_time").cast(pa.int64()).to_numpy()
     times_us = running_maximum(log_times, record.log_time_us)
-    keys = [key.encode() for key in table.column("_key").to_pylist()]
-    numbers = np.ascontiguousarray(table.column("_birth").to_numpy())
-    resolution = resolve(keys, numbers, times_us, view.streams, view.tombstones, lookup)
+    versions = np.stack([table.column("_birth").to_numpy(), numbers, times_us], axis=1)
+    keys = table.column("_key").combine_chunks()
+    resolution = resolve(keys, versions, view.streams, view.tombstones, lookup)
     return resolution, replace(record, log_time_us=int(times_us[-1]))
 
 

@@ -1,42 +1,44 @@
 """Last write wins: who kills whom in a keyed collection, in whatever order partitions arrive.
 
-The versions of a key are totally ordered by (running maximum of the log time within the partition,
-source, partition, offset), which agrees with the offsets inside of a partition. A version is dead
-at a cut iff a later one is in the cut, so it needs exactly one death per partition: by its first
-successor there. That set depends on the log alone, not on the order of arrival, which keeps
-replicas equal (I1) and cuts exact (I4).
+The versions of a key are totally ordered by (number of the version field, running maximum of the
+log time within the partition, source, partition, offset). Without a version field the first is
+always the same, and the order agrees with the offsets inside of a partition. A deletion that came
+without a number has the highest one that its partition had of the key until then, so it deletes
+all that this partition had.
 
-The key map holds the last version per partition. A push in the usual order is decided by it alone;
-where another partition is ahead of the pushed one, its older versions are found by walking back
-over the deaths inside that partition.
+A version is dead at a cut iff a later one is in the cut. What is recorded for that depends on the
+log alone, not on the order of arrival, which keeps replicas equal (I1) and cuts exact (I4):
+a version that is the last of its partition when it comes dies once per partition, by its first
+successor there; one that is not dies once, by the one that is the last then, and is in no answer.
+
+The key map holds the last version per partition. Keys that one partition has are decided by it
+alone, all together; where several have a key, and another one is ahead of the pushed one, its older
+versions are found by walking back over the deaths inside that partition.
 """
 
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from alder.errors import AlderError, Reason
 from alder.positions import PartitionKey
-from leaf.births import OFFSET_BITS
+from leaf.births import streams_of
+from leaf.keymap import (
+    BIRTH,
+    NUMBER,
+    TIME_US,
+    UNNUMBERED,
+    KnownKeys,
+    Version,
+    Versions,
+    decode,
+    encode,
+    encoded,
+    parsed,
+)
 from leaf.visibility import Births, Deaths, Tombstones
-
-_VERSION: Final = struct.Struct(">qq")
-
-
-class Version(NamedTuple):
-    """A row or deletion of a key; ``time_us`` is the running maximum of the log time."""
-
-    birth: int
-    time_us: int
-
-    @property
-    def stream(self) -> int:
-        """The stream that it came in."""
-        return self.birth >> OFFSET_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +68,32 @@ def running_maximum(times_us: NDArray[np.int64], before_us: int) -> NDArray[np.i
 
 
 def resolve(
-    keys: Sequence[bytes],
-    births: Births,
-    times_us: NDArray[np.int64],
+    keys: pa.Array,
+    versions: Versions,
     streams: Sequence[PartitionKey],
     tombstones: Tombstones,
     lookup: Callable[[Sequence[bytes]], list[bytes | None]],
 ) -> Resolution:
-    """Decides a push whose rows belong to one stream and ascend by birth.
+    """Decides a push of one row or more, which belong to one stream and ascend by birth.
 
-    ``streams`` must include the pushed one. Raises AlderError(CORRUPT) for a broken key map.
+    ``keys`` are strings, ``versions`` (int64) has the columns of :mod:`leaf.keymap`. ``streams``
+    must include the pushed one. Raises AlderError(CORRUPT) for a broken key map.
     """
-    distinct = list(dict.fromkeys(keys))
-    lasts = {key: _decode(value) for key, value in zip(distinct, lookup(distinct), strict=True)}
+    distinct = keys.dictionary_encode()
+    names: list[bytes] = distinct.dictionary.cast(pa.binary()).to_pylist()
+    owners = distinct.indices.to_numpy().astype(np.int64)
+    known = parsed(lookup(names), int(streams_of(versions[:1, BIRTH])[0]))
+    is_spread = known.spread[owners]
+    deaths, lasts, of = _of_one_stream(versions[~is_spread], owners[~is_spread], known)
+    changed = dict(zip([names[key] for key in of.tolist()], encoded(lasts), strict=True))
+    if not is_spread.any():
+        return Resolution(deaths, changed)
     resolver = _Resolver(streams, tombstones)
-    for key, birth, time_us in zip(keys, births.tolist(), times_us.tolist(), strict=True):
-        resolver.add(lasts[key], Version(birth, time_us))
-    return Resolution(
-        resolver.deaths(), {key: _encode(versions) for key, versions in lasts.items()}
-    )
+    open_keys = {key: decode(known.entries[key]) for key in np.unique(owners[is_spread]).tolist()}
+    for key, fields in zip(owners[is_spread].tolist(), versions[is_spread].tolist(), strict=True):
+        resolver.add(open_keys[key], Version(*fields))
+    changed.update({names[key]: encode(found) for key, found in open_keys.items()})
+    return Resolution(deaths.merged(resolver.deaths()), changed)
 
 
 def insert(
@@ -97,30 +106,78 @@ def insert(
 ) -> Insertion:
     """Decides rows of one stream that may come later than those after them; keys are distinct.
 
-    Nothing is left of their having come late. A row is refused whose time is later than that of the
-    next version of its key in its stream. Raises AlderError(CORRUPT) for a broken key map.
+    For collections without a version field. Nothing is left of their having come late. A row is
+    refused whose time is later than that of the next version of its key in its stream. Raises
+    AlderError(CORRUPT) for a broken key map.
     """
-    lasts = {key: _decode(value) for key, value in zip(keys, lookup(keys), strict=True)}
+    entries = lookup(keys)
+    parsed(entries, 0)
+    lasts = dict(zip(keys, map(decode, entries), strict=True))
     resolver = _Resolver(streams, tombstones)
     refused = frozenset(
         birth
         for key, birth, time_us in zip(keys, births.tolist(), times_us.tolist(), strict=True)
-        if not resolver.insert(lasts[key], Version(birth, time_us))
+        if not resolver.insert(lasts[key], Version(birth, 0, time_us))
     )
-    values = {key: _encode(versions) for key, versions in lasts.items() if versions}
+    values = {key: encode(versions) for key, versions in lasts.items() if versions}
     return Insertion(resolver.deaths(), values, frozenset(resolver.replaced), refused)
 
 
+def _of_one_stream(
+    versions: Versions, owners: NDArray[np.int64], known: KnownKeys
+) -> tuple[Deaths, Versions, NDArray[np.int64]]:
+    """Deaths, and the last versions of keys and which keys, where no other stream has the keys."""
+    mine = np.unique(owners)
+    mine = mine[known.known[mine]]
+    rows, owners = np.concatenate([known.lasts[mine], versions]), np.concatenate([mine, owners])
+    order = np.argsort(owners, kind="stable")
+    rows, owners = rows[order], owners[order]
+    is_first = np.diff(owners, prepend=-1) != 0
+    wins = is_first | _is_highest(rows, owners)
+    places = np.arange(len(rows))
+    lasts = np.maximum.accumulate(np.where(wins, places, 0))
+    later = places[~is_first]
+    before = lasts[later - 1]
+    victims, killers = (np.where(wins[later], *pair) for pair in ((before, later), (later, before)))
+    ends = np.flatnonzero(np.diff(owners, append=-1))
+    dead = rows[victims]
+    deaths = Deaths(dead[:, BIRTH], rows[killers, BIRTH], dead[:, TIME_US], dead[:, NUMBER])
+    return deaths, rows[lasts[ends]], owners[ends]
+
+
+def _is_highest(rows: Versions, owners: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """True for the rows above which no earlier one of their key is. Numbers what has no number.
+
+    ``owners`` ascend; rows of a key are in the order in which they came.
+    """
+    numbers, levels = np.unique(rows[:, NUMBER], return_inverse=True)
+    # Levels of a later key are above those of all earlier ones, so one pass serves all keys.
+    base = owners * len(numbers)
+    tops = np.maximum.accumulate(base + levels)
+    unnumbered = rows[:, NUMBER] == UNNUMBERED
+    rows[unnumbered, NUMBER] = numbers[(tops - base)[unnumbered]]
+    mask: NDArray[np.bool_] = (base + levels == tops) | unnumbered
+    return mask
+
+
 class _Resolver:
+    """Decides versions of keys that several streams have, one by one."""
+
     def __init__(self, streams: Sequence[PartitionKey], tombstones: Tombstones) -> None:
         self._streams = streams
         self._tombstones = tombstones
-        self._deaths: list[tuple[int, int, int]] = []
+        self._deaths: list[tuple[int, int, int, int]] = []
         self.replaced: set[tuple[int, int]] = set()
 
     def add(self, lasts: dict[int, Version], version: Version) -> None:
         """One more version of a key, whose last versions per stream are ``lasts``."""
-        self._place(lasts, lasts.get(version.stream), version)
+        previous = lasts.get(version.stream)
+        if previous is not None and version.number == UNNUMBERED:
+            version = version._replace(number=previous.number)
+        if previous is not None and self._order(previous) > self._order(version):
+            self._die(version, previous)
+            return
+        self._place(lasts, previous, version)
         lasts[version.stream] = version
 
     def insert(self, lasts: dict[int, Version], version: Version) -> bool:
@@ -129,7 +186,7 @@ class _Resolver:
         while previous is not None and previous.birth > version.birth:
             successor, previous = previous, self._predecessor(previous)
         if previous is not None:
-            version = Version(version.birth, max(version.time_us, previous.time_us))
+            version = version._replace(time_us=max(version.time_us, previous.time_us))
         if successor is None:
             self.add(lasts, version)
             return True
@@ -137,17 +194,19 @@ class _Resolver:
             return False
         begin = len(self._deaths)
         self._place(lasts, previous, version)
-        victims = {victim for victim, _, _ in self._deaths[begin:]} - {version.birth}
+        victims = {victim for victim, *_ in self._deaths[begin:]} - {version.birth}
         self.replaced.update((victim, successor.birth) for victim in victims)
         self._die(version, successor)
         return True
 
     def deaths(self) -> Deaths:
         """All deaths so far."""
-        columns = np.asarray(self._deaths, dtype=np.int64).reshape(-1, 3).T
-        return Deaths(columns[0], columns[1], columns[2])
+        columns = np.asarray(self._deaths, dtype=np.int64).reshape(-1, 4).T
+        return Deaths(*columns)
 
-    def _place(self, lasts: dict[int, Version], previous: Version | None, version: Version) -> None:
+    def _place(
+        self, lasts: Mapping[int, Version], previous: Version | None, version: Version
+    ) -> None:
         """What a version does that follows ``previous`` in its stream."""
         if previous is not None:
             self._die(previous, version)
@@ -173,33 +232,22 @@ class _Resolver:
             self._die(version, successor)
 
     def _die(self, victim: Version, killer: Version) -> None:
-        self._deaths.append((victim.birth, killer.birth, victim.time_us))
+        self._deaths.append((victim.birth, killer.birth, victim.time_us, victim.number))
 
-    def _order(self, version: Version) -> tuple[int, PartitionKey, int]:
-        return version.time_us, self._streams[version.stream], version.birth
+    def _order(self, version: Version) -> tuple[int, int, PartitionKey, int]:
+        return version.number, version.time_us, self._streams[version.stream], version.birth
 
     def _predecessor(self, version: Version) -> Version | None:
-        """The version of the same key and stream before this one, both from earlier pushes."""
+        """The version of the same key and stream that this one replaced, in an earlier push."""
         for block in self._tombstones.blocks:
             killers = block.killers_ascending
             place = int(np.searchsorted(killers, version.birth))
             while place < len(killers) and killers[place] == version.birth:
                 death = int(block.by_killer[place])
-                victim = Version(int(block.victims[death]), int(block.times[death]))
-                if victim.stream == version.stream:
+                columns = (block.victims, block.numbers, block.times)
+                victim = Version(*(int(column[death]) for column in columns))
+                # One that was too low when it came was born later than what it died of.
+                if victim.stream == version.stream and victim.birth < version.birth:
                     return victim
                 place += 1
         return None
-
-
-def _encode(versions: Mapping[int, Version]) -> bytes:
-    return b"".join(_VERSION.pack(*version) for version in versions.values())
-
-
-def _decode(value: bytes | None) -> dict[int, Version]:
-    if value is None:
-        return {}
-    if len(value) % _VERSION.size:
-        raise AlderError(Reason.CORRUPT, "an entry of the key map is cut off")
-    versions = (Version(*fields) for fields in _VERSION.iter_unpack(value))
-    return {version.stream: version for version in versions}

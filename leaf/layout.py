@@ -40,7 +40,7 @@ FAMILIES: Final[Mapping[str, FamilyOptions]] = {
 SEGMENT_FAMILIES: Final = (COLUMNS, POSTINGS)
 """What a segment's blocks are in, under its number."""
 
-FORMAT: Final = b"3"
+FORMAT: Final = b"4"
 FORMAT_KEY: Final = b"format"
 COUNTERS_KEY: Final = b"counters"
 SCHEMA_KEY: Final = b"schema"
@@ -215,16 +215,16 @@ def decode_positions(data: bytes) -> PositionVector:
 
 
 def encode_deaths(deaths: Deaths) -> bytes:
-    """Victims, killers and times as stored."""
-    return np.stack([deaths.victims, deaths.killers, deaths.times]).astype(">i8").tobytes()
+    """Victims, killers, times and numbers as stored."""
+    columns = [deaths.victims, deaths.killers, deaths.times, deaths.numbers]
+    return np.stack(columns).astype(">i8").tobytes()
 
 
 def decode_deaths(data: bytes) -> Deaths:
     """Raises AlderError(CORRUPT)."""
-    if len(data) % 24:
+    if len(data) % 32:
         raise AlderError(Reason.CORRUPT, "a block of tombstones is cut off")
-    columns = np.frombuffer(data, dtype=">i8").astype(np.int64).reshape(3, -1)
-    return Deaths(columns[0], columns[1], columns[2])
+    return Deaths(*np.frombuffer(data, dtype=">i8").astype(np.int64).reshape(4, -1))
 
 
 def encode_quarantined(reason: str, value: bytes, size_bytes: int) -> bytes:

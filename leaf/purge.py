@@ -67,26 +67,26 @@ def purge_of(view: ShardView) -> Purge | None:
 def deaths_kept(view: ShardView, purge: Purge) -> Deaths:
     """The deaths that are still of use. Raises AlderError(CORRUPT)."""
     blocks = view.tombstones.blocks
-    victims, killers, times = (
+    victims, killers, times, numbers = (
         np.concatenate([getattr(block, name) for block in blocks])
-        for name in ("victims", "killers", "times")
+        for name in ("victims", "killers", "times", "numbers")
     )
     kept = ~before(killers, purge.floor)
     kept[~kept] = _are_rows(victims[~kept], holders(view))
-    return Deaths(victims[kept], killers[kept], times[kept])
+    return Deaths(victims[kept], killers[kept], times[kept], numbers[kept])
 
 
 def deaths_without(tombstones: Tombstones, replaced: Collection[tuple[int, int]]) -> Deaths:
     """All deaths but these (victim, killer)."""
     nothing = np.empty(0, dtype=np.int64)
-    victims, killers, times = (
+    victims, killers, times, numbers = (
         np.concatenate([nothing, *(getattr(block, name) for block in tombstones.blocks)])
-        for name in ("victims", "killers", "times")
+        for name in ("victims", "killers", "times", "numbers")
     )
     kept = np.ones(len(victims), dtype=bool)
     for place in np.flatnonzero(np.isin(victims, [victim for victim, _ in replaced])).tolist():
         kept[place] = (int(victims[place]), int(killers[place])) not in replaced
-    return Deaths(victims[kept], killers[kept], times[kept])
+    return Deaths(victims[kept], killers[kept], times[kept], numbers[kept])
 
 
 def _are_rows(births: Births, pieces: Iterable[TailChunk | Segment]) -> Mask:
@@ -161,7 +161,8 @@ def put_deaths(
     count = min(end - begin, -(-len(kept) // DEATHS_PER_BLOCK))
     tombstones = Tombstones()
     for number, places in enumerate(np.array_split(np.arange(len(kept)), max(1, count))[:count]):
-        block = Deaths(kept.victims[places], kept.killers[places], kept.times[places])
+        columns = (kept.victims, kept.killers, kept.times, kept.numbers)
+        block = Deaths(*(column[places] for column in columns))
         key = layout.tombstone_key(end - count + number)
         batch.put(layout.META, key, layout.encode_deaths(block))
         tombstones = tombstones.added(block)

@@ -36,6 +36,10 @@ OUT_OF_ORDER: Final = (
     "its log time is later than that of records after it, whose order depends on it; build the "
     "collection anew from the log"
 )
+WITH_VERSIONS: Final = (
+    "documents of collections with --version can't be put where they were born; send it again, as "
+    "it is to be: its version gives it its place"
+)
 _EARLIEST_US: Final = -(1 << 63)
 
 
@@ -182,7 +186,8 @@ def put_redrive(
 
 
 def _taken(parsed: PushedRows, rows: NDArray[np.int64]) -> PushedRows:
-    return PushedRows(parsed.offsets[rows], parsed.table.take(pa.array(rows)))
+    table = parsed.table.take(pa.array(rows))
+    return PushedRows(parsed.offsets[rows], table, parsed.numbers[rows])
 
 
 def _in_order(

@@ -17,6 +17,7 @@ from alder.arrow import from_bytes
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import arrow_type, split_column_name
 from leaf.core import PushHeader
+from leaf.keymap import UNNUMBERED
 
 SYSTEM_COLUMNS: Final = {
     "_birth": pa.int64(),
@@ -26,6 +27,9 @@ SYSTEM_COLUMNS: Final = {
     "_key": pa.string(),
 }
 """Columns that rows have beside those of their fields; ``_key`` in keyed collections only."""
+NUMBERS: Final = "_version"
+"""A pushed column that is not stored: the number of each row's version (int64), null for a deletion
+without one."""
 
 QUARANTINE_SCHEMA: Final = pa.schema(
     [
@@ -39,10 +43,14 @@ QUARANTINE_SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class PushedRows:
-    """Checked rows of a push: ``offsets`` ascend, the table has all columns but ``_offset``."""
+    """Checked rows of a push: ``offsets`` ascend, the table has all columns that are stored.
+
+    ``numbers`` are those of :class:`leaf.keymap.Version`, ``UNNUMBERED`` where there is none.
+    """
 
     offsets: NDArray[np.int64]
     table: pa.Table
+    numbers: NDArray[np.int64]
 
     @property
     def field_columns(self) -> list[str]:
@@ -80,13 +88,15 @@ def parse_rows(
     if missing or len(set(table.column_names)) != table.num_columns:
         raise _refused(f"they lack the columns {missing}, or hold a column twice")
     offsets = _checked_offsets(table.column("_offset"), push)
-    kept = [*required[1:], *(name for name in table.column_names if name not in required)]
+    numbers = _checked_numbers(table, keyed)
+    stored = (name for name in table.column_names if name not in {*required, NUMBERS})
+    kept = [*required[1:], *stored]
     columns = {name: _checked_column(name, table.column(name)) for name in kept}
     if columns["_doc"].null_count and not keyed:
         raise _refused("a row without a document deletes a key, but the collection has no keys")
     if any(columns[name].null_count for name in ("_time", "_log_time", *required[4:])):
         raise _refused("a time or a key is missing")
-    return PushedRows(offsets, pa.table(columns))
+    return PushedRows(offsets, pa.table(columns), numbers)
 
 
 def parse_quarantine(data: bytes | memoryview, push: PushHeader) -> pa.Table:
@@ -117,6 +127,18 @@ def _checked_offsets(column: pa.ChunkedArray, push: PushHeader) -> NDArray[np.in
     if not inside or not (np.diff(offsets) > 0).all():
         raise _refused("offsets must ascend and lie inside of the pushed range")
     return offsets
+
+
+def _checked_numbers(table: pa.Table, keyed: bool) -> NDArray[np.int64]:
+    if NUMBERS not in table.column_names:
+        return np.zeros(table.num_rows, dtype=np.int64)
+    column = table.column(NUMBERS)
+    if not keyed or column.type != pa.int64():
+        raise _refused("_version must be int64, and only rows with a key have one")
+    if pc.any(pc.and_(pc.is_null(column), pc.is_valid(table.column("_doc")))).as_py():
+        raise _refused("a document has no version")
+    numbers: NDArray[np.int64] = pc.fill_null(column, UNNUMBERED).to_numpy()
+    return numbers
 
 
 def _checked_column(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:

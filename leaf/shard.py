@@ -26,7 +26,7 @@ from leaf.layout import StreamRecord
 from leaf.logtime import LogTime
 from leaf.quarantine import Position, Quarantine
 from leaf.recovery import open_replica, stream_numbers
-from leaf.redrive import check_redrive, late_parts, put_redrive, redrive_of
+from leaf.redrive import WITH_VERSIONS, check_redrive, late_parts, put_redrive, redrive_of
 from leaf.replica import Replica
 from leaf.rows import PushedRows, parse_quarantine, parse_rows
 from leaf.scrub import Scrub
@@ -283,7 +283,9 @@ class Shard:
             check_redrive(self._state, push)
             self._write_out()
             stream = self._numbers[push.key]
-            if parsed is not None:
+            if parsed is not None and self._kept.version_path:
+                refused = dict.fromkeys(parsed.offsets.tolist(), WITH_VERSIONS)
+            elif parsed is not None:
                 redriven = self.quarantine.redriven(stream, parsed.offsets.tolist())
                 for part in late_parts(self.view, stream, parsed, redriven):
                     refused |= self._redrive_part(push, part, settled, overflow)

@@ -17,16 +17,24 @@ Mask = NDArray[np.bool_]
 
 
 class Deaths:
-    """Some deaths: ``victims[i]``, of log time ``times[i]``, dies at the birth ``killers[i]``.
+    """Some deaths: ``victims[i]`` dies at the birth ``killers[i]``.
 
-    ``victims`` ascend; one may be there repeatedly, with different killers. Times are microseconds.
+    ``victims`` ascend; one may be there repeatedly, with different killers. ``times`` and
+    ``numbers`` are the victims' log times, in microseconds, and the numbers of their versions.
     """
 
-    def __init__(self, victims: Births, killers: Births, times: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        victims: Births,
+        killers: Births,
+        times: NDArray[np.int64],
+        numbers: NDArray[np.int64],
+    ) -> None:
         order = np.argsort(victims, kind="stable")
         self.victims = victims[order]
         self.killers = killers[order]
         self.times = times[order]
+        self.numbers = numbers[order]
 
     def __len__(self) -> int:
         return len(self.victims)
@@ -47,6 +55,7 @@ class Deaths:
             np.concatenate([self.victims, other.victims]),
             np.concatenate([self.killers, other.killers]),
             np.concatenate([self.times, other.times]),
+            np.concatenate([self.numbers, other.numbers]),
         )
 
 

@@ -16,15 +16,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from alder.catalog import Collection
+from alder.fieldtypes import column_name
 from alder.slots import slots_of_offsets
 from tailer.core import Range
+from tailer.debezium import no_version, unwrapped
 from tailer.decode import Decoded, JsonDecoder, TableDecoder
+from tailer.deletes import Split, split_deletes
 from tailer.evaluate import Evaluator
 from tailer.eventtime import event_times
 from tailer.pathvalues import json_texts, key_texts
 from tailer.route import Slots, slots_of_rows
 from tailer.settings import TailerSettings
-from tailer.sources.model import Offsets, Quarantined, RawBatch, TimesUs
+from tailer.sources.model import Quarantined, RawBatch, TimesUs
+from tailer.versions import version_numbers
 
 QUARANTINE_SCHEMA: Final = pa.schema(
     [
@@ -41,6 +45,7 @@ class RowSpec:
     """What a collection says about its rows, and the partition that they come from.
 
     With a key, ``shard_by_path`` counts for nothing: all versions of a key must meet on one shard.
+    The settings after it are those of ``CollectionSettings``.
     """
 
     source: str
@@ -48,6 +53,9 @@ class RowSpec:
     key_path: str = ""
     time_path: str = ""
     shard_by_path: str = ""
+    version_path: str = ""
+    deleted_path: str = ""
+    envelope: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +84,18 @@ class RowBuilder:
 
     def build(self, raw: RawBatch) -> list[Rows]:
         """The rows of a batch that is not empty, in one or more consecutive ranges."""
-        deletes, refused_keys, raw = self._split_deletes(raw)
+        split = self._split(raw)
+        quarantined = [*raw.quarantined, *split.refused]
+        raw = split.raw
         decoded, docs = self._decode(raw)
-        offsets, log_times = raw.offsets[decoded.kept], raw.log_times_us[decoded.kept]
-        table, shard_by, keyless = self._table(decoded, docs, offsets, log_times)
-        quarantined = [
-            *raw.quarantined,
-            *refused_keys,
-            *self._rejected(raw, decoded),
-            *keyless,
-        ]
+        quarantined.extend(self._rejected(raw, decoded, split.originals))
+        table, shard_by = self._table(raw, decoded, docs)
+        if self._spec.key_path:
+            table, refused_rows = self._with_keys(table, decoded, docs, split)
+            quarantined.extend(refused_rows)
         slots = self._slots(table, shard_by)
-        if deletes is not None:
-            table, slots = self._with_deletes(table, slots, deletes)
+        if split.deletes is not None:
+            table, slots = self._with_deletes(table, slots, split.deletes)
         quarantined.sort(key=lambda record: record.offset)
         refused = _quarantine_table(quarantined)
         refused_slots = self._offset_slots(refused.column("offset").to_numpy())
@@ -104,42 +111,17 @@ class RowBuilder:
         )
         return _cut(whole, self._pieces(table))
 
-    def _split_deletes(self, raw: RawBatch) -> tuple[pa.Table | None, list[Quarantined], RawBatch]:
-        """Takes the delete markers out: records with a key and an empty value."""
-        if not self._spec.key_path or raw.keys is None or not len(raw.records):
-            return None, [], raw
-        is_empty = pc.equal(pc.binary_length(raw.records), 0).to_numpy(zero_copy_only=False)
-        if not is_empty.any():
-            return None, [], raw
-        has_key = pc.greater(pc.binary_length(raw.keys), 0).fill_null(False)
-        is_delete = has_key.to_numpy(zero_copy_only=False) & is_empty
-        keys: dict[int, str] = {}
-        refused: list[Quarantined] = []
-        for index in np.flatnonzero(is_delete).tolist():
-            key = raw.keys[index].as_py()
-            try:
-                keys[index] = key.decode()
-            except UnicodeDecodeError:
-                reason = "the key of a delete is not valid UTF-8"
-                refused.append(Quarantined(int(raw.offsets[index]), reason, key, len(key)))
-        where = np.fromiter(keys, np.int64, len(keys))
-        times = _timestamps(raw.log_times_us[where])
-        deletes = pa.table(
-            {
-                "_offset": raw.offsets[where],
-                "_time": times,
-                "_log_time": times,
-                "_doc": pa.nulls(len(keys), pa.string()),
-                "_key": pa.array(list(keys.values()), pa.string()),
-            }
-        )
-        rest = replace(
-            raw,
-            records=raw.records.filter(pa.array(~is_delete)),
-            offsets=raw.offsets[~is_delete],
-            log_times_us=raw.log_times_us[~is_delete],
-        )
-        return deletes if keys else None, refused, rest
+    def _split(self, raw: RawBatch) -> Split:
+        """What of a batch is no document, taken out."""
+        spec = self._spec
+        if not spec.key_path:
+            return Split(raw)
+        if not spec.envelope:
+            return split_deletes(raw)
+        if isinstance(raw.records, pa.Table):
+            texts = _one_array(self._tables.documents(raw.records), pa.string())
+            raw = replace(raw, records=texts.cast(pa.binary()))
+        return unwrapped(raw, spec.key_path, spec.version_path, self._evaluator)
 
     def _decode(self, raw: RawBatch) -> tuple[Decoded, pa.Array]:
         if isinstance(raw.records, pa.Table):
@@ -153,10 +135,11 @@ class RowBuilder:
         return decoded, docs.cast(pa.string())
 
     def _table(
-        self, decoded: Decoded, docs: pa.Array, offsets: Offsets, log_times: TimesUs
-    ) -> tuple[pa.Table, pa.Array | None, list[Quarantined]]:
-        """The rows, their ``shard_by`` values, and the records that lack a key."""
+        self, raw: RawBatch, decoded: Decoded, docs: pa.Array
+    ) -> tuple[pa.Table, pa.Array | None]:
+        """The rows but for their keys, and their ``shard_by`` values."""
         spec, columns = self._spec, decoded.batch
+        offsets, log_times = raw.offsets[decoded.kept], raw.log_times_us[decoded.kept]
         times = event_times(columns, spec.time_path, log_times, self._evaluator)
         system: dict[str, pa.Array] = {
             "_offset": pa.array(offsets),
@@ -169,33 +152,65 @@ class RowBuilder:
             if spec.shard_by_path and not spec.key_path
             else None
         )
-        if spec.key_path:
-            system["_key"] = key_texts(spec.key_path, columns, docs, self._evaluator)
         table = pa.table(
             [*system.values(), *columns.columns], names=[*system, *columns.column_names]
         )
-        if not spec.key_path or not system["_key"].null_count:
-            return table, shard_by, []
-        keyless = table.filter(pc.is_null(system["_key"]))
-        has_key = pc.is_valid(system["_key"])
-        reason = f"no value at key path '{spec.key_path}'"
-        refused = [
-            Quarantined(offset, reason, doc.encode(), len(doc.encode()))
-            for offset, doc in zip(
-                keyless.column("_offset").to_pylist(),
-                keyless.column("_doc").to_pylist(),
-                strict=True,
-            )
-        ]
-        return table.filter(has_key), None, refused
+        return table, shard_by
 
-    def _rejected(self, raw: RawBatch, decoded: Decoded) -> list[Quarantined]:
+    def _with_keys(
+        self, table: pa.Table, decoded: Decoded, docs: pa.Array, split: Split
+    ) -> tuple[pa.Table, list[Quarantined]]:
+        """The rows with keys, versions and deletions, and the records that lack one of them."""
+        spec, columns = self._spec, decoded.batch
+        kept = pa.array(decoded.kept)
+        keys = key_texts(spec.key_path, columns, docs, self._evaluator)
+        if split.keys is not None:
+            keys = pc.coalesce(keys, split.keys.take(kept))
+        required = [(keys, f"no value at key path '{spec.key_path}'")]
+        added = {"_key": keys}
+        if spec.version_path:
+            numbers = (
+                version_numbers(spec.version_path, columns, docs, self._evaluator)
+                if split.numbers is None
+                else split.numbers.take(kept)
+            )
+            required.append((numbers, no_version(spec.version_path, "document")))
+            added["_version"] = numbers
+        for name, values in added.items():
+            table = table.append_column(name, values)
+        if spec.deleted_path:
+            table = _without_deleted(table, self._is_deleted(decoded, docs))
+        refused: list[Quarantined] = []
+        is_whole = np.ones(len(docs), dtype=bool)
+        for values, reason in required:
+            if not values.null_count:
+                continue
+            lacks = is_whole & values.is_null().to_numpy(zero_copy_only=False)
+            is_whole &= ~lacks
+            originals = docs if split.originals is None else split.originals.take(kept)
+            refused.extend(_refused_documents(table.column("_offset"), originals, lacks, reason))
+        return (table.filter(pa.array(is_whole)) if refused else table), refused
+
+    def _is_deleted(self, decoded: Decoded, docs: pa.Array) -> pa.Array:
+        """True for the documents that say that they delete their key."""
+        path, columns = self._spec.deleted_path, decoded.batch
+        name = column_name("bool", path)
+        if decoded.overflow:
+            texts = json_texts(path, columns, docs, self._evaluator)
+            return pc.fill_null(pc.equal(texts, "true"), False)
+        if name not in columns.column_names:
+            return pa.array(np.zeros(len(docs), dtype=bool))
+        return pc.fill_null(columns.column(name).combine_chunks(), False)
+
+    def _rejected(
+        self, raw: RawBatch, decoded: Decoded, originals: pa.Array | None
+    ) -> list[Quarantined]:
         refused: list[Quarantined] = []
         limit = self._settings.decode.document_size_bytes_max
         for row, reason in zip(
             decoded.rejected.rows.tolist(), decoded.rejected.reasons, strict=True
         ):
-            value = self._record_bytes(raw.records, row)
+            value = self._record_bytes(raw.records if originals is None else originals, row)
             size = len(value)
             if size > limit:
                 value = value[: self._settings.quarantine_prefix_bytes_max]
@@ -240,8 +255,16 @@ def builder_of(
     paths: Iterable[str],
 ) -> RowBuilder:
     """A builder for a partition of a source of a collection, whose ``paths`` have columns."""
+    kept = collection.settings
     spec = RowSpec(
-        source, partition, collection.key_path, collection.time_path, collection.shard_by_path
+        source,
+        partition,
+        collection.key_path,
+        collection.time_path,
+        collection.shard_by_path,
+        kept.version_path,
+        kept.deleted_path,
+        kept.envelope,
     )
     return RowBuilder(spec, settings, JsonDecoder(settings.decode, sorted(paths)))
 
@@ -268,6 +291,24 @@ def _cut(whole: Rows, pieces: int) -> list[Rows]:
         )
         parts.append(part)
     return parts
+
+
+def _without_deleted(table: pa.Table, is_deleted: pa.Array) -> pa.Table:
+    """Rows of documents that delete have none."""
+    place = table.column_names.index("_doc")
+    documents = pc.if_else(is_deleted, None, table.column(place))
+    return table.set_column(place, "_doc", documents)
+
+
+def _refused_documents(
+    offsets: pa.ChunkedArray, records: pa.Array, mask: NDArray[np.bool_], reason: str
+) -> list[Quarantined]:
+    flags = pa.array(mask)
+    values = records.filter(flags).cast(pa.binary()).to_pylist()
+    return [
+        Quarantined(offset, reason, value, len(value))
+        for offset, value in zip(offsets.filter(flags).to_pylist(), values, strict=True)
+    ]
 
 
 def _quarantine_table(records: Sequence[Quarantined]) -> pa.Table:

@@ -36,6 +36,11 @@ def json_texts(path: str, columns: pa.Table, docs: pa.Array, evaluator: Evaluato
     return _completed(texts, docs, expression, evaluator)
 
 
+def texts_in(path: str, docs: pa.Array, evaluator: Evaluator) -> pa.Array:
+    """As :func:`key_texts`, of documents that have no columns."""
+    return evaluator.map(f"v ->> {_pointer(path)}", docs).cast(pa.string())
+
+
 def _pointer(path: str) -> str:
     return sql_text(json_pointer(split(path)))
 

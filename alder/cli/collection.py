@@ -2,7 +2,7 @@
 
 import click
 
-from alder.catalog import Collection, CollectionSettings
+from alder.catalog import DEBEZIUM, Collection, CollectionSettings
 from alder.cli.options import plain, print_json, print_table, server_option
 from alder.client import connect
 from alder.errors import AlderError
@@ -43,6 +43,21 @@ def collection() -> None:
 @collection.command()
 @click.argument("name")
 @click.option("--key", metavar="PATH", help="Key: the last document of a key replaces the others.")
+@click.option(
+    "--version",
+    metavar="PATH",
+    help="With --key: a number or time; a document with a lower one than its key has is ignored "
+    "(default: the order of the log).",
+)
+@click.option(
+    "--deleted", metavar="PATH", help="With --key: documents with true there delete their key."
+)
+@click.option(
+    "--envelope",
+    type=click.Choice([DEBEZIUM]),
+    help="With --key: records are changes of a database, as Debezium writes them; --version is a "
+    "path of theirs, such as source.lsn.",
+)
 @click.option("--time", metavar="PATH", help="Event time (default: when the log got the event).")
 @click.option("--shard-by", metavar="PATH", help="Equal values of this path share a shard.")
 @click.option("--shards", type=click.IntRange(1, 4096), help="Number of shards.")
@@ -85,6 +100,9 @@ def collection() -> None:
 def create(
     name: str,
     key: str | None,
+    version: str | None,
+    deleted: str | None,
+    envelope: str | None,
     time: str | None,
     shard_by: str | None,
     shards: int | None,
@@ -109,7 +127,15 @@ def create(
             shards=shards,
             source_urls=sources,
             log_partitions=partitions,
-            settings=CollectionSettings(_paths(cluster_by), retain, history, indexes),
+            settings=CollectionSettings(
+                _paths(cluster_by),
+                retain,
+                history,
+                indexes,
+                version or "",
+                deleted or "",
+                envelope or "",
+            ),
         )
     count = len(made.shards)
     click.echo(f"created {made.name} with {count} shard{'s' if count != 1 else ''}")
@@ -164,6 +190,9 @@ def show(name: str, form: str, server: str | None) -> None:
         (
             ("name", entry.name),
             ("key", entry.key_path),
+            ("version", entry.settings.version_path),
+            ("deleted", entry.settings.deleted_path),
+            ("envelope", entry.settings.envelope),
             ("time", entry.time_path),
             ("shard by", entry.shard_by_path),
             ("cluster by", ", ".join(entry.settings.cluster_by_paths)),

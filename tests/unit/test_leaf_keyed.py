@@ -4,16 +4,18 @@ import random
 from itertools import groupby
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from alder.positions import PartitionKey, PositionVector
 from leaf import births
 from leaf.keyed import insert, resolve, running_maximum
+from leaf.keymap import UNNUMBERED
 from leaf.purge import deaths_without
 from leaf.visibility import Tombstones, alive, horizon
 
-Row = tuple[PartitionKey, int, str, int]
-"""Partition, offset, key, log time."""
+Row = tuple[PartitionKey, int, str, int, int]
+"""Partition, offset, key, log time, number of the version or UNNUMBERED."""
 PARTITIONS: list[PartitionKey] = [("log", 0), ("log", 1), ("file", 0)]
 
 
@@ -37,8 +39,9 @@ class Replica:
             np.asarray([row[3] for row in rows]), self.latest.get(partition, -(1 << 62))
         )
         self.latest[partition] = int(times[-1])
+        versions = np.stack([numbers, np.asarray([row[4] for row in rows]), times], axis=1)
         found = resolve(
-            [row[2].encode() for row in rows], numbers, times, self.streams, self.tombstones,
+            pa.array([row[2] for row in rows]), versions, self.streams, self.tombstones,
             lambda keys: [self.keys.get(key) for key in keys],
         )  # fmt: skip
         self.tombstones = self.tombstones.added(found.deaths)
@@ -80,24 +83,30 @@ class Replica:
 
 def model_alive(rows: list[Row], cut: PositionVector) -> set[Row]:
     """The greatest version of each key in the cut, by the definition."""
-    order: dict[Row, tuple[int, PartitionKey, int]] = {}
+    order: dict[Row, tuple[int, int, PartitionKey, int]] = {}
     highest: dict[PartitionKey, int] = {}
+    numbers: dict[tuple[PartitionKey, str], int] = {}
     for row in sorted(rows, key=lambda row: (row[0], row[1])):
         highest[row[0]] = max(highest.get(row[0], row[3]), row[3])
-        order[row] = (highest[row[0]], row[0], row[1])
+        top = max(numbers.get((row[0], row[2]), row[4]), row[4])
+        numbers[row[0], row[2]] = top
+        order[row] = (top if row[4] == UNNUMBERED else row[4], highest[row[0]], row[0], row[1])
     inside = sorted(
         (row for row in rows if row[1] < cut[row[0]]), key=lambda row: (row[2], order[row])
     )
     return {list(group)[-1] for _, group in groupby(inside, key=lambda row: row[2])}
 
 
-def random_rows(chance: random.Random) -> list[Row]:
+def random_rows(chance: random.Random, numbers_max: int = 0) -> list[Row]:
     rows = []
     for partition in PARTITIONS:
         time = 0
         for offset in range(chance.randrange(1, 25)):
             time += chance.randrange(-2, 5)
-            rows.append((partition, offset, chance.choice("abc"), time))
+            number = chance.randrange(-numbers_max, numbers_max + 1)
+            if numbers_max and chance.random() < 0.1:
+                number = UNNUMBERED
+            rows.append((partition, offset, chance.choice("abc"), time, number))
     return rows
 
 
@@ -112,10 +121,11 @@ def pushed(rows: list[Row], chance: random.Random) -> Replica:
     return replica
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_every_interleaving_gives_the_same_state_at_every_cut(seed: int) -> None:
+@pytest.mark.parametrize("numbers_max", [0, 2, 20])
+@pytest.mark.parametrize("seed", range(40))
+def test_every_interleaving_gives_the_same_state_at_every_cut(seed: int, numbers_max: int) -> None:
     chance = random.Random(seed)
-    rows = random_rows(chance)
+    rows = random_rows(chance, numbers_max)
     replicas = [pushed(rows, chance) for _ in range(3)]
     assert replicas[0].deaths() == replicas[1].deaths() == replicas[2].deaths()
     for _ in range(25):
@@ -126,10 +136,30 @@ def test_every_interleaving_gives_the_same_state_at_every_cut(seed: int) -> None
 
 
 def test_a_death_is_recorded_once_per_partition() -> None:
-    rows: list[Row] = [(("log", 0), n, "k", n) for n in range(100)]
+    rows: list[Row] = [(("log", 0), n, "k", n, 0) for n in range(100)]
     replica = pushed(rows, random.Random(0))
     assert len(replica.tombstones) == 99
     assert replica.alive_at(PositionVector({("log", 0): 50})) == {rows[49]}
+
+
+def test_a_lower_version_loses_whenever_it_comes_and_a_tie_goes_by_the_log() -> None:
+    rows: list[Row] = [
+        (("log", 0), offset, "k", offset, number) for offset, number in enumerate([5, 3, 7, 7, 6])
+    ]
+    for seed in range(5):
+        replica = pushed(rows, random.Random(seed))
+        for end, alive_row in [(1, 0), (2, 0), (3, 2), (4, 3), (5, 3)]:
+            assert replica.alive_at(PositionVector({("log", 0): end})) == {rows[alive_row]}
+
+
+def test_a_deletion_without_a_version_deletes_what_its_partition_has() -> None:
+    rows: list[Row] = [
+        (("log", 0), offset, "k", offset, number)
+        for offset, number in enumerate([5, UNNUMBERED, 4, 5])
+    ]
+    replica = pushed(rows, random.Random(0))
+    for end, alive_row in [(2, 1), (3, 1), (4, 3)]:
+        assert replica.alive_at(PositionVector({("log", 0): end})) == {rows[alive_row]}
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -140,7 +170,7 @@ def test_rows_that_come_late_leave_no_trace_of_it(seed: int) -> None:
         time = 0
         for offset in range(chance.randrange(2, 25)):
             time += chance.randrange(0, 5)
-            rows.append((partition, offset, chance.choice("abc"), time))
+            rows.append((partition, offset, chance.choice("abc"), time, 0))
     late = [row for row in rows if row[1] and chance.random() < 0.3]
     replica = pushed([row for row in rows if row not in late], chance)
     chance.shuffle(late)
@@ -155,8 +185,8 @@ def test_rows_that_come_late_leave_no_trace_of_it(seed: int) -> None:
 
 def test_a_late_row_that_would_change_the_order_of_others_is_refused() -> None:
     first, second = PARTITIONS[:2]
-    replica = pushed([(first, 0, "k", 1), (first, 2, "k", 3)], random.Random(0))
-    replica.push([(second, 0, "k", 4)])
+    replica = pushed([(first, 0, "k", 1, 0), (first, 2, "k", 3, 0)], random.Random(0))
+    replica.push([(second, 0, "k", 4, 0)])
     before = replica.deaths()
-    assert not replica.insert((first, 1, "k", 9))
+    assert not replica.insert((first, 1, "k", 9, 0))
     assert replica.deaths() == before

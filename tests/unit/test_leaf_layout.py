@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from alder.errors import AlderError, Reason
 from alder.positions import PositionVector
-from leaf import keyed, layout
-from leaf.keyed import Version
+from leaf import keymap, layout
+from leaf.keymap import Version
 from leaf.layout import Counters, Manifest, SegmentEntry, StreamRecord
 from leaf.logtime import Mark
 from leaf.tail import TailBlock
@@ -59,15 +59,15 @@ def test_records_come_back(
     assert layout.decode_positions(layout.encode_positions(vector)) == vector
 
 
-@given(st.lists(st.tuples(INT64, INT64, INT64), max_size=9), VERSIONS)
+@given(st.lists(st.tuples(INT64, INT64, INT64, INT64), max_size=9), VERSIONS)
 def test_deaths_and_keys_come_back(
-    deaths: list[tuple[int, int, int]], versions: list[Version]
+    deaths: list[tuple[int, int, int, int]], versions: list[Version]
 ) -> None:
-    columns = np.asarray(sorted(deaths), dtype=np.int64).reshape(-1, 3).T
+    columns = np.asarray(sorted(deaths), dtype=np.int64).reshape(-1, 4).T
     found = layout.decode_deaths(layout.encode_deaths(Deaths(*columns)))
-    assert np.array_equal([found.victims, found.killers, found.times], columns)
+    assert np.array_equal([found.victims, found.killers, found.times, found.numbers], columns)
     by_stream = {version.stream: version for version in versions}
-    assert keyed._decode(keyed._encode(by_stream)) == by_stream
+    assert keymap.decode(keymap.encode(by_stream)) == by_stream
 
 
 @given(NAMES, st.binary(max_size=20), INT64, st.integers(0, (1 << 64) - 1).map(lambda n: n >> 1))
@@ -96,8 +96,11 @@ DECODERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         layout.decode_positions,
         layout.encode_positions(PositionVector({("log", 0): 7})),
     ),
-    "deaths": (layout.decode_deaths, bytes(range(48))),
-    "keys": (keyed._decode, keyed._encode({1: Version(*range(len(Version._fields)))})),
+    "deaths": (layout.decode_deaths, bytes(range(64))),
+    "keys": (
+        lambda data: keymap.parsed([data], 0),
+        keymap.encode({1: Version(*range(len(Version._fields)))}),
+    ),
     "quarantined": (
         lambda data: layout.decode_quarantined(
             StreamRecord("log", 0, "t"), layout.quarantine_key(0, 1), data

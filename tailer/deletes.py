@@ -1,0 +1,97 @@
+"""What of a batch of a keyed collection is no document: deletions of keys.
+
+A deletion is a record with a key and an empty value (a Kafka tombstone is one). It becomes a row
+without a document.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tailer.sources.model import Offsets, Quarantined, RawBatch, TimesUs
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A batch taken apart: ``raw`` has the documents that are left.
+
+    ``deletes`` are rows without a document, in any order; None for none. ``keys`` (string) and
+    ``numbers`` (int64) are what is known besides the documents of their keys and versions, and
+    ``originals`` (binary) the records that they were taken out of, one entry per document; None
+    where there are only the documents.
+    """
+
+    raw: RawBatch
+    deletes: pa.Table | None = None
+    refused: tuple[Quarantined, ...] = ()
+    keys: pa.Array | None = None
+    numbers: pa.Array | None = None
+    originals: pa.Array | None = None
+
+
+def split_deletes(raw: RawBatch) -> Split:
+    """Takes the records with a key and an empty value out."""
+    deletes = is_delete(raw)
+    if not deletes.any():
+        return Split(raw)
+    keys: list[str] = []
+    kept: list[int] = []
+    refused: list[Quarantined] = []
+    assert raw.keys is not None
+    places = np.flatnonzero(deletes)
+    for place, key in zip(
+        places.tolist(), raw.keys.take(pa.array(places)).to_pylist(), strict=True
+    ):
+        try:
+            keys.append(key.decode())
+            kept.append(place)
+        except UnicodeDecodeError:
+            reason = "the key of a delete is not valid UTF-8"
+            refused.append(Quarantined(int(raw.offsets[place]), reason, key, len(key)))
+    where = np.asarray(kept, dtype=np.int64)
+    rows = delete_rows(raw.offsets[where], raw.log_times_us[where], pa.array(keys, pa.string()))
+    return Split(chosen(raw, ~deletes), rows if kept else None, tuple(refused))
+
+
+def is_delete(raw: RawBatch) -> Mask:
+    """True for the records with a key and an empty value."""
+    if raw.keys is None or isinstance(raw.records, pa.Table) or not len(raw.records):
+        return np.zeros(len(raw.offsets), dtype=bool)
+    is_empty = pc.equal(pc.binary_length(raw.records), 0)
+    has_key = pc.greater(pc.binary_length(raw.keys), 0)
+    mask: Mask = pc.fill_null(pc.and_(is_empty, has_key), False).to_numpy(zero_copy_only=False)
+    return mask
+
+
+def delete_rows(
+    offsets: Offsets, log_times_us: TimesUs, keys: pa.Array, numbers: pa.Array | None = None
+) -> pa.Table:
+    """Rows that delete keys, with their versions where these are known."""
+    times = pa.array(log_times_us).view(pa.timestamp("us"))
+    columns = {
+        "_offset": pa.array(offsets),
+        "_time": times,
+        "_log_time": times,
+        "_doc": pa.nulls(len(offsets), pa.string()),
+        "_key": keys,
+    }
+    if numbers is not None:
+        columns["_version"] = numbers
+    return pa.table(columns)
+
+
+def chosen(raw: RawBatch, mask: Mask) -> RawBatch:
+    """The records that the mask is true for; the range stays."""
+    flags = pa.array(mask)
+    return replace(
+        raw,
+        records=raw.records.filter(flags),
+        offsets=raw.offsets[mask],
+        log_times_us=raw.log_times_us[mask],
+        keys=None if raw.keys is None else raw.keys.filter(flags),
+    )
