@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from typing import Final, NoReturn
 
 import pytest
-from kafka_broker import Broker, BrokerError, missing_tools
+from jvm import ServerError
+from kafka_broker import Broker
 from kafka_cluster import KafkaCluster
-from s3_server import S3Server, ServerError
+from s3_server import S3Server
 
 BOOTSTRAP_VARIABLE: Final = "KAFKA_BOOTSTRAP"
 _SKIPPED: Final = " TESTS SKIPPED: "
@@ -23,7 +24,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
         return
     try:
         broker = _started(tmp_path_factory)
-    except BrokerError as error:
+    except ServerError as error:
         _skip_kafka(f"there is no Kafka broker: {error}")
     try:
         yield KafkaCluster(broker.bootstrap, broker)
@@ -74,9 +75,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _started(factory: pytest.TempPathFactory) -> Broker:
-    missing = missing_tools()
-    if missing:
-        raise BrokerError(missing)
     broker = Broker(factory.mktemp("kafka"))
     broker.start()
     return broker

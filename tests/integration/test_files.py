@@ -114,13 +114,13 @@ def test_an_object_that_changes_while_it_is_read_is_refused(
     store: S3Server, bucket: Bucket, executor: ThreadPoolExecutor
 ) -> None:
     url = bucket.url("a.parquet")
-    bucket.put("a.parquet", parquet(0, 100_000))
+    bucket.put("a.parquet", parquet(0, 12_000))
     identity = stored_file(url).identity()
     source = FileSource(url, identity, LIMITS, executor)
     batch = read(source, 0)
     assert isinstance(batch.records, pa.Table)
     assert batch.records.column("n").to_pylist() == list(range(batch.end))
-    bucket.put("a.parquet", parquet(1, 100_000))
+    bucket.put("a.parquet", parquet(1, 12_000))
     for subject, offset in ((source, batch.end), (FileSource(url, identity, LIMITS, executor), 0)):
         with pytest.raises(AlderError) as changed:
             read_on(subject, offset)
