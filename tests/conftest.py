@@ -1,6 +1,16 @@
-"""Options of the test run, and what of it one worker does as a whole."""
+"""Options of the test run, and which tests one worker runs as a whole."""
+
+import re
+from typing import Final
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+_PLACE: Final = re.compile(
+    r"\[(?:standalone|cluster|one-leaf|four-leaves)(?:-sealed|-unsealed|-half)?\b"
+)
+"""The deployment of a test in a module that has several."""
+_BROKER: Final = re.compile(r"integration/test_kafka\w*\.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -9,12 +19,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--statement", type=int, help="run one generated statement, by its number")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests of a module in one worker, for what its fixtures start is dear.
+def scope_of(node_id: str) -> str:
+    """What a test shares with others: the broker, or the fixtures of its module."""
+    if _BROKER.search(node_id):
+        return "broker"
+    place = _PLACE.search(node_id)
+    return node_id.partition("::")[0] + (place[0] if place else "")
 
-    Unless the module says itself which of its tests belong together.
-    """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+class Scopes(LoadScopeScheduling):
+    """Gives each worker whole scopes, so that what a scope needs is started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scopes:
+    return Scopes(config, log)

@@ -31,10 +31,13 @@ from aggregator.statement.tablename import TableName
 from alder.catalog import Collection
 from alder.errors import AlderError, Reason
 from alder.recent import Recent
+from alder.schema import Schema
 from alder.v1 import query_pb2
 
 T = TypeVar("T")
 _NO_TEMPLATE: Final = "no template"
+_NAMES_MAX: Final = 64
+"""Schemas whose names are at hand: they are made field by field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,6 @@ class _Asked:
     values: Sequence[tree.Node | shapes.Literal]
     nodes: Mapping[str, tree.Node]
 
-    def names(self) -> dict[str, Names]:
-        return {
-            name: Names(self.states[one.collection_id].schema, _reads_changes(name))
-            for name, one in self.collections.items()
-        }
-
 
 class Plans:
     """Parses and plans. Its methods belong to one event loop."""
@@ -84,6 +81,7 @@ class Plans:
         self._statements: Recent[str, Known] = Recent(plans_max)
         self._expanded: Recent[Hashable, Known] = Recent(plans_max)
         self._plans: Recent[Hashable, Plan | Template | Wanted | str] = Recent(plans_max)
+        self._names: Recent[tuple[int, bool], tuple[Schema, Names]] = Recent(_NAMES_MAX)
 
     async def close(self) -> None:
         """Waits for running work and releases the parser and the planner."""
@@ -269,11 +267,24 @@ class Plans:
     def _bound(self, asked: _Asked, node: tree.Node) -> Bound:
         node = parameters.bound(node, asked.nodes)
         sql = asked.known.statement.sql
-        bound = bind(node, sql, asked.names(), self._parser, asked.texts)
+        names = {
+            name: self._names_of(asked.states[one.collection_id].schema, _reads_changes(name))
+            for name, one in asked.collections.items()
+        }
+        bound = bind(node, sql, names, self._parser, asked.texts)
         if asked.plan_class == "e":
             return bound
         below_groups = not asked.known.accelerated
         return Inliner(self._parser, self._functions.aggregates, below_groups).inlined(bound)
+
+    def _names_of(self, schema: Schema, changes: bool) -> Names:
+        """The names of a schema; a schema that is kept here shares its id with no other."""
+        key = id(schema), changes
+        found = self._names.get(key)
+        if found is None:
+            found = schema, Names(schema, changes)
+            self._names.put(key, found)
+        return found[1]
 
     def _planned(self, asked: _Asked, bound: Bound) -> Plan:
         try:

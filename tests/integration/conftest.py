@@ -54,12 +54,6 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         server.kill()
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Keeps the tests that need a broker in one worker, so that one broker is started."""
-    if "kafka" in getattr(item, "fixturenames", ()):
-        item.add_marker(pytest.mark.xdist_group("kafka"))
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Tells what was skipped for want of a server, in whichever worker it was."""
     skipped = {

@@ -142,10 +142,8 @@ def generator(truth: Reference) -> StatementGenerator:
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(place, id="-".join(place), marks=pytest.mark.xdist_group("-".join(place)))
-        for place in product(KINDS, SEAL_ROWS)
-    ],
+    params=list(product(KINDS, SEAL_ROWS)),
+    ids="-".join,
 )
 def loaded(
     request: pytest.FixtureRequest,

@@ -83,13 +83,7 @@ def _visible(deployment: Deployment) -> list[int]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(kind, marks=pytest.mark.xdist_group(f"kill-{kind}"))
-        for kind in ("standalone", "cluster")
-    ],
-)
+@pytest.mark.parametrize("kind", ["standalone", "cluster"])
 def test_acknowledged_events_survive_kills(kind: str, tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")

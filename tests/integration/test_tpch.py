@@ -39,13 +39,7 @@ def truth(files: dict[str, Path]) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(1, id="one-leaf", marks=pytest.mark.xdist_group("tpch-one-leaf")),
-        pytest.param(4, id="four-leaves", marks=pytest.mark.xdist_group("tpch-four-leaves")),
-    ],
-)
+@pytest.fixture(scope="module", params=[1, 4], ids=["one-leaf", "four-leaves"])
 def loaded(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
