@@ -10,7 +10,7 @@ from reference import Field, field
 _SAMPLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "github-events.jsonl"
 GITHUB_EVENTS = Path(os.environ.get("ALDER_GITHUB_EVENTS", _SAMPLE))
 
-FIELDS: tuple[Field, ...] = (
+_GENERATED_FIELDS: tuple[Field, ...] = (
     field("id", "VARCHAR"),
     field("kind", "VARCHAR"),
     field("size", "BIGINT"),
@@ -23,6 +23,8 @@ FIELDS: tuple[Field, ...] = (
     field("user.name", "VARCHAR"),
     field("user.age", "BIGINT"),
     field("user.address.city", "VARCHAR"),
+)
+_EVENT_FIELDS: tuple[Field, ...] = (
     field("type", "VARCHAR"),
     field("public", "BOOLEAN"),
     field("created_at", "VARCHAR"),
@@ -35,6 +37,8 @@ FIELDS: tuple[Field, ...] = (
     field("payload.pull_request.additions", "BIGINT"),
     field("payload.pull_request.user.login", "VARCHAR"),
 )
+FIELDS = _GENERATED_FIELDS + (_EVENT_FIELDS if GITHUB_EVENTS.exists() else ())
+"""Fields that statements name: a collection has no others."""
 
 REF_FIELDS: tuple[Field, ...] = (
     field("name", "VARCHAR"),
