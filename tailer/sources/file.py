@@ -59,7 +59,7 @@ class FileSource(PartitionSource):
         self._file = stored_file(name, identity)
         self._identity = identity
         self._executor = executor
-        self._format = _choose_format(self._file, time_us_of(identity), limits)
+        self._format = choose_format(self._file, time_us_of(identity), limits)
         self._batches: Iterator[RawBatch] | None = None
         self._position = 0
         # A read that was given up may still be at work in its thread.
@@ -120,7 +120,8 @@ class FileSource(PartitionSource):
         )
 
 
-def _choose_format(file: StoredFile, log_time_us: int, limits: ReadLimits) -> FileFormat:
+def choose_format(file: StoredFile, log_time_us: int, limits: ReadLimits) -> FileFormat:
+    """The reader of a file's format, by the suffix of its name."""
     suffix = format_suffix(file.name)
     if suffix in _RUNS:
         return TableRows(_RUNS[suffix], file, log_time_us, limits)

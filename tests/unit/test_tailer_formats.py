@@ -2,10 +2,12 @@
 
 import asyncio
 import datetime as dt
+import errno
+import gzip
 import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from test_tailer_sources import LIMITS, read_all, source
 from alder.errors import AlderError, Reason
 from tailer.decode import TableDecoder
 from tailer.sources.avroschema import UntypedError, row_type
-from tailer.sources.file import FileSource
+from tailer.sources.file import FileSource, choose_format
 from tailer.sources.model import RawBatch
 
 ROWS = 1_000
@@ -156,6 +158,63 @@ def read_raw(subject: FileSource) -> tuple[int, int, int]:
             at = batch.end
 
     return asyncio.run(read())
+
+
+class FlakyBytes(io.BytesIO):
+    """Bytes that can't be read any more after some reads, as from a store that goes down."""
+
+    def __init__(self, data: bytes, reads: int) -> None:
+        super().__init__(data)
+        self.reads = reads
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.reads -= 1
+        if self.reads < 0:
+            raise OSError(errno.EIO, "connection lost")
+        return super().read(size)
+
+
+@dataclass
+class FlakyFile:
+    name: str
+    data: bytes
+    reads: int
+
+    def identity(self) -> str:
+        return "0:0"
+
+    def open(self) -> pa.NativeFile:
+        return pa.PythonFile(FlakyBytes(self.data, self.reads), "r")
+
+
+@pytest.mark.parametrize("name", [*WRITERS, "a.jsonl.gz", "a.csv.gz", "a.jsonl"])
+def test_a_store_that_fails_is_no_damage(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name in WRITERS:
+        WRITERS[name](path)
+    else:
+        lines = b"\n".join(b'{"n":%d}' % n for n in range(9_000))
+        path.write_bytes(gzip.compress(lines) if name.endswith(".gz") else lines)
+    failed = 0
+    for reads in range(12):
+        file = FlakyFile(name, path.read_bytes(), reads)
+        failure, batches = attempt(file)
+        failed += failure == errno.EIO
+        assert failure in {None, errno.EIO}
+        assert not any(batch.quarantined for batch in batches)
+        assert failure or batches[-1].end >= ROWS
+    assert failed
+
+
+def attempt(file: FlakyFile) -> tuple[int | None, list[RawBatch]]:
+    """What went wrong, and what was read before it did."""
+    batches: list[RawBatch] = []
+    try:
+        for batch in choose_format(file, 0, WIDE).batches(0):
+            batches.append(batch)
+    except OSError as error:
+        return error.errno, batches
+    return None, batches
 
 
 @pytest.mark.parametrize("name", WRITERS)
