@@ -47,9 +47,16 @@ _ENGINES: Final = {
     leaf_pb2.FRAGMENT_ENGINE_DIRECT: "direct lookup",
     leaf_pb2.FRAGMENT_ENGINE_STORED: "stored partials",
 }
-_MADE_UP: Final = re.compile(r"__c_*([akpd])(\d*)\Z")
+_MADE_UP: Final = re.compile(r"__c_*([akpdgs])(\d*)\Z")
 _ALIAS: Final = "__t"
-_KINDS: Final = {"a": "state", "k": "key", "p": "argument", "d": "distinct_key"}
+_KINDS: Final = {
+    "a": "state",
+    "k": "key",
+    "p": "argument",
+    "d": "distinct_key",
+    "g": "grouping",
+    "s": "other_values",
+}
 _OURS: Final = {"__groups": "grouped", "__row": "one"}
 
 
@@ -272,7 +279,7 @@ class _Names:
             node = text.shown(self._parser.parse(sql).node)
             aliases = _aliases(node, self._tables)
             renamed = self._node(node, {**_OURS, **self._tables, **aliases, **more})
-            conditions = tree.conjuncts(renamed.get("where_clause"))
+            conditions = tree.conjuncts(_innermost(renamed).get("where_clause"))
             texts = [self._parser.expression_text(entry) for entry in conditions]
             return self._parser.to_sql(renamed), texts
         except (AlderError, RecursionError, duckdb.Error):
@@ -327,6 +334,13 @@ def _aliases(node: tree.Node, labels: Mapping[str, str]) -> dict[str, str]:
             found[part["alias"]] = labels[source["table_name"]]
     found.pop("", None)
     return found
+
+
+def _innermost(query: tree.Node) -> tree.Node:
+    """The SELECT that reads a table, of one over subqueries."""
+    while query.get("from_table", {}).get("type") == "SUBQUERY":
+        query = query["from_table"]["subquery"]["node"]
+    return query
 
 
 def _plain(name: str) -> str:

@@ -66,6 +66,10 @@ def joins(
 
 def over_join(leaf: tree.Node, join: tree.Node) -> tree.Node:
     """A fragment that reads `rows` as one that reads the join."""
+    source = leaf["from_table"]
+    if source["type"] == "SUBQUERY":
+        inner = over_join(source["subquery"]["node"], join)
+        return {**leaf, "from_table": tree.subquery_table(inner, source["alias"])}
     return {**leaf, "from_table": tree.subquery_table(join, ROWS)}
 
 

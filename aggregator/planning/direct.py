@@ -160,6 +160,8 @@ def selected(columns: Sequence[str], modifiers: Sequence[tree.Node]) -> leaf_pb2
     """What a SELECT of columns of `rows` says in its modifiers; None where it isn't simple."""
     selection = leaf_pb2.Selection(columns=columns)
     for entry in modifiers:
+        if entry["type"] == "DISTINCT_MODIFIER":
+            return None
         if entry["type"] == "LIMIT_MODIFIER":
             limit = _rows(entry["limit"])
             if limit is None or entry["offset"] is not None:

@@ -7,7 +7,7 @@ the types of the whole statement is none.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from aggregator.execution.engine import Input, register
 from aggregator.planning import pushdown
-from aggregator.planning.aggregate import GROUPS, Aggregate, Split
+from aggregator.planning.aggregate import Split
+from aggregator.planning.splitter import GROUPS, Aggregate
 from aggregator.planning.spread import INTEGERS, TopSearch
 from alder.fieldtypes import quote
 
@@ -73,7 +74,8 @@ def _finished(
     if any(_ARRIVES_CHANGED.search(sql_type) for sql_type in types.values()):
         return None
     keys = [*split.keys, *split.distinct_keys]
-    states = [aggregate.column for aggregate in split.aggregates if not aggregate.key]
+    states = [split.marker] if split.marker else []
+    states += [aggregate.column for aggregate in split.aggregates if not aggregate.key]
     restored = tuple([(key, types[key]) for key in keys] + [(state, "") for state in states])
     empty: pa.Table = cursor.sql(split.leaf_sql).to_arrow_table()
     counted = _counted(split, types)
@@ -83,9 +85,12 @@ def _finished(
     register(cursor, Input(split.table, restored, empty.slice(0, 0)))
     finals = [quote(key) for key in split.keys]
     for aggregate in split.aggregates:
-        final = f"max({quote(counted)})" if counted else _final(aggregate, types)
+        final = f"max({quote(counted)})" if counted else _final(aggregate, types, split.marker)
         finals.append(f"{final} AS {quote(aggregate.column)}")
-    groups = f" GROUP BY {', '.join(quote(key) for key in split.keys)}" if split.keys else ""
+    finals += [f"grouping({_listed(keys)}) AS {quote(name)}" for name, keys in split.groupings]
+    groups = f" GROUP BY {_listed(split.keys)}" if split.keys else ""
+    if split.sets:
+        groups = f" GROUP BY GROUPING SETS ({', '.join(f'({_listed(one)})' for one in split.sets)})"
     inner = f"SELECT {', '.join(finals)} FROM {quote(split.table)}{groups}"
     sql = f"WITH {GROUPS} AS ({inner}) {split.outer_sql}"
     whole, parts = cursor.sql(split.direct_sql), cursor.sql(sql)
@@ -99,7 +104,9 @@ def _finished(
 
 def _counted(split: Split, types: Mapping[str, str]) -> str:
     """The column of which nothing but the number of distinct values is asked for; "" for none."""
-    if split.keys or not all(one.key and one.function == "count" for one in split.aggregates):
+    if split.keys or split.sets or len(split.distinct_keys) != 1:
+        return ""
+    if not all(one.key and one.function == "count" for one in split.aggregates):
         return ""
     [column] = split.distinct_keys
     return column if types[column] in _COUNTED else ""
@@ -120,11 +127,16 @@ def _search(split: Split, types: Mapping[str, str]) -> TopSearch | None:
     return TopSearch(split.keys, column, adds, wanted.rows, wanted.descending)
 
 
-def _final(aggregate: Aggregate, types: Mapping[str, str]) -> str:
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(quote, names))
+
+
+def _final(aggregate: Aggregate, types: Mapping[str, str], marker: str) -> str:
     if aggregate.final:
         return f"sum({quote(aggregate.column)})::BIGINT"
     if aggregate.key:
         return f"{aggregate.function}(DISTINCT {quote(aggregate.key)})"
     arguments = ", ".join(f"'{types[probe]}'" for probe in aggregate.types_of)
     state = f"to_aggregate_state({aggregate.column}, '{aggregate.function}', [{arguments}])"
-    return f"finalize(combine_aggr({state}))"
+    only = f" FILTER (WHERE {quote(marker)} = 0)" if marker else ""
+    return f"finalize(combine_aggr({state}){only})"

@@ -14,7 +14,7 @@ A name is replaced only where nothing else can be meant; wherever there is doubt
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from aggregator.planning import pushdown, scan
+from aggregator.planning import ctes, pushdown, scan
 from aggregator.statement import tree
 from aggregator.statement.aliases import explicit, unaliased
 from aggregator.statement.bind import Bound
@@ -54,6 +54,11 @@ class Inliner:
         Columns that nothing reads any more are no longer columns of their references.
         """
         node = self._inlined(bound.node, bound.bindings)
+        for _ in range(ctes.ENTRIES_MAX):
+            placed = ctes.in_place(node, bound.bindings)
+            if placed is None:
+                break
+            node = self._inlined(placed, bound.bindings)
         gone = _last_names(bound.node) - _last_names(node)
         for reference in bound.bindings.references:
             for field, name in list(reference.columns.items()):

@@ -129,7 +129,7 @@ class Planner:
 
     def _scan(self, bound: Bound) -> Plan | None:
         reference = pushdown.lone_reference(bound.node, bound.bindings)
-        if reference is None or not scan.is_scan(bound.node, self._catalog.aggregates):
+        if reference is None or not scan.picks_rows(bound.node, self._catalog.aggregates):
             return None
         pushed = pushdown.pushed(bound.node, bound.bindings)
         orders = self._best(pushed.rest, reference)
@@ -145,7 +145,7 @@ class Planner:
 
     def _best(self, rest: tree.Node, reference: Reference) -> list[tree.Node] | None:
         """Order and limit of a SELECT for the leaves; None where they don't know all of it."""
-        if rest["where_clause"] or not scan.is_scan(rest, self._catalog.aggregates):
+        if rest["where_clause"] or not scan.picks_rows(rest, self._catalog.aggregates):
             return None
         return scan.top(rest, reference.alias)
 

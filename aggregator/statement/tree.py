@@ -177,6 +177,29 @@ def _type(name: str) -> Node:
     }
 
 
+def when(condition: Node, value: Node) -> Node:
+    """The value where the condition is true, else NULL."""
+    return {
+        "class": "CASE",
+        "type": "CASE_EXPR",
+        "alias": "",
+        "query_location": 0,
+        "case_checks": [{"when_expr": condition, "then_expr": value}],
+        "else_expr": constant("NULL_LITERAL", ""),
+    }
+
+
+def grouping(*keys: Node) -> Node:
+    """The call that tells which of the keys are not among those of a group."""
+    return {
+        "class": "OPERATOR",
+        "type": "GROUPING_FUNCTION",
+        "alias": "",
+        "query_location": 0,
+        "children": list(keys),
+    }
+
+
 def conjunction(terms: list[Node]) -> Node | None:
     """The terms joined by AND; None for no terms."""
     if len(terms) < 2:

@@ -142,12 +142,26 @@ select type, actor.login l, sum(n) from ev group by all order by all desc
 select type, sum(n) from ev group by all order by all nulls first
 select sum(n) filter (where type = 'push' and n > 3), count(*) filter (n > 5) from ev
 select sum(n) filter (where n in (select id from pe)) from ev
+select type, n % 3 as m, count(distinct actor.login), grouping(m) from ev group by cube(type, m)
+    having count(*) > 2 order by all
+select count(*), max(n) from ev where n > 1000 group by rollup(type)
+select type, actor.login, rank() over (partition by grouping(type, actor.login) order by sum(n)) r
+    from ev group by rollup(type, actor.login) order by all
+select type, count(distinct n % 4), count(distinct actor.login), avg(n) from ev group by 1 order by
+    1
+select count(distinct n) filter (type = 'push'), sum(distinct n % 9) filter (n > 5), count(*)
+    from ev
+select count(distinct (type, n % 2)), count(distinct [n % 2]) from ev
+select type from ev group by cube(type, actor.login) order by 1 limit 3
 """,
     "distinct on": """
 select distinct on (type) type, n from ev order by type, n desc
 select distinct on (type, actor.login) type, n, actor.login from ev order by type, actor.login, n
     desc
 select distinct on (1) type, n from ev order by 1, n
+select distinct on (t) type as t, n from ev where n > 4 order by t desc, n desc limit 2 offset 1
+select distinct on (type) type, n from ev order by n desc limit 3
+select max(n) from (select distinct on (type) type, n from ev order by type, n)
 """,
     "pivot": """
 select * from (select type, n, actor.login l from ev) pivot (sum(n) for type in ('push', 'fork'))

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.execution import core
-from aggregator.planning.aggregate import Aggregate, Split
+from aggregator.planning.aggregate import Split
 from aggregator.planning.finishing import Types
+from aggregator.planning.splitter import Aggregate
 from aggregator.service import AggregatorSettings
 from alder.arrow import join_chunks
 from alder.catalog import LOG_SOURCE, Snapshot

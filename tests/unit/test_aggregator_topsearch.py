@@ -21,6 +21,12 @@ select kind, count(distinct word) d from ev group by kind order by d desc, kind 
 select word, count(distinct kind) d, count(*) from ev group by word order by d desc, 3, 1 limit 4
 select count(distinct word), count(*), sum(x) from ev
 select kind, count(distinct word) from ev group by kind order by kind
+select count(distinct word), count(distinct kind) from ev
+select kind k, count(distinct word), count(distinct (word, x)) from ev group by k order by k
+select word, kind, count(*), count(distinct x) from ev group by cube(word, kind) order by all
+select count(distinct word) filter (x > 3), count(distinct kind) filter (x > 3) from ev
+select distinct on (kind) kind, x, word from ev order by kind, x desc, word
+select distinct on (word) word, x, f from ev order by word desc, x, f limit 7
 select word, count(distinct x) from ev where word is not null group by 1 order by 2 desc, 1 limit 3
 select word from (select word, count(*) n from ev group by word order by n desc, word limit 5) t
 select word, count(*) n from ev group by word order by n, word limit 5
