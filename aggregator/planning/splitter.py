@@ -15,6 +15,7 @@ from aggregator.statement.aliases import explicit
 
 GROUPS: Final = "__groups"
 """The table of finished groups, over which the rest of the statement runs."""
+_LISTS: Final = frozenset({"array_agg", "list"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,31 @@ class Splitter:
             if node["class"] == "COLUMN_REF" and node["column_names"][0] in self.aliases:
                 raise NoSplitError
             if node["class"] == "FUNCTION" and self._function(node) in self.functions:
-                return tree.named(tree.column(GROUPS, self._aggregate(node)), node["alias"])
+                return tree.named(self._finished(node), node["alias"])
             if self._function(node) == "unnest":
                 raise NoSplitError
         return tree.mapped(node, self.outer)
+
+    def _finished(self, call: tree.Node) -> tree.Node:
+        """The result of an aggregate, over the finished groups.
+
+        A list in the order of what is in it is sorted here: those that tie are equal.
+        """
+        orders = call["order_bys"]["orders"]
+        if len(orders) != 1 or self._function(call) not in _LISTS or call["distinct"]:
+            return tree.column(GROUPS, self._aggregate(call))
+        [order] = orders
+        if [tree.identity(order["expression"])] != [*map(tree.identity, tree.arguments(call))]:
+            raise NoSplitError
+        unordered = {**call, "order_bys": {**call["order_bys"], "orders": []}}
+        direction = "DESC" if order["type"] == "DESCENDING" else "ASC"
+        nulls = "NULLS FIRST" if order["null_order"] == "NULLS FIRST" else "NULLS LAST"
+        return tree.function(
+            "list_sort",
+            tree.column(GROUPS, self._aggregate(unordered)),
+            tree.constant("STRING", direction),
+            tree.constant("STRING", nulls),
+        )
 
     def _grouping(self, node: tree.Node) -> str:
         if not self.sets:

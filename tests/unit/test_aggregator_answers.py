@@ -62,6 +62,8 @@ select sum(distinct n) filter (type = 'push'), count(distinct type) filter (n < 
 select count(distinct (type, actor.login)), count(distinct type), count(*), max(n) from ev
 select type, count(distinct n % 5), sum(distinct n), min(n) from ev where n < 0 group by type
 with t as (select type, n from ev), u as (select * from t where n > 9) select max(n) from u
+select list(n order by n desc) from ev where n < 5
+select type, array_agg(x order by x nulls first) from ev group by 1 order by 1
 select bit_or(n), count(distinct n::hugeint), max(day::timestamp) from ev
 select sum(n + "order"), sum(-n), avg(n * 1.5) from ev where actor.id in (1, 2, 3)
 """.strip().splitlines()
@@ -130,7 +132,6 @@ select n, row_number() over (partition by type order by n) as r from ev qualify 
 select n, lag(n) over (order by n) as before from ev where n < 5 order by n
 select type, n from ev qualify rank() over (partition by type order by n desc) = 1 order by type
 select string_agg(type, '|' order by n) from ev where n < 5
-select list(n order by n desc) from ev where n < 5
 select quantile_cont(n, 0.5), mode(type) from ev where type = 'push'
 select bit_or(n::bit) from ev
 select n::bit as b, count(*) from ev where n < 5 group by b order by b

@@ -25,6 +25,7 @@ select count(distinct word), count(distinct kind) from ev
 select kind k, count(distinct word), count(distinct (word, x)) from ev group by k order by k
 select word, kind, count(*), count(distinct x) from ev group by cube(word, kind) order by all
 select count(distinct word) filter (x > 3), count(distinct kind) filter (x > 3) from ev
+select kind, list(x order by x desc nulls first) from ev group by kind order by kind
 select distinct on (kind) kind, x, word from ev order by kind, x desc, word
 select distinct on (word) word, x, f from ev order by word desc, x, f limit 7
 select word, count(distinct x) from ev where word is not null group by 1 order by 2 desc, 1 limit 3
