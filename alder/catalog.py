@@ -103,6 +103,7 @@ class CollectionSettings:
     ``retain_us``: documents of an older event time are gone; 0: none are. ``history_us``: how far
     back a cut may lie; 0: as far as the log, or for a part of the time that documents are retained.
     Both are microseconds of the log's time. ``indexes``: of paths that the default does not suit.
+    ``transform_sql``: what makes documents of records (:mod:`alder.transformation`); may be empty.
 
     What documents of a key mean: ``version_path``: where the version is by which they are ordered;
     empty: the order of the log. ``deleted_path``: documents with true there delete their key.
@@ -116,6 +117,7 @@ class CollectionSettings:
     version_path: str = ""
     deleted_path: str = ""
     envelope: str = ""
+    transform_sql: str = ""
 
     @classmethod
     def from_proto(cls, message: catalog_pb2.CollectionSettings) -> "CollectionSettings":
@@ -128,6 +130,7 @@ class CollectionSettings:
             message.version_path,
             message.deleted_path,
             message.envelope,
+            transform_sql=message.transform_sql,
         )
 
     def to_proto(self) -> catalog_pb2.CollectionSettings:
@@ -142,6 +145,7 @@ class CollectionSettings:
             version_path=self.version_path,
             deleted_path=self.deleted_path,
             envelope=self.envelope,
+            transform_sql=self.transform_sql,
         )
 
 

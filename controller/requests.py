@@ -88,6 +88,12 @@ def _check_keyed(
             Reason.INVALID_ARGUMENT,
             "an envelope says itself what is deleted; leave --deleted out",
         )
+    if kept.envelope and kept.transform_sql:
+        raise AlderError(
+            Reason.UNSUPPORTED,
+            "a transformation takes records as they are, and they are in an envelope here; "
+            "leave --transform out and use a view",
+        )
 
 
 def _check_period(what: str, period_us: int) -> None:

@@ -13,6 +13,7 @@ from typing import Final
 from alder.catalog import Collection, CollectionSettings, Node, Snapshot
 from alder.errors import AlderError, Reason
 from alder.interfaces import LogClient
+from alder.transformation import Transformation
 from alder.v1 import catalog_pb2, log_pb2
 from controller import definitions, requests
 from controller.catalog import Catalog, Decision
@@ -75,13 +76,16 @@ class Controller:
 
         A topic of that name which no collection has is left from a creation that failed half-way;
         it is taken as it is, because records may have been appended to it.
-        Raises AlderError(INVALID_ARGUMENT, LIMIT, ALREADY_EXISTS, UNAVAILABLE).
+        Raises AlderError(INVALID_ARGUMENT, LIMIT, ALREADY_EXISTS, UNAVAILABLE), and as
+        :class:`alder.transformation.Transformation` does.
         """
         self._catalog.check_open()
         requests.check_create(request, self._settings)
         if request.name in self.snapshot.collections:
             raise requests.already_exists(request.name)
         definitions.check_unused(self.snapshot, request.name)
+        if request.settings.transform_sql:
+            await asyncio.to_thread(Transformation, request.settings.transform_sql)
         await self._wait_for_leaf(timeout_s)
         collection, revision = await self._catalog.uninterrupted(self._create(request, timeout_s))
         return catalog_pb2.CreateCollectionResponse(

@@ -6,16 +6,15 @@ is dropped (I7). What a row becomes depends on the record and the collection alo
 neighbours in the batch (I1).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from alder.catalog import Collection
 from alder.fieldtypes import column_name
 from alder.slots import slots_of_offsets
 from tailer.core import Range
@@ -72,8 +71,16 @@ class Rows:
     leader_epoch: int
 
 
-class RowBuilder:
+class Builder(Protocol):
     """Builds the rows of one partition, one batch after the other."""
+
+    def build(self, raw: RawBatch) -> list[Rows]:
+        """The rows of a batch that is not empty, in one or more consecutive ranges."""
+        ...
+
+
+class RowBuilder:
+    """Implements :class:`Builder`: decodes records as they are."""
 
     def __init__(self, spec: RowSpec, settings: TailerSettings, decoder: JsonDecoder) -> None:
         self._spec = spec
@@ -83,7 +90,7 @@ class RowBuilder:
         self._evaluator = Evaluator()
 
     def build(self, raw: RawBatch) -> list[Rows]:
-        """The rows of a batch that is not empty, in one or more consecutive ranges."""
+        """See ``Builder``."""
         split = self._split(raw)
         quarantined = [*raw.quarantined, *split.refused]
         raw = split.raw
@@ -245,28 +252,6 @@ class RowBuilder:
         by_rows: int = -(-table.num_rows // self._settings.batch_rows_max)
         rows: int = table.num_rows
         return max(1, min(max(by_size, by_rows), rows))
-
-
-def builder_of(
-    collection: Collection,
-    source: str,
-    partition: int,
-    settings: TailerSettings,
-    paths: Iterable[str],
-) -> RowBuilder:
-    """A builder for a partition of a source of a collection, whose ``paths`` have columns."""
-    kept = collection.settings
-    spec = RowSpec(
-        source,
-        partition,
-        collection.key_path,
-        collection.time_path,
-        collection.shard_by_path,
-        kept.version_path,
-        kept.deleted_path,
-        kept.envelope,
-    )
-    return RowBuilder(spec, settings, JsonDecoder(settings.decode, sorted(paths)))
 
 
 def _cut(whole: Rows, pieces: int) -> list[Rows]:

@@ -15,7 +15,8 @@ from alder.interfaces import PushDirectory
 from alder.push import Push
 from alder.v1 import tailer_pb2
 from tailer import core
-from tailer.batch import RowBuilder, builder_of
+from tailer.batch import Builder
+from tailer.builders import builder_of
 from tailer.leaves import LeafAnswers, ask_positions, push
 from tailer.reader import PartitionReader
 from tailer.settings import TailerSettings
@@ -209,7 +210,7 @@ class PartitionTask:
         self._leader_epochs = answers.leader_epochs_at(self._source.name, self._partition.partition)
         return answers.of_partition(self._source.name, self._partition.partition)
 
-    def _make_builder(self) -> RowBuilder:
+    def _make_builder(self) -> Builder:
         source, partition = self._source.name, self._partition.partition
         return builder_of(self.collection, source, partition, self._settings, self._paths)
 

@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 
 from alder.catalog import Shard
 from alder.errors import AlderError
-from tailer.batch import RowBuilder, Rows
+from tailer.batch import Builder, Rows
 from tailer.shardrows import PreparedRange, prepare
 from tailer.sources.model import PartitionSource, RawBatch
 
@@ -23,7 +23,7 @@ class PartitionReader:
     def __init__(
         self,
         source: PartitionSource,
-        make_builder: Callable[[], RowBuilder],
+        make_builder: Callable[[], Builder],
         executor: Executor,
         wait_ms: int,
         gate: asyncio.Semaphore,
@@ -35,7 +35,7 @@ class PartitionReader:
         self._wait_ms = wait_ms
         self._gate = gate
         self._holds_gate = False
-        self._builder: RowBuilder | None = None
+        self._builder: Builder | None = None
         self._pending: deque[Rows] = deque()
         self._preparing = threading.Lock()
 

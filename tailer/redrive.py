@@ -23,7 +23,7 @@ from alder.catalog import Source, SourcePartition
 from alder.interfaces import PushDirectory
 from alder.slots import shard_indexes, slots_of_offsets
 from alder.v1 import quarantine_pb2
-from tailer.batch import RowBuilder, Rows
+from tailer.batch import Builder, Rows
 from tailer.route import rows_by_shard, take_rows
 from tailer.settings import TailerSettings
 from tailer.shardrows import without_empty_columns
@@ -42,7 +42,7 @@ class RedrivenPartition:
     source: Source
     partition: SourcePartition
     reads: PartitionSource
-    make_builder: Callable[[], RowBuilder]
+    make_builder: Callable[[], Builder]
 
 
 class Redriver:

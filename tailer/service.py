@@ -17,7 +17,7 @@ from alder.errors import AlderError, Reason
 from alder.interfaces import CatalogClient, LogReader, PushDirectory
 from alder.placement import owner
 from alder.v1 import catalog_pb2, quarantine_pb2, tailer_pb2
-from tailer.batch import builder_of
+from tailer.builders import builder_of
 from tailer.discovery import Discovery
 from tailer.leaves import ask_positions
 from tailer.partition import PartitionTask

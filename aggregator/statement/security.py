@@ -6,17 +6,17 @@ function that a later engine adds is refused until someone looks at it only wher
 the harmless kinds. The engine itself runs without external access as well.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import duckdb
 
-from aggregator.functions.lists import OWN, REFUSED
+from aggregator.functions.lists import OWN
 from aggregator.statement import tree
 from aggregator.statement.parameters import timestamp_literal
 from alder.errors import AlderError, Reason
+from alder.functions import is_refused
 
 TABLE_FUNCTIONS: Final = frozenset({"unnest", "range", "generate_series", "json_each", "json_tree"})
 VOLATILE: Final = frozenset({"random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7"})
@@ -40,10 +40,6 @@ _CLOCK_NAMES: Final = frozenset(
 _SCHEMAS: Final = frozenset(
     {"information_schema", "main", "memory", "pg_catalog", "system", "temp"}
 )
-_REFUSED_KINDS = re.compile(
-    r"(__|pg_|has_|duckdb_|pragma_|icu_|collate_|inet_|read_|parquet_|query|sniff_|"
-    r"json_(execute_serialized_sql|serialize|deserialize)|(col|obj|shobj)_description)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,7 @@ class Catalog:
             rows = connection.execute(
                 "SELECT DISTINCT lower(function_name), function_type FROM duckdb_functions()"
             ).fetchall()
-        allowed = [(name, kind) for name, kind in rows if not _refused(name)]
+        allowed = [(name, kind) for name, kind in rows if not is_refused(name)]
         aggregates = frozenset(name for name, kind in allowed if kind == "aggregate")
         scalars = frozenset(
             name for name, kind in allowed if kind in {"scalar", "macro", "window", "aggregate"}
@@ -91,7 +87,7 @@ class Catalog:
             )
         if name in self.scalars or part.get("is_operator") or name in TABLE_FUNCTIONS:
             return
-        if _refused(name):
+        if is_refused(name):
             raise _forbidden(name)
         raise AlderError(
             Reason.UNSUPPORTED,
@@ -138,10 +134,6 @@ def is_volatile(node: tree.Node) -> bool:
         part.get("type") == "FUNCTION" and str(part["function_name"]).lower() in VOLATILE
         for part in tree.walk(node)
     )
-
-
-def _refused(name: str) -> bool:
-    return name in REFUSED or _REFUSED_KINDS.match(name) is not None
 
 
 def _check_table_function(call: tree.Node) -> None:

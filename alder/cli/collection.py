@@ -1,5 +1,7 @@
 """``alder collection``: create, list, show and drop collections."""
 
+from pathlib import Path
+
 import click
 
 from alder.catalog import DEBEZIUM, Collection, CollectionSettings
@@ -96,6 +98,12 @@ def collection() -> None:
     help="How long replaced and deleted documents are kept for queries at earlier cuts of the log "
     "(default: for ever, or an eighth of --retain).",
 )
+@click.option(
+    "--transform",
+    metavar="SQL",
+    help='A SELECT over _input that makes the document of a record, such as "SELECT '
+    "_doc->>'$.user' AS who FROM _input WHERE _doc->>'$.kind' = 'push'\"; @FILE reads it.",
+)
 @server_option
 def create(
     name: str,
@@ -112,6 +120,7 @@ def create(
     indexes: tuple[IndexSetting, ...],
     retain: int,
     history: int,
+    transform: str | None,
     server: str | None,
 ) -> None:
     """Create the collection NAME.
@@ -135,6 +144,7 @@ def create(
                 version or "",
                 deleted or "",
                 envelope or "",
+                _text(transform),
             ),
         )
     count = len(made.shards)
@@ -199,6 +209,7 @@ def show(name: str, form: str, server: str | None) -> None:
             ("indexes", ", ".join(map(str, entry.settings.indexes))),
             ("retain", _period_text(entry.settings.retain_us)),
             ("history", _period_text(entry.settings.history_us)),
+            ("transform", entry.settings.transform_sql),
             ("shards", len(entry.shards)),
             ("sources", ", ".join(source.url for source in entry.sources)),
         ),
@@ -226,6 +237,13 @@ def drop(name: str, yes: bool, server: str | None) -> None:
 
 def _period_text(period_us: int) -> str:
     return period_text(period_us) if period_us else ""
+
+
+def _text(value: str | None) -> str:
+    """A text, or that of the file after an @."""
+    if value is None or not value.startswith("@"):
+        return value or ""
+    return Path(value[1:]).read_text(encoding="utf-8")
 
 
 def _paths(text: str | None) -> tuple[str, ...]:

@@ -1,0 +1,39 @@
+"""What builds the rows of a collection, by its definition."""
+
+from collections.abc import Iterable
+
+from alder.catalog import Collection
+from alder.transformation import Transformation
+from tailer.batch import Builder, RowBuilder, RowSpec
+from tailer.decode import JsonDecoder
+from tailer.settings import TailerSettings
+from tailer.transforming import TransformingBuilder
+
+
+def builder_of(
+    collection: Collection,
+    source: str,
+    partition: int,
+    settings: TailerSettings,
+    paths: Iterable[str],
+) -> Builder:
+    """A builder for a partition of a source of a collection, whose ``paths`` have columns.
+
+    Raises AlderError for a transformation that this version can't run.
+    """
+    kept = collection.settings
+    spec = RowSpec(
+        source,
+        partition,
+        collection.key_path,
+        collection.time_path,
+        collection.shard_by_path,
+        kept.version_path,
+        kept.deleted_path,
+        kept.envelope,
+    )
+    rows = RowBuilder(spec, settings, JsonDecoder(settings.decode, sorted(paths)))
+    if not kept.transform_sql:
+        return rows
+    transformation = Transformation(kept.transform_sql)
+    return TransformingBuilder(source, partition, transformation, settings, rows)
