@@ -14,7 +14,7 @@ from aggregator.commands.kinds import always_runs, command_of
 from aggregator.commands.model import Answer, Command, Server
 from aggregator.execution.model import AggregatorSettings, Run
 from aggregator.execution.queries import Queries
-from aggregator.protection.admission import Gate
+from aggregator.protection.admission import Gate, Place
 from aggregator.protection.running import Running, Stage
 from aggregator.proving import Prover
 from aggregator.quarantine import Quarantine
@@ -84,19 +84,17 @@ class Aggregator:
         """
         check_size(request.sql)
         limit_s = self._limit(timeout_s)
-        command = self._command(request)
-        run = Run(self._new_query_id(), request, request.sql, time.monotonic() + limit_s)
         client = CALLER.get()
+        command = self._command(request)
+        free = self._needs_no_place(request.sql, command)
+        place = None if free else self._gate.place(client, limit_s)
+        run = Run(self._new_query_id(), request, request.sql, time.monotonic() + limit_s)
         with self._running.listed(run.query_id, run.sql, client, run.progress) as query:
             try:
                 async with asyncio.timeout(limit_s) as deadline:
                     query.runs_until(deadline)
-                    if self._needs_no_place(request.sql, command):
-                        answer = await self._answer(run, command)
-                    else:
-                        async with self._gate.admitted(client):
-                            answer = await self._answer(run, command)
-                    query.runs_until(None)
+                    answer = await self._answer_at(place, run, command)
+                query.runs_until(None)
             except TimeoutError as error:
                 query.check()
                 raise AlderError(
@@ -185,6 +183,14 @@ class Aggregator:
 
     def _limit(self, timeout_s: float | None) -> float:
         return self._settings.timeout_s_default if timeout_s is None else timeout_s
+
+    async def _answer_at(self, place: Place | None, run: Run, command: Command | None) -> Answer:
+        """The answer, once it is its turn; sending it needs no place any more."""
+        if place is None:
+            return await self._answer(run, command)
+        with place:
+            await place.turn()
+            return await self._answer(run, command)
 
     async def _answer(self, run: Run, command: Command | None) -> Answer:
         if command is not None:

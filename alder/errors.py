@@ -75,6 +75,8 @@ _REASONS_OF_CODES: Final[Mapping[grpc.StatusCode, Reason]] = {
     grpc.StatusCode.CANCELLED: Reason.UNAVAILABLE,
 }
 _REASONS: Final[Mapping[str, Reason]] = {reason.value: reason for reason in Reason}
+DROPPED_RETRY_S: Final = 0.1
+"""When to ask again where the server did not even take the call up, and so could not say."""
 MESSAGE_BYTES_MAX: Final = 1_500
 METADATA_BYTES_MAX: Final = 200
 """gRPC drops an error whose trailing metadata exceeds 8 KiB; it holds the message twice, once
@@ -153,6 +155,13 @@ def from_rpc_error(error: grpc.RpcError) -> AlderError:
 def from_code(code: grpc.StatusCode, details: str) -> AlderError:
     """The error for a call that failed without a message of ours: transport, deadline, limits."""
     reason = _REASONS_OF_CODES.get(code, Reason.INTERNAL)
+    if code is grpc.StatusCode.CANCELLED:
+        return Unreachable(
+            reason,
+            f"the server dropped the call ({details}): too many wait, or it is being stopped; "
+            f"ask again in {DROPPED_RETRY_S:g} s",
+            DROPPED_RETRY_S,
+        )
     if reason is Reason.UNAVAILABLE:
         return Unreachable(
             reason,

@@ -27,18 +27,21 @@ from alder.v1 import query_pb2
 STOP_S_MAX: Final = 60.0
 MESSAGES_MAX: Final = 20
 _REFUSED: Final = grpc.StatusCode.RESOURCE_EXHAUSTED
+_DROPPED: Final = grpc.StatusCode.CANCELLED
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the calls: milliseconds of the answered, the refused and the failed ones.
+    """What became of the calls: milliseconds of each, by outcome.
 
-    ``seconds`` is how long calls were begun.
+    A dropped one got no answer of the server's own, because gRPC had too many that were not heard
+    yet. ``seconds`` is how long calls were begun.
     """
 
     seconds: float
     answered_ms: list[float] = field(default_factory=list)
     refused_ms: list[float] = field(default_factory=list)
+    dropped_ms: list[float] = field(default_factory=list)
     failed_ms: list[float] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
 
@@ -98,9 +101,10 @@ class _Caller:
             async for _ in self._call(query_pb2.ExecuteRequest(sql=sql), timeout=self._limit_s):
                 continue
         except grpc.aio.AioRpcError as error:
-            refused = error.code() is _REFUSED
-            kept = outcome.refused_ms if refused else outcome.failed_ms
-            if not refused and len(outcome.messages) < MESSAGES_MAX:
+            kept = {_REFUSED: outcome.refused_ms, _DROPPED: outcome.dropped_ms}.get(
+                error.code(), outcome.failed_ms
+            )
+            if kept is outcome.failed_ms and len(outcome.messages) < MESSAGES_MAX:
                 outcome.messages.append(f"{error.code().name}: {error.details()} ({sql:.200})")
         else:
             kept = outcome.answered_ms

@@ -76,7 +76,7 @@ def overload(world: World) -> Row:
         outcome = clients.paced(target, path, seconds, rate, ANSWER_S_MAX)
         world.say(
             f"{rate:,.0f}/s: {outcome.rate:,.0f} answered, {len(outcome.refused_ms)} refused, "
-            f"{len(outcome.failed_ms)} failed"
+            f"{len(outcome.dropped_ms)} dropped, {len(outcome.failed_ms)} failed"
         )
         reached = outcome.rate / peak.rate
         verdict = (
@@ -86,13 +86,19 @@ def overload(world: World) -> Row:
         )
         row.compare(f"answers within {ANSWER_S_MAX:g} s at {factor} x", "1/s", outcome.rate,
                     {"most": peak.rate}, [verdict])  # fmt: skip
-        if outcome.refused_ms:
-            slowest = statistics.percentile(outcome.refused_ms, 0.99)
+        if turned_away := [*outcome.refused_ms, *outcome.dropped_ms]:
+            slowest = statistics.percentile(turned_away, 0.99)
             quick = Verdict(
                 f"< {REFUSED_MS_MAX:g} ms", slowest / REFUSED_MS_MAX, slowest < REFUSED_MS_MAX
             )
-            row.compare(f"refused at {factor} x, p99", "ms", slowest, {}, [quick])
-        row.compare(f"neither answered nor refused at {factor} x", "", len(outcome.failed_ms))
+            row.compare(f"refused or dropped at {factor} x, p99", "ms", slowest, {}, [quick])
+        others = {
+            "refused": outcome.refused_ms,
+            "dropped unheard": outcome.dropped_ms,
+            "neither answered nor refused": outcome.failed_ms,
+        }
+        for what, calls in others.items():
+            row.compare(f"{what} at {factor} x", "", len(calls))
     return row
 
 
@@ -102,6 +108,6 @@ def _statements(world: World) -> Path:
 
 
 def _errors(row: Row, outcome: Outcome) -> None:
-    failed = len(outcome.failed_ms) + len(outcome.refused_ms)
+    failed = len(outcome.failed_ms) + len(outcome.refused_ms) + len(outcome.dropped_ms)
     if failed:
         row.errors.append(f"{failed} queries were not answered: {outcome.messages[:1]}")
