@@ -107,7 +107,8 @@ class CollectionSettings:
 
     What documents of a key mean: ``version_path``: where the version is by which they are ordered;
     empty: the order of the log. ``deleted_path``: documents with true there delete their key.
-    ``envelope``: what records are wrapped in, :data:`DEBEZIUM` or empty for nothing.
+    ``merge``: each is a JSON merge patch (RFC 7396) of what its key has. ``envelope``: what records
+    are wrapped in, :data:`DEBEZIUM` or empty for nothing.
     """
 
     cluster_by_paths: tuple[str, ...] = ()
@@ -116,6 +117,7 @@ class CollectionSettings:
     indexes: tuple[IndexSetting, ...] = ()
     version_path: str = ""
     deleted_path: str = ""
+    merge: bool = False
     envelope: str = ""
     transform_sql: str = ""
 
@@ -129,6 +131,7 @@ class CollectionSettings:
             tuple(IndexSetting(entry.path, entry.kind) for entry in message.indexes),
             message.version_path,
             message.deleted_path,
+            message.merge,
             message.envelope,
             transform_sql=message.transform_sql,
         )
@@ -144,6 +147,7 @@ class CollectionSettings:
             ],
             version_path=self.version_path,
             deleted_path=self.deleted_path,
+            merge=self.merge,
             envelope=self.envelope,
             transform_sql=self.transform_sql,
         )

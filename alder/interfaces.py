@@ -6,8 +6,12 @@ responses are the messages of the contract. Every method raises AlderError and n
 takes the time that the caller is ready to wait, in seconds (None: no limit).
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from alder.fragments import FragmentAnswer, Take
 from alder.push import PushFields
@@ -21,6 +25,37 @@ from alder.v1 import (
     query_pb2,
     tailer_pb2,
 )
+
+
+class DocumentColumns(Protocol):
+    """What a tailer makes of documents, for the leaf that has put them together."""
+
+    @property
+    def size_bytes_max(self) -> int:
+        """The longest document."""
+        ...
+
+    @property
+    def fields_max(self) -> int:
+        """The most keys of a document, at every depth."""
+        ...
+
+    def columns(
+        self, documents: pa.Array, log_times_us: NDArray[np.int64]
+    ) -> tuple[pa.Table, bool]:
+        """``_time`` and the columns of fields of JSON texts (string, no nulls), one row for each.
+
+        And whether some of their paths have no column.
+        """
+        ...
+
+
+class MakeDocumentColumns(Protocol):
+    """Makes :class:`DocumentColumns` for a shard."""
+
+    def __call__(self, time_path: str, known_paths: Iterable[str], /) -> DocumentColumns:
+        """For the path of the event time, and those that have columns."""
+        ...
 
 
 class CatalogClient(Protocol):

@@ -75,6 +75,7 @@ def _check_keyed(
     wanted = {
         "--version": kept.version_path,
         "--deleted": kept.deleted_path,
+        "--merge": kept.merge,
         "--envelope": kept.envelope,
     }
     given = [option for option, value in wanted.items() if value]
@@ -83,10 +84,17 @@ def _check_keyed(
             Reason.INVALID_ARGUMENT,
             f"{given[0]} is for collections with a key; say with --key where it is",
         )
-    if kept.envelope and kept.deleted_path:
+    if kept.envelope and (kept.merge or kept.deleted_path):
         raise AlderError(
             Reason.INVALID_ARGUMENT,
-            "an envelope says itself what is deleted; leave --deleted out",
+            "an envelope has whole documents and says itself what is deleted; leave --merge and "
+            "--deleted out",
+        )
+    if kept.merge and request.log_partitions > 1:
+        raise AlderError(
+            Reason.INVALID_ARGUMENT,
+            "patches of a key have to be in one partition, and the log spreads documents; leave "
+            "--partitions out, so that there is one",
         )
     if kept.envelope and kept.transform_sql:
         raise AlderError(

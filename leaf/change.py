@@ -21,6 +21,7 @@ from leaf.digest import combined, digest_rows
 from leaf.keyed import Resolution, resolve, running_maximum
 from leaf.layout import Counters, StreamRecord
 from leaf.logtime import LogTime
+from leaf.patches import Patches
 from leaf.rows import PushedRows, is_marker
 from leaf.tail import TailBlock
 from leaf.view import ShardView
@@ -69,6 +70,7 @@ class Change:
     quarantined: pa.Table
     deaths: Deaths | None = None
     keys: Mapping[bytes, bytes] = field(default_factory=dict)
+    living: Mapping[bytes, bytes] = field(default_factory=dict)
 
     def write(self, before: ShardView) -> PushWrite:
         """What it adds to the store, keys and deaths left out."""
@@ -81,6 +83,8 @@ class Change:
         self.write(before).put(batch)
         for key, value in self.keys.items():
             batch.put(layout.KEYS, key, value)
+        for key, value in self.living.items():
+            batch.put(layout.LIVING, key, value)
         number = before.counters.tombstone_next
         if self.view.counters.tombstone_next != number and self.deaths is not None:
             batch.put(layout.META, layout.tombstone_key(number), layout.encode_deaths(self.deaths))
@@ -94,12 +98,20 @@ def change_of(
     quarantined: pa.Table,
     overflow: bool,
     lookup: Lookup | None,
+    patches: Patches | None = None,
 ) -> Change:
     """The change that an accepted push makes. ``lookup`` reads the key map of a keyed collection.
 
     ``record`` is the stream's after the push but for its log time; ``view.streams`` includes it.
+    With ``patches`` documents are patches.
     """
     stream = view.streams.index(push.key)
+    if patches is not None and parsed is not None:
+        made = patches.apply(stream, parsed)
+        refused = pa.concat_tables([quarantined, made.refused])
+        overflow = overflow or made.overflow
+        change = change_of(view, record, push, made.rows, refused, overflow, lookup)
+        return replace(change, living=made.living)
     counters = replace(
         view.counters,
         block_next=view.counters.block_next + 1,

@@ -24,6 +24,7 @@ TAIL: Final = "tail"
 COLUMNS: Final = "columns"
 POSTINGS: Final = "postings"
 KEYS: Final = "keys"
+LIVING: Final = "living"
 PARTIALS: Final = "partials"
 QUARANTINE: Final = "quarantine"
 
@@ -33,6 +34,7 @@ FAMILIES: Final[Mapping[str, FamilyOptions]] = {
     COLUMNS: FamilyOptions(blobs=True, compressed=False, blobs_rewritten=False),
     POSTINGS: FamilyOptions(blobs=True, compressed=False, blobs_rewritten=False),
     KEYS: FamilyOptions(),
+    LIVING: FamilyOptions(),
     PARTIALS: FamilyOptions(write_buffer_bytes=4 << 20),
     QUARANTINE: FamilyOptions(blobs=True, write_buffer_bytes=4 << 20),
 }

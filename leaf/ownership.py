@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from alder.catalog import Collection, Snapshot
 from alder.errors import AlderError, Reason
+from alder.interfaces import MakeDocumentColumns
 from alder.rocks import StoreMemory
 from leaf.cache import CacheUsage, PageCache
 from leaf.history import History, WholeHistory
@@ -61,6 +63,7 @@ class Shards:
         settings: LeafSettings,
         executor: Executor,
         history: History | None = None,
+        documents: MakeDocumentColumns | None = None,
     ) -> None:
         self._node_id = node_id
         self._directory = directory
@@ -69,6 +72,7 @@ class Shards:
         self._executor = executor
         self._memory = StoreMemory(settings.block_cache_bytes, settings.write_buffers_bytes)
         self._history = history or WholeHistory()
+        self._documents = documents
         self._open: dict[ShardKey, _Open] = {}
         self._owned: Mapping[ShardKey, Collection] = {}
         self._refusals: dict[ShardKey, AlderError] = {}
@@ -195,6 +199,11 @@ class Shards:
         logger.error("the replica %s is built again from the log: %s", path, error)
 
     def _opened(self, path: Path, collection: Collection) -> Shard:
+        documents = None
+        if collection.settings.merge:
+            if self._documents is None:
+                raise AlderError(Reason.UNSUPPORTED, "this leaf can't apply patches")
+            documents = partial(self._documents, collection.time_path)
         return Shard(
             path,
             collection.collection_id,
@@ -203,6 +212,7 @@ class Shards:
             self._cache,
             self._memory,
             kept=collection.settings,
+            documents=documents,
         )
 
     def _emptied(self, path: Path, collection: Collection) -> Shard:

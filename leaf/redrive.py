@@ -37,8 +37,8 @@ OUT_OF_ORDER: Final = (
     "collection anew from the log"
 )
 WITH_VERSIONS: Final = (
-    "documents of collections with --version can't be put where they were born; send it again, as "
-    "it is to be: its version gives it its place"
+    "documents of collections with --version or --merge can't be put where they were born; send it "
+    "again, as it is to be"
 )
 _EARLIEST_US: Final = -(1 << 63)
 

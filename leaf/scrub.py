@@ -1,6 +1,7 @@
 """Reads everything that a shard stores, and says what is damaged, block by block."""
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Final
 
 from alder.errors import AlderError, Reason
@@ -33,7 +34,7 @@ class Scrub:
     def damages(self) -> Iterator[str]:
         """Whatever is damaged or missing. Blocks for long. Raises AlderError(UNSUPPORTED)."""
         try:
-            for _ in self._store.scan(layout.KEYS):
+            for _ in chain(*map(self._store.scan, (layout.KEYS, layout.LIVING))):
                 self._check()
         except AlderError as error:
             yield f"the key map of shard {self._name}: {_corrupt(error)}"

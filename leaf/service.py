@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 from alder.errors import AlderError, Reason
 from alder.fragments import FragmentAnswer, Take
+from alder.interfaces import MakeDocumentColumns
 from alder.positions import PositionVector
 from alder.push import PushFields
 from alder.schema import Schema
@@ -66,10 +67,13 @@ class Leaf:
         seal_executor: Executor | None = None,
         history: History | None = None,
         disk_free_bytes: Callable[[], int] | None = None,
+        documents: MakeDocumentColumns | None = None,
     ) -> None:
         """``history`` tells whether a damaged shard can be built again (default: it always can).
 
         ``disk_free_bytes`` tells the room on the disk (default: asks the operating system).
+        ``documents`` makes columns of patched documents; without it, collections of patches are
+        refused.
         """
         history = history or WholeHistory()
         self._node_id = node_id
@@ -80,7 +84,9 @@ class Leaf:
         self._query_threads = ThreadPoolExecutor(self._settings.query_threads, "leaf-query")
         self._upkeep_threads = ThreadPoolExecutor(2, "leaf-upkeep")
         self._engine = Engine(self._settings.query_memory_bytes)
-        self._shards = Shards(node_id, directory, self._settings, self._upkeep_threads, history)
+        self._shards = Shards(
+            node_id, directory, self._settings, self._upkeep_threads, history, documents
+        )
         self._presence = Presence(node_id, self._shards, follower, self._settings)
         self._checking = asyncio.Lock()
         self._workers = SealWorkers(self._settings.seal_workers, directory, seal_executor)

@@ -7,13 +7,15 @@ of a push. A failed commit leaves the view as it was.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from alder.catalog import CollectionSettings
+from alder.interfaces import DocumentColumns
 from alder.positions import PositionVector
 from alder.rocks import Batch, StoreMemory
 from leaf import layout
@@ -24,6 +26,7 @@ from leaf.core import Decision, PushHeader, ShardState, applied, decide
 from leaf.held import HeldWrites
 from leaf.layout import StreamRecord
 from leaf.logtime import LogTime
+from leaf.patches import Patches
 from leaf.quarantine import Position, Quarantine
 from leaf.recovery import open_replica, stream_numbers
 from leaf.redrive import WITH_VERSIONS, check_redrive, late_parts, put_redrive, redrive_of
@@ -52,10 +55,12 @@ class Shard:
         memory: StoreMemory | None = None,
         clock: Callable[[], float] = time.monotonic,
         kept: CollectionSettings | None = None,
+        documents: Callable[[Iterable[str]], DocumentColumns] | None = None,
     ) -> None:
         """Opens or creates the replica.
 
-        ``kept`` says how the collection's rows are kept. ``clock`` gives seconds, and decides only
+        ``kept`` says how the collection's rows are kept; with ``documents``, which gets the paths
+        that have columns, they are patched. ``clock`` gives seconds, and decides only
         when the live tail is sealed. Raises as :func:`leaf.recovery.open_replica`.
         """
         self._keyed = keyed
@@ -93,6 +98,10 @@ class Shard:
             leader_epochs=self._state.leader_epochs,
         )
         self._replica = Replica(store, segments, recovered.manifest, view)
+        self._patches: Patches | None = None
+        if documents is not None:
+            read = partial(store.get_many, layout.LIVING)
+            self._patches = Patches(documents(recovered.schema.fields), read)
         self.stored = StoredPartials(store, keyed)
         self.quarantine = Quarantine(self._replica, self._records, self._write_out)
         self.compaction = Compaction(self._replica, self._name, self._kept, settings, clock)
@@ -283,7 +292,7 @@ class Shard:
             check_redrive(self._state, push)
             self._write_out()
             stream = self._numbers[push.key]
-            if parsed is not None and self._kept.version_path:
+            if parsed is not None and (self._kept.version_path or self._patches is not None):
                 refused = dict.fromkeys(parsed.offsets.tolist(), WITH_VERSIONS)
             elif parsed is not None:
                 redriven = self.quarantine.redriven(stream, parsed.offsets.tolist())
@@ -339,7 +348,9 @@ class Shard:
             self._unwritten.add(stream)
         else:
             lookup = self._lookup if self._keyed else None
-            change = change_of(view, record, push, parsed, quarantined, overflow, lookup)
+            change = change_of(
+                view, record, push, parsed, quarantined, overflow, lookup, self._patches
+            )
             self._keep(change)
             record, view = change.record, self._with_rows(change)
         self._set_record(stream, record)

@@ -54,6 +54,7 @@ class RowSpec:
     shard_by_path: str = ""
     version_path: str = ""
     deleted_path: str = ""
+    merge: bool = False
     envelope: str = ""
 
 
@@ -159,9 +160,9 @@ class RowBuilder:
             if spec.shard_by_path and not spec.key_path
             else None
         )
-        table = pa.table(
-            [*system.values(), *columns.columns], names=[*system, *columns.column_names]
-        )
+        # A patch has not the columns of the document that it makes.
+        fields = columns.select([]) if spec.merge else columns
+        table = pa.table([*system.values(), *fields.columns], names=[*system, *fields.column_names])
         return table, shard_by
 
     def _with_keys(

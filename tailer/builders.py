@@ -30,6 +30,7 @@ def builder_of(
         collection.shard_by_path,
         kept.version_path,
         kept.deleted_path,
+        kept.merge,
         kept.envelope,
     )
     rows = RowBuilder(spec, settings, JsonDecoder(settings.decode, sorted(paths)))

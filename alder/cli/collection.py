@@ -55,6 +55,9 @@ def collection() -> None:
     "--deleted", metavar="PATH", help="With --key: documents with true there delete their key."
 )
 @click.option(
+    "--merge", is_flag=True, help="With --key: documents are JSON merge patches of their key's."
+)
+@click.option(
     "--envelope",
     type=click.Choice([DEBEZIUM]),
     help="With --key: records are changes of a database, as Debezium writes them; --version is a "
@@ -110,6 +113,7 @@ def create(
     key: str | None,
     version: str | None,
     deleted: str | None,
+    merge: bool,
     envelope: str | None,
     time: str | None,
     shard_by: str | None,
@@ -143,6 +147,7 @@ def create(
                 indexes,
                 version or "",
                 deleted or "",
+                merge,
                 envelope or "",
                 _text(transform),
             ),
@@ -202,6 +207,7 @@ def show(name: str, form: str, server: str | None) -> None:
             ("key", entry.key_path),
             ("version", entry.settings.version_path),
             ("deleted", entry.settings.deleted_path),
+            ("merge", "yes" if entry.settings.merge else ""),
             ("envelope", entry.settings.envelope),
             ("time", entry.time_path),
             ("shard by", entry.shard_by_path),

@@ -30,6 +30,8 @@ from controller.settings import ControllerSettings
 from leaf.history import SourceHistory
 from leaf.service import Leaf
 from leaf.settings import LeafSettings
+from tailer.decode import DecodeLimits
+from tailer.merged import merged_documents
 from tailer.service import Tailer
 from tailer.settings import TailerSettings
 
@@ -69,7 +71,14 @@ async def standalone(
     for index in range(leaves):
         node = Node(f"leaf-{index}", catalog_pb2.NODE_ROLE_LEAF, "")
         history = SourceHistory(log)
-        leaf = Leaf(node.node_id, data / node.node_id, follower, settings.leaf, history=history)
+        leaf = Leaf(
+            node.node_id,
+            data / node.node_id,
+            follower,
+            settings.leaf,
+            history=history,
+            documents=merged_documents(settings.tailer.decode),
+        )
         directory.add_leaf(node.node_id, leaf, leaf.prover)
         await _start(stack, leaf.start, leaf.close)
         await _follow(stack, catalog, node)
@@ -107,10 +116,19 @@ async def controller_node(stack: AsyncExitStack, config: NodeConfig) -> str:
 async def leaf_node(stack: AsyncExitStack, config: NodeConfig) -> str:
     """Starts a leaf."""
     catalog, log = _controller_clients(stack, config)
-    settings = settings_from(LeafSettings, config.settings, "settings")
+    decode = config.settings.get("decode", {})
+    own = {name: value for name, value in config.settings.items() if name != "decode"}
+    settings = settings_from(LeafSettings, own, "settings")
+    limits = settings_from(DecodeLimits, _table(decode), "settings.decode")
     follower = await _follow(stack, catalog)
-    history = SourceHistory(log)
-    leaf = Leaf(config.node_id, _data(config), follower, settings, history=history)
+    leaf = Leaf(
+        config.node_id,
+        _data(config),
+        follower,
+        settings,
+        history=SourceHistory(log),
+        documents=merged_documents(limits),
+    )
     await _start(stack, leaf.start, leaf.close)
     address = await _serve(stack, config.listen, {LEAF: leaf, PROOF: leaf.prover})
     await _announce(stack, catalog, config, catalog_pb2.NODE_ROLE_LEAF, address)

@@ -177,6 +177,14 @@ def indexed(*settings: tuple[str, str]) -> catalog_pb2.CollectionSettings:
     )
 
 
+def of_keys(
+    version_path: str = "", deleted_path: str = "", merge: bool = False, envelope: str = ""
+) -> catalog_pb2.CollectionSettings:
+    return catalog_pb2.CollectionSettings(
+        version_path=version_path, deleted_path=deleted_path, merge=merge, envelope=envelope
+    )
+
+
 def kept(retain_us: int = 0, history_us: int = 0) -> catalog_pb2.CollectionSettings:
     return catalog_pb2.CollectionSettings(retain_us=retain_us, history_us=history_us)
 
@@ -212,6 +220,20 @@ def kept(retain_us: int = 0, history_us: int = 0) -> catalog_pb2.CollectionSetti
         ({"settings": kept(retain_us=-60_000_000)}, Reason.INVALID_ARGUMENT),
         ({"settings": kept(history_us=1)}, Reason.INVALID_ARGUMENT),
         ({"settings": kept(history_us=1 << 62)}, Reason.INVALID_ARGUMENT),
+        ({"settings": of_keys(version_path="v")}, Reason.INVALID_ARGUMENT),
+        ({"settings": of_keys(deleted_path="d")}, Reason.INVALID_ARGUMENT),
+        ({"settings": of_keys(merge=True)}, Reason.INVALID_ARGUMENT),
+        ({"settings": of_keys(envelope="debezium")}, Reason.INVALID_ARGUMENT),
+        ({"key_path": "k", "settings": of_keys(envelope="soap")}, Reason.INVALID_ARGUMENT),
+        ({"key_path": "k", "settings": of_keys(version_path="a\\x")}, Reason.INVALID_ARGUMENT),
+        (
+            {"key_path": "k", "settings": of_keys(envelope="debezium", merge=True)},
+            Reason.INVALID_ARGUMENT,
+        ),
+        (
+            {"key_path": "k", "log_partitions": 2, "settings": of_keys(merge=True)},
+            Reason.INVALID_ARGUMENT,
+        ),
         ({"source_urls": ["http://x/y"]}, Reason.INVALID_ARGUMENT),
         ({"source_urls": ["file://relative/x"]}, Reason.INVALID_ARGUMENT),
         ({"source_urls": ["file:///"]}, Reason.INVALID_ARGUMENT),

@@ -31,6 +31,7 @@ from alder.v1 import catalog_pb2, leaf_pb2, log_pb2, quarantine_pb2, tailer_pb2
 from leaf.proving import Prover
 from leaf.service import Leaf
 from leaf.settings import LeafSettings
+from tailer.merged import merged_documents
 from tailer.service import Tailer
 from tailer.settings import TailerSettings
 
@@ -41,6 +42,7 @@ STALL_S_MAX: Final = 120.0
 """Without a row for so long, the building is given up."""
 ERROR_S_MAX: Final = 10.0
 """The same where the tailer says why."""
+TAILER_SETTINGS: Final = TailerSettings(audit_interval_s=5.0)
 SETTINGS: Final = LeafSettings(
     merge_factor=0,
     tail_bytes_max=128 << 20,
@@ -86,9 +88,10 @@ async def built(
     placed = _placed(collection, coverage)
     follower = _StillFollower(_snapshot(placed))
     part = PartOfLog(log, coverage)
-    leaf = Leaf(HERE, directory, follower, SETTINGS)
+    documents = merged_documents(TAILER_SETTINGS.decode)
+    leaf = Leaf(HERE, directory, follower, SETTINGS, documents=documents)
     nodes = _Nodes(leaf, [s.shard for s in placed.shards if s.leaf == ELSEWHERE])
-    tailer = Tailer(HERE, catalog, follower, nodes, part, TailerSettings(audit_interval_s=5.0))
+    tailer = Tailer(HERE, catalog, follower, nodes, part, TAILER_SETTINGS)
     await leaf.start()
     try:
         await tailer.start()
