@@ -7,7 +7,7 @@ caller's engine runs the fragment as a part of the statement.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -21,17 +21,34 @@ Take = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
+class FixedRows:
+    """Says of ``rows`` rows of a table, from the one at ``begin`` on, that they never change.
+
+    Within this process ``name`` names the same rows in the same order for ever. ``columns`` are
+    what the table's columns are called where they are stored, each once, and mean the same wherever
+    rows of this name are handed over.
+    """
+
+    name: Hashable
+    columns: tuple[str, ...]
+    begin: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class FragmentAnswer:
     """What the stream of a fragment says (``leaf.proto``); ``size_bytes`` as it came.
 
-    ``projection`` is empty where ``rows`` are the answer. Otherwise they are a table `physical` of
-    which this SELECT makes the table `rows`, and the fragment's SQL is still to run over that.
+    ``projection`` is empty where ``rows`` are the answer. Otherwise it is the select list that
+    makes the table `rows` of them, over which the fragment's SQL is still to run. So the caller may
+    keep copies of those that are ``fixed``, which follow one another from the first row on.
     """
 
     rows: pa.Table
     trailer: leaf_pb2.FragmentTrailer
     size_bytes: int
     projection: str = ""
+    fixed: tuple[FixedRows, ...] = ()
 
 
 async def joined(stream: AsyncIterator[leaf_pb2.FragmentResponse], take: Take) -> FragmentAnswer:

@@ -29,7 +29,8 @@ def fragment_responses(result: FragmentResult, started_s: float) -> list[leaf_pb
 def fragment_answer(result: FragmentResult, started_s: float) -> FragmentAnswer:
     """The same for a caller in this process."""
     trailer = _trailer(result, started_s)
-    return FragmentAnswer(result.table, trailer, result.table.nbytes, result.projection)
+    size_bytes = result.table.nbytes if result.size_bytes is None else result.size_bytes
+    return FragmentAnswer(result.table, trailer, size_bytes, result.projection, result.fixed)
 
 
 def _trailer(result: FragmentResult, started_s: float) -> leaf_pb2.FragmentTrailer:

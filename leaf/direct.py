@@ -45,10 +45,14 @@ _ORDERED: Final = frozenset({pa.string(), pa.int32(), pa.int64(), pa.float64(), 
 
 @dataclass(slots=True)
 class DirectShard:
-    """A shard to read, and how it went."""
+    """A shard to read, and how it went.
+
+    ``rows_max`` bounds the rows of sealed segments that are read.
+    """
 
     scope: Scope
     works: Sequence[Work]
+    rows_max: int
     rows_read: int = 0
     rows_candidate: int = 0
     segments_pruned: int = 0
@@ -237,7 +241,7 @@ class _Lookup:
         """The rows of a piece that meet all conditions; with a limit, the first that do."""
         piece, checks = work.piece, self._checks
         if narrow is not None:
-            if narrow.count > ROWS_MAX and limit is None:
+            if narrow.count > shard.rows_max and limit is None:
                 raise Unsupported
             piece = piece.narrowed(narrow.rows)
             if narrow.rows is not None:
@@ -255,7 +259,7 @@ class _Lookup:
 
     def _checked(self, piece: Piece, shard: DirectShard, checks: Sequence[_Rows]) -> Piece:
         shard.rows_read += piece.rows_count
-        if isinstance(piece.holder, Segment) and shard.rows_read > ROWS_MAX:
+        if isinstance(piece.holder, Segment) and shard.rows_read > shard.rows_max:
             raise Unsupported
         for check in checks:
             if piece.rows_count:

@@ -19,10 +19,17 @@ from alder.positions import PositionVector
 from alder.schema import Schema
 from alder.v1 import leaf_pb2
 from leaf.bindings import Projection, projection
-from leaf.direct import DirectShard, direct_result
+from leaf.direct import ROWS_MAX, DirectShard, direct_result, takes_any
 from leaf.engine import Cancellation, EngineInput
 from leaf.fragmentmodel import FragmentMode, FragmentResult, FragmentTools, Joined
-from leaf.gathering import EngineReading, check_overflow, engine_result, joined_rows
+from leaf.gathering import (
+    PICKED_SHARE,
+    WHOLE_ROWS_MAX,
+    EngineReading,
+    check_overflow,
+    engine_result,
+    joined_rows,
+)
 from leaf.inputs import engine_inputs
 from leaf.kernels.columns import Reading
 from leaf.kernels.livetail import Work
@@ -93,8 +100,16 @@ def _result(
     schemas = [shard.view.schema for shard in shards]
     whole = schemas[0] if len(schemas) == 1 else reduce(Schema.merged, schemas, Schema())
     fields = whole.fields
-    if mode.direct and not inputs:
-        asked = [DirectShard(scope_of(one.view, keyed, mode.without), one.works) for one in shards]
+    unfinished = mode.unfinished and not inputs
+    rows_total = sum(work.piece.rows_count for shard in shards for work in shard.works)
+    small = unfinished and rows_total <= WHOLE_ROWS_MAX and not takes_any(fragment)
+    picks = fragment.HasField("selection") and unfinished and not takes_any(fragment)
+    if mode.direct and not inputs and not (picks and small):
+        rows_max = min(ROWS_MAX, rows_total // PICKED_SHARE) if picks else ROWS_MAX
+        asked = [
+            DirectShard(scope_of(one.view, keyed, mode.without), one.works, rows_max)
+            for one in shards
+        ]
         table = direct_result(fragment, asked, fields, keyed, cancellation)
         if table is not None:
             scans = tuple(map(_direct_scan, shards, asked))
@@ -124,9 +139,18 @@ def _result(
             scans = tuple(_kernel_scan(shard) for shard in shards)
             return FragmentResult(found.table, scans, found.left_out, apart=found.apart)
     memoise = mode.memoise and fragment.partial_aggregate and not plan.watched
-    unfinished = mode.unfinished and not inputs
     reading = EngineReading(
-        fragment, inputs, plan, keyed, tools, cancellation, name, memoise, mode.without, unfinished
+        fragment,
+        inputs,
+        plan,
+        keyed,
+        tools,
+        cancellation,
+        name,
+        memoise,
+        mode.without,
+        unfinished,
+        small,
     )
     return engine_result(shards, reading)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from alder.fragments import FixedRows
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
 from leaf.engine import Engine
@@ -52,8 +53,8 @@ class FragmentResult:
     """The rows of the answer, how each shard was read, and what is known of groups left out.
 
     ``apart``: which of the rows are groups of sealed segments, where these are told apart.
-    ``projection`` is that of :class:`alder.fragments.FragmentAnswer`. ``joined`` is how the shards
-    of joined rows were read.
+    ``projection`` and ``fixed`` are those of :class:`alder.fragments.FragmentAnswer`. ``joined``
+    is how the shards of joined rows were read. ``size_bytes`` are those of the rows, if known.
     """
 
     table: pa.Table
@@ -62,6 +63,8 @@ class FragmentResult:
     projection: str = ""
     joined: tuple[leaf_pb2.ShardScan, ...] = ()
     apart: Apart | None = None
+    fixed: tuple[FixedRows, ...] = ()
+    size_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

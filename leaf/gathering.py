@@ -6,30 +6,38 @@ is bounded, and checked against the plan: values that it does not know of, becau
 fail the fragment, which is then planned again; they are never left out of an answer (I5).
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import reduce
 from typing import Final
 
 import pyarrow as pa
 
 from alder.errors import AlderError, Reason
+from alder.fragments import FixedRows
 from alder.schema import Schema
 from alder.v1 import leaf_pb2
 from leaf.access import Condition, conditions, narrowed
 from leaf.bindings import Projection, engine_names, projection
 from leaf.direct import takes_any
+from leaf.documentreader import DOCUMENTS
 from leaf.engine import Cancellation, EngineInput
 from leaf.fragmentmodel import FragmentResult, FragmentTools, Joined
 from leaf.inputs import filtered_sql
 from leaf.partials import fingerprint, rows_key
-from leaf.pieces import Piece, piece_table
+from leaf.pieces import ColumnNeeds, Piece, Rows, piece_table, whole_table
 from leaf.segment import Segment
 from leaf.shardatcut import ShardAtCut, scope_of
+from leaf.tail import TailChunk
 from leaf.view import ShardView
 
 HANDED_OVER_BYTES_MAX: Final = 256 << 20
 """Rows up to this size are handed over to a caller who can run the fragment; more are filtered."""
+PICKED_SHARE: Final = 8
+"""More than one row in so many costs more to pick out than to hand over with all others."""
+WHOLE_ROWS_MAX: Final = 1 << 15
+"""Up to so many rows are handed over whole: to ask an index costs more than to compare them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,8 @@ class EngineReading:
     """How the engine is to read one fragment.
 
     ``memoise``: partials of segments are kept, under ``name``. ``without`` as that of Scope,
-    ``unfinished`` as in :class:`leaf.fragmentmodel.FragmentMode`.
+    ``unfinished`` as in :class:`leaf.fragmentmodel.FragmentMode`; ``small``: there are so few rows
+    that no index is asked.
     """
 
     fragment: leaf_pb2.Fragment
@@ -50,6 +59,32 @@ class EngineReading:
     memoise: bool
     without: frozenset[str]
     unfinished: bool = False
+    small: bool = False
+
+    def leaves_whole(self, segment: Segment, rows: Rows | None) -> bool:
+        """True if a segment is handed over whole: to pick that many rows out costs more."""
+        return self.unfinished and rows is not None and len(rows) * PICKED_SHARE > segment.rows
+
+
+class _Kind(IntEnum):
+    """What rows of a table are, in their order."""
+
+    SEGMENT = 0
+    TAIL = 1
+    PICKED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Rows of a piece; ``name`` names those of a whole segment or chunk of a tail.
+
+    ``size_bytes`` are told once, because to count those of many chunks takes time.
+    """
+
+    table: pa.Table
+    size_bytes: int
+    kind: _Kind
+    name: Hashable = None
 
 
 def engine_result(shards: Sequence[ShardAtCut], reading: EngineReading) -> FragmentResult:
@@ -58,24 +93,46 @@ def engine_result(shards: Sequence[ShardAtCut], reading: EngineReading) -> Fragm
     Raises AlderError as :func:`leaf.fragment.run_fragment`.
     """
     needs, tools = reading.plan.needs, reading.tools
-    tables = [needs.schema().empty_table()]
+    gathered: list[_Rows] = []
     partials: list[pa.Table] = []
     scans = []
+    size_bytes = kept_bytes = 0
     for shard in shards:
         rest, kept, scan = _read_shard(shard, reading)
-        tables.extend(rest)
+        gathered.extend(rest)
         partials.extend(kept)
         scans.append(scan)
-        _check_size((*tables, *partials), tools)
-    if len(tables) > 1 or not partials:
-        physical = pa.concat_tables(tables)
+        size_bytes += sum(rows.size_bytes for rows in rest)
+        kept_bytes += sum(table.nbytes for table in kept)
+        _check_size(size_bytes + kept_bytes, tools)
+    if gathered or not partials:
+        gathered.sort(key=lambda rows: rows.kind)
+        empty = needs.schema().empty_table()
+        physical = pa.concat_tables([empty, *(rows.table for rows in gathered)])
         _check_watched(reading.plan, physical)
-        handed_over = physical.nbytes <= HANDED_OVER_BYTES_MAX and not partials
+        handed_over = size_bytes <= HANDED_OVER_BYTES_MAX and not partials
         if reading.unfinished and handed_over:
             named = physical.rename_columns(engine_names(physical.num_columns))
-            return FragmentResult(named, tuple(scans), projection=reading.plan.sql)
+            fixed = _fixed(gathered, physical.column_names)
+            return FragmentResult(
+                named, tuple(scans), projection=reading.plan.select_list, fixed=fixed
+            )
         partials.append(_run(physical, reading))
     return FragmentResult(pa.concat_tables(partials), tuple(scans))
+
+
+def _fixed(gathered: Sequence[_Rows], columns: Sequence[str]) -> tuple[FixedRows, ...]:
+    """What never changes: sealed rows together, for they stay, and those of live tails together."""
+    found: list[FixedRows] = []
+    begin = 0
+    for kind in (_Kind.SEGMENT, _Kind.TAIL):
+        own = [rows for rows in gathered if rows.kind is kind]
+        count = sum(rows.table.num_rows for rows in own)
+        if count:
+            name = (kind, *(rows.name for rows in own))
+            found.append(FixedRows(name, tuple(columns), begin, count))
+        begin += count
+    return tuple(found)
 
 
 def _run(physical: pa.Table, reading: EngineReading) -> pa.Table:
@@ -91,10 +148,10 @@ def _run(physical: pa.Table, reading: EngineReading) -> pa.Table:
 
 def _read_shard(
     shard: ShardAtCut, reading: EngineReading
-) -> tuple[list[pa.Table], list[pa.Table], leaf_pb2.ShardScan]:
+) -> tuple[list[_Rows], list[pa.Table], leaf_pb2.ShardScan]:
     """The rows still to be aggregated, the partials of the others, and how it went."""
     view, needs, partials = shard.view, reading.plan.needs, reading.tools.partials
-    tables, kept = [], []
+    tables, kept = list[_Rows](), list[pa.Table]()
     wanted = conditions(reading.fragment)
     scope = scope_of(view, reading.keyed, reading.without)
     rows_scanned = rows_candidate = pruned = 0
@@ -114,11 +171,12 @@ def _read_shard(
                     work.hit = True
                     kept.append(found)
                     continue
-            narrow = narrowed(segment, wanted, scope)
+            narrow = narrowed(segment, () if reading.small else wanted, scope)
             paths.update(dict.fromkeys(narrow.paths))
             rows_candidate += segment.rows if narrow.rows is None else len(narrow.rows)
             pruned += narrow.rows is not None and not len(narrow.rows)
-            piece = piece.narrowed(narrow.rows)
+            if not reading.leaves_whole(segment, narrow.rows) or left is not None:
+                piece = piece.narrowed(narrow.rows)
             exact = exact or (narrow.exact and narrow.rows is not None)
         if left is not None and exact:
             piece = piece.between(0, left)
@@ -129,7 +187,7 @@ def _read_shard(
             work.missed = partials.keep(reading.name, key, partial, piece.rows_count)
             kept.append(partial)
         elif piece.rows_count:
-            tables.append(piece_table(piece, view.streams, needs, causes))
+            tables.append(_rows(view, piece, needs, causes))
     scan = shard.scan()
     scan.rows_scanned = rows_scanned
     scan.rows_candidate = rows_candidate
@@ -137,6 +195,23 @@ def _read_shard(
     scan.access_paths.extend(paths)
     scan.engine = leaf_pb2.FRAGMENT_ENGINE_DUCKDB
     return tables, kept, scan
+
+
+def _rows(
+    view: ShardView,
+    piece: Piece,
+    needs: ColumnNeeds,
+    causes: Callable[[Rows], pa.Array] | None,
+) -> _Rows:
+    """The rows of a piece; what never changes has all of them, in columns that it has itself."""
+    fixed = piece.rows is None and not needs.births and DOCUMENTS not in needs.stored
+    if fixed and isinstance(piece.holder, Segment):
+        table, size_bytes = whole_table(piece.holder, needs)
+        return _Rows(table, size_bytes, _Kind.SEGMENT, (view.replica, piece.holder.number))
+    table = piece_table(piece, view.streams, needs, causes)
+    if fixed and isinstance(piece.holder, TailChunk):
+        return _Rows(table, table.nbytes, _Kind.TAIL, piece.holder.number)
+    return _Rows(table, table.nbytes, _Kind.PICKED)
 
 
 def joined_rows(
@@ -157,9 +232,9 @@ def joined_rows(
     tables, scans = [plan.needs.schema().empty_table()], []
     for shard in shards:
         rest, _, scan = _read_shard(shard, reading)
-        tables += rest
+        tables += [rows.table for rows in rest]
         scans.append(scan)
-    _check_size(tables, tools)
+    _check_size(sum(table.nbytes for table in tables), tools)
     physical = pa.concat_tables(tables)
     _check_watched(plan, physical)
     known_as = physical.rename_columns(engine_names(physical.num_columns))
@@ -206,8 +281,8 @@ def _check_watched(plan: Projection, physical: pa.Table) -> None:
             )
 
 
-def _check_size(tables: Sequence[pa.Table], tools: FragmentTools) -> None:
-    if sum(table.nbytes for table in tables) > tools.scan_bytes_max:
+def _check_size(size_bytes: int, tools: FragmentTools) -> None:
+    if size_bytes > tools.scan_bytes_max:
         raise AlderError(
             Reason.LIMIT,
             f"the query reads more than {tools.scan_bytes_max >> 20} MiB on one leaf; "

@@ -106,6 +106,21 @@ def alive_piece(holder: TailChunk | Segment, at: Horizon) -> Piece:
     return Piece(holder, None if mask.all() else np.flatnonzero(mask))
 
 
+def whole_table(segment: Segment, needs: ColumnNeeds) -> tuple[pa.Table, int]:
+    """All rows of a segment in stored columns, and their bytes. Raises AlderError(CORRUPT)."""
+    columns, size_bytes = [], 0
+    for name in needs.stored:
+        if segment.has(name):
+            whole = segment.whole(name)
+            columns.append(whole.values)
+            size_bytes += whole.size_bytes
+        else:
+            columns.append(pa.chunked_array([pa.nulls(segment.rows, column_type(name))]))
+    if not columns:
+        columns.append(pa.chunked_array([pa.nulls(segment.rows, pa.bool_())]))
+    return pa.table(columns, schema=needs.schema()), size_bytes
+
+
 def piece_table(
     piece: Piece,
     streams: Sequence[PartitionKey],

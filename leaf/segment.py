@@ -4,6 +4,7 @@ Blocks are read from the store when they are needed, checked, and kept decoded i
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -28,9 +29,18 @@ from leaf.rows import column_type
 
 _BIRTHS_KEY = b"births"
 _TIMES_KEY = b"times"
+_WHOLE_KEY = b"whole:"
 _ZONES_FEW: Final = 16
 """For births in more zones than so many, all births are read."""
 Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class WholeColumn:
+    """The values of all rows, and their bytes, which take time to count."""
+
+    values: pa.ChunkedArray
+    size_bytes: int
 
 
 class Segment:
@@ -192,6 +202,15 @@ class Segment:
     def documents(self, zone: int) -> pa.Array:
         """The documents of all rows of a zone, for less than by their numbers. Raises CORRUPT."""
         return self._documents.zone(zone)
+
+    def whole(self, name: str) -> WholeColumn:
+        """A column it has, all of it, kept as long as there is room. Raises CORRUPT."""
+
+        def load() -> WholeColumn:
+            values = self.column(name, None)
+            return WholeColumn(values, values.nbytes)
+
+        return self._blocks.cached(_WHOLE_KEY + name.encode(), load, lambda made: made.size_bytes)
 
     def column(self, name: str, rows: Rows | None) -> pa.ChunkedArray:
         """A column it has, all of it or the rows of ascending numbers. Raises CORRUPT."""

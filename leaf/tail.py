@@ -6,6 +6,7 @@ small tables are merged into larger ones (each merge at least doubles the smalle
 copied a logarithmic number of times), because a query pays for every table that it reads.
 """
 
+import itertools
 import struct
 import zlib
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from leaf import births
 
 _HEADER: Final = struct.Struct(">BIqqI")
 _VERSION: Final = 1
+_NUMBERS: Final = itertools.count()
 MERGED_BYTES_MAX: Final = 16 << 20
 """Merging tables of this size costs more time than it saves the queries that read them."""
 LATEST_ROWS_MAX: Final = 2048
@@ -67,7 +69,10 @@ class TailBlock:
 
 
 class TailChunk:
-    """Rows of one or several blocks, the first of which is ``first_block``. Immutable."""
+    """Rows of one or several blocks, the first of which is ``first_block``. Immutable.
+
+    ``number`` is one that no other chunk of this process has.
+    """
 
     def __init__(
         self, first_block: int, table: pa.Table, latest: tuple["TailChunk", ...] = ()
@@ -76,6 +81,7 @@ class TailChunk:
 
         What is known of a push then serves every query that has seen all before it.
         """
+        self.number: Final = next(_NUMBERS)
         self.first_block: Final = first_block
         self.latest: Final = latest
         self.table: Final = table

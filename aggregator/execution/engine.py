@@ -1,9 +1,10 @@
 """The engine: DuckDB in this process, shut off from files, settings and the network.
 
 A database for each query that runs at the same time, since the engine bounds memory and disk per
-database: no query takes another one's, and none sees another one's tables, which are temporary
-views of its cursor. What does not fit into memory is spilled to the node's directory, up to a
-limit. What the engine says when it fails becomes one sentence in the user's words.
+database: no query takes another one's, and none sees another one's tables, which are known to its
+cursor alone. Copies of fixed rows stay in a database, and a statement can't name them, since its
+tables are those of its plan. What does not fit into memory is spilled to the node's directory, up
+to a limit. What the engine says when it fails becomes one sentence in the user's words.
 """
 
 import itertools
@@ -19,14 +20,21 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
+from aggregator.execution.copies import Copies
 from aggregator.execution.results import collected
+from aggregator.execution.tables import with_tables
 from alder.arrow import SQL_TYPE_KEY
 from alder.bounds import TOO_LARGE
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import quote
+from alder.fragments import FixedRows
 
 BATCH_ROWS: Final = 1 << 16
 """Rows that are drawn from the engine at once."""
+_COPIES_SHARE: Final = 4
+"""Copies get one byte in so many of a query's memory, and leave where it needs that."""
+_ROWS: Final = "rows"
+"""The table that fragments read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +56,17 @@ class EngineSettings:
 class Pending:
     """Rows over which the ``sql`` of a fragment is still to run.
 
-    They are the table `physical`, of which ``projection`` makes the table `rows` that it reads.
+    ``projection`` is the select list that makes the table `rows` of them, which it reads.
     """
 
     rows: pa.Table
     projection: str
     sql: str
+    fixed: tuple[FixedRows, ...] = ()
 
-    def query(self, physical: str) -> str:
-        """The SELECT that gives the result, over the rows under this name."""
-        tables = f"physical AS (SELECT * FROM {quote(physical)}), rows AS ({self.projection})"
-        return f"WITH {tables} {self.sql}"
+    def query(self, source: str) -> str:
+        """The SELECT that gives the result, over what a FROM clause says."""
+        return with_tables(self.sql, {_ROWS: f"SELECT {self.projection} FROM {source}"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,20 @@ class Input:
     pending: tuple[Pending, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What one query has of the engine: a cursor, and the copies in its database."""
+
+    cursor: duckdb.DuckDBPyConnection
+    copies: Copies
+
+
+@dataclass(frozen=True, slots=True)
+class _Database:
+    connection: duckdb.DuckDBPyConnection
+    copies: Copies
+
+
 class Engine:
     """A pool of in-memory databases. Thread-safe; methods block: call them in a thread."""
 
@@ -82,7 +104,7 @@ class Engine:
         self.settings = settings
         self.directory = directory
         self._lock = threading.Lock()
-        self._idle: list[duckdb.DuckDBPyConnection] = []
+        self._idle: list[_Database] = []
         self._numbers = itertools.count()
 
     def start(self) -> None:
@@ -92,14 +114,14 @@ class Engine:
             self.directory.mkdir(parents=True)
 
     @contextmanager
-    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor for one query; interrupt() on it may be called from another thread."""
+    def session(self) -> Iterator[Session]:
+        """For one query; interrupt() on its cursor may be called from another thread."""
         with self._lock:
             database = self._idle.pop() if self._idle else self._connect()
-        cursor = database.cursor()
+        cursor = database.connection.cursor()
         healthy = False
         try:
-            yield cursor
+            yield Session(cursor, database.copies)
             healthy = True
         except AlderError as error:
             # A failure of the engine itself may have broken the database.
@@ -111,37 +133,38 @@ class Engine:
                 with self._lock:
                     self._idle.append(database)
             else:
-                database.close()
+                database.connection.close()
 
     def close(self) -> None:
         """Releases the databases that nothing runs in."""
         with self._lock:
             for database in self._idle:
-                database.close()
+                database.connection.close()
             self._idle.clear()
 
-    def _connect(self) -> duckdb.DuckDBPyConnection:
+    def _connect(self) -> _Database:
+        settings = self.settings
         spill = "" if self.directory is None else str(self.directory / f"{next(self._numbers)}")
         connection = duckdb.connect(
             ":memory:",
             config={
-                "threads": self.settings.threads,
-                "memory_limit": f"{self.settings.memory_bytes_max // (1 << 20)}MiB",
+                "threads": settings.threads,
+                "memory_limit": f"{settings.memory_bytes_max // (1 << 20)}MiB",
                 "enable_external_access": False,
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "python_enable_replacements": False,
                 "temp_directory": spill,
-                "max_temp_directory_size": f"{self.settings.spill_bytes_max // (1 << 20)}MiB",
+                "max_temp_directory_size": f"{settings.spill_bytes_max // (1 << 20)}MiB",
             },
         )
         connection.execute("SET lock_configuration = true").fetchall()
-        return connection
+        return _Database(connection, Copies(settings.memory_bytes_max // _COPIES_SHARE))
 
 
 def run(
     engine: Engine,
-    cursor: duckdb.DuckDBPyConnection,
+    session: Session,
     sql: str,
     inputs: Sequence[Input],
     user_names: Mapping[str, str],
@@ -150,9 +173,23 @@ def run(
 
     VARIANT leaves as JSON text, since no client reads it. Raises AlderError.
     """
+    while True:
+        try:
+            return _result(engine, session, sql, inputs)
+        except duckdb.OutOfMemoryException as error:
+            if not session.copies.clear(session.cursor):
+                raise translated(error, user_names) from error
+        except duckdb.Error as error:
+            raise translated(error, user_names) from error
+
+
+def _result(engine: Engine, session: Session, sql: str, inputs: Sequence[Input]) -> pa.Table:
+    """As :func:`run`. Raises duckdb.Error, and AlderError(LIMIT) for a result that is too large."""
+    cursor, settings = session.cursor, engine.settings
+    pending = [one for entry in inputs for one in entry.pending]
+    session.copies.prepare(cursor, [(part, one.rows) for one in pending for part in one.fixed])
+    sql = with_tables(sql, {one.name: _query(session, one) for one in inputs})
     try:
-        for entry in inputs:
-            register(cursor, entry)
         relation = cursor.sql(sql)
         names = list(relation.columns)
         types = [str(entry) for entry in relation.types]
@@ -160,7 +197,6 @@ def run(
             relation = cursor.sql(_variant_as_json(sql, types))
             types = [str(entry) for entry in relation.types]
         reader = relation.to_arrow_reader(BATCH_ROWS)
-        settings = engine.settings
         table = collected(
             reader.schema,
             reader,
@@ -168,11 +204,9 @@ def run(
             settings.result_bytes_max,
             engine.directory,
         )
-    except duckdb.Error as error:
-        raise translated(error, user_names) from error
     except (pa.ArrowException, OSError) as error:
         # What the engine raises while its rows are drawn comes as an error of Arrow.
-        raise translated(_as_engine_error(error), user_names) from error
+        raise _as_engine_error(error) from error
     fields = [
         table.schema.field(index).with_name(name).with_metadata({SQL_TYPE_KEY: sql_type.encode()})
         for index, (name, sql_type) in enumerate(zip(names, types, strict=True))
@@ -193,22 +227,46 @@ def _variant_as_json(sql: str, types: Sequence[str]) -> str:
     return f"SELECT {', '.join(items)} FROM ({sql}) AS result({', '.join(columns)})"
 
 
-def register(cursor: duckdb.DuckDBPyConnection, entry: Input) -> None:
-    """Makes a table known to a cursor under its name, with its SQL types restored."""
+def _query(session: Session, entry: Input) -> str:
+    """The SELECT that gives an input, with its SQL types restored where they left the engine."""
     parts = []
     if entry.rows is not None:
-        cursor.register(f"{entry.name}_raw", entry.rows)
-        parts.append(quote(f"{entry.name}_raw"))
+        session.cursor.register(f"{entry.name}_raw", entry.rows)
+        parts.append(selected(entry.columns, quote(f"{entry.name}_raw")))
     for number, pending in enumerate(entry.pending):
-        physical = f"{entry.name}_raw{number}"
-        cursor.register(physical, pending.rows)
-        parts.append(f"({pending.query(physical)})")
-    columns = [
+        query = pending.query(_source(session, pending, f"{entry.name}_raw{number}"))
+        alone = entry.rows is None and len(entry.pending) == 1
+        parts.append(query if alone else selected(entry.columns, f"({query})"))
+    return " UNION ALL ".join(parts)
+
+
+def selected(columns: Sequence[tuple[str, str]], source: str) -> str:
+    """A SELECT of columns with these names and SQL types ("": as they come)."""
+    items = [
         f"CAST({quote(name)} AS {sql_type}) AS {quote(name)}" if sql_type else quote(name)
-        for name, sql_type in entry.columns
+        for name, sql_type in columns
     ]
-    query = " UNION ALL ".join(f"SELECT {', '.join(columns)} FROM {part}" for part in parts)
-    cursor.execute(f"CREATE OR REPLACE TEMP VIEW {quote(entry.name)} AS {query}").fetchall()
+    return f"SELECT {', '.join(items)} FROM {source}"
+
+
+def _source(session: Session, pending: Pending, name: str) -> str:
+    """A FROM clause for the rows of a fragment: copies, as far as there are any, and the others."""
+    rows, copied = pending.rows, list[str]()
+    rest = [rows.slice(sum(fixed.rows for fixed in pending.fixed))]
+    for fixed in pending.fixed:
+        copy = session.copies.source(fixed, rows.column_names)
+        if copy is None:
+            rest.append(rows.slice(fixed.begin, fixed.rows))
+        else:
+            copied.append(copy)
+    others = pa.concat_tables(rest) if copied else rows
+    if not copied or others.num_rows:
+        session.cursor.register(name, others)
+        copied.append(quote(name))
+    if len(copied) == 1:
+        return copied[0]
+    columns = ", ".join(map(quote, rows.column_names))
+    return f"({' UNION ALL '.join(f'SELECT {columns} FROM {one}' for one in copied)})"
 
 
 _REASONS: Final[Sequence[tuple[type[duckdb.Error], Reason]]] = (

@@ -69,8 +69,8 @@ async def combine(
     runs = _Interruptible()
 
     def finished_rows() -> pa.Table:
-        with engine.cursor() as cursor, runs.on(cursor):
-            return run(engine, cursor, sql, inputs, user_names)
+        with engine.session() as session, runs.on(session.cursor):
+            return run(engine, session, sql, inputs, user_names)
 
     job = executor.submit(finished_rows)
     try:

@@ -295,7 +295,7 @@ class Scatter:
             scans,
             tuple(told for _, told in answers),
             pending=tuple(
-                Pending(one.rows, one.projection, request.fragment.sql)
+                Pending(one.rows, one.projection, request.fragment.sql, one.fixed)
                 for one, _ in answers
                 if one.projection
             ),

@@ -14,7 +14,8 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from aggregator.execution.engine import Input, register
+from aggregator.execution.engine import selected
+from aggregator.execution.tables import with_tables
 from aggregator.planning import pushdown
 from aggregator.planning.aggregate import Split
 from aggregator.planning.splitter import GROUPS, Aggregate
@@ -22,6 +23,7 @@ from aggregator.planning.spread import INTEGERS, TopSearch
 from alder.fieldtypes import quote
 
 _ARRIVES_CHANGED = re.compile(r"\b(BIT|UNION|GEOMETRY|BIGNUM|TIME WITH TIME ZONE)\b")
+_GATHERED: Final = "gathered"
 _COUNTED: Final = INTEGERS | {"BOOLEAN", "DATE", "TIMESTAMP", "VARCHAR"}
 """Types of which values are equal exactly where their bytes are."""
 
@@ -82,7 +84,7 @@ def _finished(
     if counted:
         restored = ((counted, "BIGINT"),)
         empty = pa.table({counted: pa.array([], pa.int64())})
-    register(cursor, Input(split.table, restored, empty.slice(0, 0)))
+    cursor.register(_GATHERED, empty.slice(0, 0))
     finals = [quote(key) for key in split.keys]
     for aggregate in split.aggregates:
         final = f"max({quote(counted)})" if counted else _final(aggregate, types, split.marker)
@@ -93,7 +95,8 @@ def _finished(
         groups = f" GROUP BY GROUPING SETS ({', '.join(f'({_listed(one)})' for one in split.sets)})"
     inner = f"SELECT {', '.join(finals)} FROM {quote(split.table)}{groups}"
     sql = f"WITH {GROUPS} AS ({inner}) {split.outer_sql}"
-    whole, parts = cursor.sql(split.direct_sql), cursor.sql(sql)
+    gathered = {split.table: selected(restored, _GATHERED)}
+    whole, parts = cursor.sql(split.direct_sql), cursor.sql(with_tables(sql, gathered))
     if [str(entry) for entry in whole.types] != [str(entry) for entry in parts.types]:
         return None
     search = None

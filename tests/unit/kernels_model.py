@@ -140,8 +140,8 @@ class Asker:
             number = len(partials.column(read.counted).unique().drop_null())
             partials = pa.table({read.counted: pa.array([number], pa.int64())})
         source = finishing.Input(read.table, read.columns, partials)
-        with self._engine.cursor() as cursor:
-            table = finishing.run(self._engine, cursor, plan.sql, [source], {})
+        with self._engine.session() as session:
+            table = finishing.run(self._engine, session, plan.sql, [source], {})
         answer = Answer(rows_of(table), scans)
         if sole and answer.by_kernels and plan.direct is not None:
             direct = finished(*plan.direct, partials)

@@ -200,7 +200,8 @@ def test_what_is_allowed_touches_nothing_outside(
     settings = "SELECT name, value FROM duckdb_settings() ORDER BY name"
     environment = dict(os.environ)
     ran = set()
-    with engine.cursor() as cursor:
+    with engine.session() as session:
+        cursor = session.cursor
         before = cursor.execute(settings).fetchall()
         for name, kind, parameters in functions():
             if name.lower() not in catalog.scalars or kind in TABLES:

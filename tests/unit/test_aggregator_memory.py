@@ -26,8 +26,8 @@ SMALL = EngineSettings(
 
 
 def answer(engine: Engine, sql: str) -> pa.Table:
-    with engine.cursor() as cursor:
-        return run(engine, cursor, sql, [], {})
+    with engine.session() as session:
+        return run(engine, session, sql, [], {})
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_queries_at_once_have_an_engine_each() -> None:
         return [table.to_pylist()[0]["n"] for table in await asyncio.gather(*calls)]
 
     assert asyncio.run(together()) == [1_000_000] * 4
-    with engine.cursor() as first, engine.cursor() as second:
-        first.execute("CREATE TEMP TABLE t AS SELECT 1")
-        assert second.execute("SELECT count(*) FROM duckdb_tables()").fetchall() == [(0,)]
+    with engine.session() as first, engine.session() as second:
+        first.cursor.execute("CREATE TEMP TABLE t AS SELECT 1")
+        assert second.cursor.execute("SELECT count(*) FROM duckdb_tables()").fetchall() == [(0,)]
     engine.close()

@@ -276,10 +276,10 @@ def test_the_engine_itself_is_shut_off(cluster: Cluster) -> None:
     engine = cluster.aggregator._queries._engine
     for sql in ("select * from read_text('/etc/hostname')", "set threads = 1", "load httpfs"):
         with (
-            engine.cursor() as cursor,
+            engine.session() as session,
             pytest.raises(Exception, match=r"disabled|locked|Permission"),
         ):
-            cursor.sql(sql).fetchall()
+            session.cursor.sql(sql).fetchall()
 
 
 def test_every_function_of_the_engine_is_either_listed_or_refused_by_name() -> None:

@@ -21,7 +21,7 @@ from aggregator.statement.syntax import Parser
 from alder.arrow import join_chunks
 from alder.schema import Schema
 from alder.v1 import leaf_pb2
-from leaf import direct
+from leaf import fragment
 from leaf.service import Leaf
 
 STATEMENTS = 120
@@ -265,7 +265,7 @@ def test_what_an_engine_must_decide_is_left_to_it(
             "select n from c where kind = 'a' order by n nulls first limit 9",
         ]:
             assert not await looked_up(sql), sql
-        monkeypatch.setattr(direct, "ROWS_MAX", 50)
+        monkeypatch.setattr(fragment, "ROWS_MAX", 50)
         assert not await looked_up("select n from c where n < 900")
 
     with_rows(tmp_path, [rows], body, seal_rows=1)
@@ -291,8 +291,8 @@ def test_rows_are_finished_as_the_engine_would(tmp_path: Path) -> None:
             told = finished(*plan.direct, rows)
             read = plan.reads[0]
             inputs = [Input(read.table, read.columns, rows)]
-            with engine.cursor() as cursor:
-                expected = run(engine, cursor, plan.sql, inputs, {})
+            with engine.session() as session:
+                expected = run(engine, session, plan.sql, inputs, {})
             assert told is not None
             assert told.schema.equals(expected.schema, check_metadata=True), sql
             both = rows_of(told), rows_of(expected)
