@@ -10,7 +10,15 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from log_records import Record, appended, records_of
 
-from alder.errors import DETAILS_KEY, AlderError, Reason, from_rpc_error
+from alder.errors import (
+    DETAILS_KEY,
+    DROPPED_RETRY_S,
+    AlderError,
+    Reason,
+    Unreachable,
+    from_code,
+    from_rpc_error,
+)
 from alder.remote import RemoteCatalog, RemoteLog, open_channel
 from alder.rpc import methods
 from alder.serving import Server
@@ -331,3 +339,10 @@ def test_details_that_are_no_status_are_ignored() -> None:
         grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.aio.Metadata(), metadata, details="too big"
     )
     assert from_rpc_error(error).reason is Reason.LIMIT
+
+
+def test_a_call_that_was_dropped_unheard_says_when_to_come_back() -> None:
+    error = from_code(grpc.StatusCode.CANCELLED, "CANCELLED")
+    assert isinstance(error, Unreachable)
+    assert (error.reason, error.retry_s) == (Reason.UNAVAILABLE, DROPPED_RETRY_S)
+    assert "the server dropped the call" in error.message
