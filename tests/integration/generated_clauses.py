@@ -13,8 +13,9 @@ class Clauses(Shapes):
         """The shapes; one that stands twice is drawn twice as often."""
         return (
             self._window, self._window, self._named_window, self._qualify, self._grouping_sets,
-            self._grouping_sets, self._pivot, self._unpivot, self._distinct_on, self._lambdas,
-            self._unnest_beside, self._structs, self._lists, self._columns,
+            self._grouping_sets, self._cte_in_groups, self._pivot, self._unpivot,
+            self._distinct_on, self._lambdas, self._unnest_beside, self._structs, self._lists,
+            self._columns,
         )  # fmt: skip
 
     def _over(self, table: Table, key: str) -> str:
@@ -101,6 +102,25 @@ class Clauses(Shapes):
         items = f"{one}, {two}, {', '.join(aggregates)}{marks}"
         query = f"SELECT {items} FROM{source}{self._where(docs)} GROUP BY {groups}{having}"
         return Statement(query, False)
+
+    def _cte_in_groups(self) -> Statement:
+        docs = self._table("docs")
+        key, value = docs.any("VARCHAR", "BOOLEAN"), docs.any("VARCHAR")
+        items = f"{key} AS k, {value} AS v, {docs.scalar()} AS w"
+        inner = f"SELECT {items} FROM docs {docs.alias}{self._where(docs)}"
+        only = self._pick("", "", " FILTER (v > 'b')")
+        aggregates = self._random.sample(
+            [
+                f"count(DISTINCT v){only}", "count(DISTINCT w)", "count(DISTINCT (k, v))",
+                f"list(v ORDER BY v DESC NULLS {self._pick('FIRST', 'LAST')}){only}",
+                "max(v)", "count(*)",
+            ],
+            3,
+        )  # fmt: skip
+        where = self._pick("", " WHERE k IS NOT NULL", " WHERE v > 'c' OR k IS NULL")
+        groups = self._pick("k", "ROLLUP (k)", "GROUPING SETS ((k), (k, v), ())")
+        query = f"WITH t AS ({inner}) SELECT k, {', '.join(aggregates)} FROM t{where}"
+        return Statement(f"{query} GROUP BY {groups}", False)
 
     def _pivot(self) -> Statement:
         docs = self._table("docs")
