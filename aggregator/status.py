@@ -51,7 +51,7 @@ async def status(
         return await client.describe(tailer_pb2.DescribeTailerRequest(), timeout_s=timeout_s)
 
     async def offsets(collection: Collection) -> log_pb2.OffsetsResponse:
-        request = log_pb2.OffsetsRequest(topic=collection.name)
+        request = log_pb2.OffsetsRequest(topic=collection.log_topic)
         return await log.offsets(request, timeout_s=timeout_s)
 
     collections = list(snapshot.collections.values())
@@ -84,7 +84,7 @@ async def log_ends(
     log: LogClient, collection: Collection, timeout_s: float
 ) -> dict[PartitionKey, int]:
     """The next offset of each log partition of a collection; empty where the log is silent."""
-    request = log_pb2.OffsetsRequest(topic=collection.name)
+    request = log_pb2.OffsetsRequest(topic=collection.log_topic)
     ends = await _attempt(log.offsets(request, timeout_s=timeout_s), timeout_s)
     bounds = ends.partitions if ends is not None else ()
     return {(LOG_SOURCE, entry.partition): entry.end_offset for entry in bounds}

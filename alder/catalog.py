@@ -19,7 +19,13 @@ from alder.v1 import catalog_pb2
 LOG_SOURCE: Final = "log"
 KAFKA_SCHEME: Final = "kafka://"
 DEBEZIUM: Final = "debezium"
+_NEXT: Final = "#next"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}\Z")
+
+
+def next_name(name: str) -> str:
+    """The name, which no user gives, of what is built to take the place of a collection."""
+    return name + _NEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +161,11 @@ class CollectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A collection with its sources and its shard map; shards ascend by slot."""
+    """A collection with its sources and its shard map; shards ascend by slot.
+
+    ``topic`` is that of the embedded log where the collection is built to take the place of the one
+    of that name; else it is empty.
+    """
 
     name: str
     collection_id: int
@@ -166,6 +176,7 @@ class Collection:
     shards: tuple[Shard, ...] = ()
     epoch: int = 1
     settings: CollectionSettings = CollectionSettings()
+    topic: str = ""
 
     @classmethod
     def from_proto(cls, message: catalog_pb2.Collection) -> "Collection":
@@ -183,6 +194,7 @@ class Collection:
             ),
             epoch=message.epoch,
             settings=CollectionSettings.from_proto(message.settings),
+            topic=message.topic,
         )
 
     def to_proto(self) -> catalog_pb2.Collection:
@@ -205,12 +217,18 @@ class Collection:
             ],
             epoch=self.epoch,
             settings=self.settings.to_proto(),
+            topic=self.topic,
         )
 
     @property
     def keyed(self) -> bool:
         """True if a later document replaces an earlier one of the same key."""
         return bool(self.key_path)
+
+    @property
+    def log_topic(self) -> str:
+        """The topic of the embedded log that it reads: the same for ever, whatever its name is."""
+        return self.topic or self.name
 
     def source(self, name: str) -> Source:
         """The source of that name. Raises KeyError if there is none."""

@@ -81,6 +81,10 @@ class CatalogClient(Protocol):
         self, request: catalog_pb2.AccelerateRequest, timeout_s: float | None = None
     ) -> catalog_pb2.AccelerateResponse: ...
 
+    async def rebuild(
+        self, request: catalog_pb2.RebuildRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.RebuildResponse: ...
+
     async def register_partitions(
         self, request: catalog_pb2.RegisterPartitionsRequest, timeout_s: float | None = None
     ) -> catalog_pb2.RegisterPartitionsResponse: ...

@@ -107,6 +107,12 @@ class RemoteCatalog(_Stub):
         )
         return response
 
+    async def rebuild(
+        self, request: catalog_pb2.RebuildRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.RebuildResponse:
+        response: catalog_pb2.RebuildResponse = await self._unary("rebuild", request, timeout_s)
+        return response
+
     async def register_partitions(
         self, request: catalog_pb2.RegisterPartitionsRequest, timeout_s: float | None = None
     ) -> catalog_pb2.RegisterPartitionsResponse:

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from alder.catalog import Collection, CollectionSettings, Node, Snapshot
+from alder.catalog import Collection, CollectionSettings, Node, Snapshot, next_name
 from alder.errors import AlderError, Reason
 from alder.interfaces import LogClient
 from alder.transformation import Transformation
 from alder.v1 import catalog_pb2, log_pb2
-from controller import definitions, requests
+from controller import definitions, rebuilding, requests
 from controller.catalog import Catalog, Decision
 from controller.changes import CatalogState, Change, PutCollection, PutNode, RemoveCollection
 from controller.liveness import Liveness
@@ -136,6 +136,39 @@ class Controller:
         state = await self._redefine(lambda state: definitions.accelerated(state.snapshot, request))
         return catalog_pb2.AccelerateResponse(revision=state.snapshot.revision)
 
+    async def rebuild(
+        self, request: catalog_pb2.RebuildRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.RebuildResponse:
+        """One step of a rebuild; to ask for it again changes nothing.
+
+        Raises AlderError(UNKNOWN_COLLECTION, OUT_OF_RANGE, CONFLICT, UNAVAILABLE), and as
+        :class:`alder.transformation.Transformation` does.
+        """
+        self._catalog.check_open()
+        rebuilding.check_serves(self._collection(self._catalog.state, request.name))
+        match request.step:
+            case catalog_pb2.REBUILD_STEP_BEGIN:
+                decide = await self._beginning(request, timeout_s)
+            case catalog_pb2.REBUILD_STEP_FINISH:
+
+                def decide(state: CatalogState) -> Sequence[Change]:
+                    now = self._collection(state, request.name)
+                    return rebuilding.finished(state, now, request.collection_id)
+
+            case catalog_pb2.REBUILD_STEP_ABORT:
+
+                def decide(state: CatalogState) -> Sequence[Change]:
+                    return rebuilding.aborted(state, self._collection(state, request.name))
+
+            case _:
+                raise AlderError(Reason.INVALID_ARGUMENT, "a rebuild needs a step")
+        state = await self._redefine(decide)
+        begins = request.step == catalog_pb2.REBUILD_STEP_BEGIN
+        name = next_name(request.name) if begins else request.name
+        return catalog_pb2.RebuildResponse(
+            collection=self._collection(state, name).to_proto(), revision=state.snapshot.revision
+        )
+
     async def register_partitions(
         self, request: catalog_pb2.RegisterPartitionsRequest, timeout_s: float | None = None
     ) -> catalog_pb2.RegisterPartitionsResponse:
@@ -254,13 +287,38 @@ class Controller:
 
     async def _drop(self, name: str, timeout_s: float | None) -> int:
         async with self._defining:
-            self._collection(self._catalog.state, name)
+            rebuilding.check_serves(self._collection(self._catalog.state, name))
             definitions.check_unread(self.snapshot, name)
             await self._log.delete_topic(log_pb2.DeleteTopicRequest(topic=name), timeout_s)
             state = await self._catalog.change(
-                lambda state: (RemoveCollection(self._collection(state, name).name),)
+                lambda state: (
+                    *rebuilding.aborted(state, self._collection(state, name)),
+                    RemoveCollection(name),
+                )
             )
         return state.snapshot.revision
+
+    async def _beginning(
+        self, request: catalog_pb2.RebuildRequest, timeout_s: float | None
+    ) -> Decision:
+        serving = self._collection(self._catalog.state, request.name)
+        transform_sql = serving.settings.transform_sql
+        if request.HasField("transform_sql"):
+            transform_sql = request.transform_sql
+        if transform_sql:
+            await asyncio.to_thread(Transformation, transform_sql)
+        asked = log_pb2.OffsetsRequest(topic=request.name)
+        rebuilding.check_reaches_back(request.name, await self._log.offsets(asked, timeout_s))
+        await self._wait_for_leaf(timeout_s)
+
+        def decide(state: CatalogState) -> Sequence[Change]:
+            leaves = [node.node_id for node in _live_leaves(state.snapshot)]
+            if not leaves:
+                raise _no_leaf()
+            now = self._collection(state, request.name)
+            return rebuilding.begun(state, now, transform_sql, leaves)
+
+        return decide
 
     async def _redefine(self, decide: Decision) -> CatalogState:
         async def work() -> CatalogState:

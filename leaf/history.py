@@ -44,7 +44,7 @@ class SourceHistory:
         """See :class:`History`."""
         for source in collection.sources:
             if source.url == LOG_URL:
-                request = log_pb2.OffsetsRequest(topic=collection.name)
+                request = log_pb2.OffsetsRequest(topic=collection.log_topic)
                 offsets = await self._log.offsets(request, ASK_TIMEOUT_S)
                 if offsets.topic_id != source.topic_id:
                     return f"the log of {collection.name} is another one by now"

@@ -169,7 +169,7 @@ class Shards:
         collection = self._owned.get(key)
         if collection is None:
             return
-        path = self._path(collection.name, key)
+        path = self._path(collection.log_topic, key)
         loop = asyncio.get_running_loop()
         try:
             try:
@@ -244,7 +244,7 @@ class Shards:
         return entry
 
     def _remove_strangers(self, owned: Mapping[ShardKey, Collection]) -> None:
-        expected = {self._path(collection.name, key) for key, collection in owned.items()}
+        expected = {self._path(collection.log_topic, key) for key, collection in owned.items()}
         for collection_directory in filter(Path.is_dir, self._directory.iterdir()):
             for path in collection_directory.iterdir():
                 if path not in expected:

@@ -175,7 +175,7 @@ class Tailer:
     ) -> PartitionSource:
         return open_partition(
             self._log,
-            collection.name,
+            collection.log_topic,
             source,
             partition,
             self._settings,
@@ -240,6 +240,7 @@ class Tailer:
         self, wanted: dict[PartitionId, Callable[[], PartitionTask]], snapshot: Snapshot
     ) -> None:
         defects: dict[PartitionId, str] = {}
+        collections = {one.collection_id: one for one in snapshot.collections.values()}
         for key, (work, task) in list(self._partitions.items()):
             if _log_defect(work.name, task):
                 defects[key] = "an unexpected failure, tried again; the tailer's log says why"
@@ -249,7 +250,7 @@ class Tailer:
         for key, make in wanted.items():
             if key in self._partitions:
                 work = self._partitions[key][0]
-                work.change_map(snapshot.collections[work.collection.name])
+                work.change_map(collections[key[0]])
                 continue
             try:
                 work = make()
@@ -262,7 +263,8 @@ class Tailer:
     def _reconcile_discoveries(self, listed: dict[DiscoveryId, tuple[Collection, Source]]) -> None:
         for key, (discovery, task) in list(self._discoveries.items()):
             _log_defect(f"the listing of {discovery.collection}/{discovery.source}", task)
-            if key not in listed or task.done():
+            renamed = key in listed and listed[key][0].name != discovery.collection
+            if key not in listed or renamed or task.done():
                 task.cancel()
                 del self._discoveries[key]
         for key, (collection, source) in listed.items():

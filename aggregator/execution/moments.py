@@ -103,7 +103,7 @@ async def _log_positions(
 ) -> PositionVector:
     while True:
         left_s = deadline_s - time.monotonic()
-        request = log_pb2.OffsetsRequest(topic=collection.name, at_timestamp_us=moment_us)
+        request = log_pb2.OffsetsRequest(topic=collection.log_topic, at_timestamp_us=moment_us)
         answer = await log.offsets(request, timeout_s=max(left_s, 0.001))
         if not answer.ahead_us:
             return PositionVector(

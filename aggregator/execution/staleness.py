@@ -56,7 +56,7 @@ async def lags_us(
     """
     if all(source.name != LOG_SOURCE for source in collection.sources):
         return dict.fromkeys(positions, 0.0)
-    request = log_pb2.OffsetsRequest(topic=collection.name)
+    request = log_pb2.OffsetsRequest(topic=collection.log_topic)
     bounds = (await log.offsets(request, timeout_s=timeout_s)).partitions
     behind = _behind(bounds, positions)
     begins = {entry.partition: entry.begin_offset for entry in bounds}
@@ -65,7 +65,7 @@ async def lags_us(
         if offset < begins[partition]:
             return math.inf
         read = log_pb2.ReadRequest(
-            topic=collection.name, partition=partition, offset=offset, size_bytes_max=1
+            topic=collection.log_topic, partition=partition, offset=offset, size_bytes_max=1
         )
         records = (await log.read(read, timeout_s=timeout_s)).records
         if not records:

@@ -1,11 +1,9 @@
 """``alder collection``: create, list, show and drop collections."""
 
-from pathlib import Path
-
 import click
 
 from alder.catalog import DEBEZIUM, Collection, CollectionSettings
-from alder.cli.options import plain, print_json, print_table, server_option
+from alder.cli.options import plain, print_json, print_table, server_option, text_or_file
 from alder.client import connect
 from alder.errors import AlderError
 from alder.indexing import KINDS, IndexSetting
@@ -149,7 +147,7 @@ def create(
                 deleted or "",
                 merge,
                 envelope or "",
-                _text(transform),
+                text_or_file(transform or ""),
             ),
         )
     count = len(made.shards)
@@ -243,13 +241,6 @@ def drop(name: str, yes: bool, server: str | None) -> None:
 
 def _period_text(period_us: int) -> str:
     return period_text(period_us) if period_us else ""
-
-
-def _text(value: str | None) -> str:
-    """A text, or that of the file after an @."""
-    if value is None or not value.startswith("@"):
-        return value or ""
-    return Path(value[1:]).read_text(encoding="utf-8")
 
 
 def _paths(text: str | None) -> tuple[str, ...]:

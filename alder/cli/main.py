@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "quarantine": LazyCommand(
         "alder.cli.quarantine", "Show, redrive or drop records that can't be decoded."
     ),
+    "rebuild": LazyCommand("alder.cli.rebuild", "Build a collection anew from its log."),
     "verify": LazyCommand("alder.cli.verify", "Prove that a collection is what its log makes."),
     "shard": LazyCommand("alder.cli.shard", "Look into the files of a shard."),
     "leaf": LazyCommand("alder.cli.node", "Run a leaf of a cluster."),

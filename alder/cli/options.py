@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -26,6 +27,11 @@ def server_option(function: Function) -> Function:
         envvar=SERVER_VARIABLE,
         help=f"Server to talk to [env: {SERVER_VARIABLE}; default: {DEFAULT_ADDRESS}].",
     )(function)
+
+
+def text_or_file(value: str) -> str:
+    """A text, or that of the file after an @. Raises OSError."""
+    return Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
 
 
 def print_table(

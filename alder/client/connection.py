@@ -165,6 +165,26 @@ class Connection:
         response = self._open_channel().unary("Catalog.create_collection", request, timeout_s)
         return Collection.from_proto(response.collection)
 
+    def rebuild(
+        self,
+        name: str,
+        step: catalog_pb2.RebuildStep,
+        *,
+        transform_sql: str | None = None,
+        collection_id: int = 0,
+        timeout_s: float = CATALOG_TIMEOUT_S,
+    ) -> Collection:
+        """One step of building a collection anew beside the one that serves; see catalog.proto.
+
+        ``transform_sql``: None to keep that of the collection. Returns what is being built after
+        the first step, what serves after the others.
+        """
+        request = catalog_pb2.RebuildRequest(
+            name=name, step=step, transform_sql=transform_sql, collection_id=collection_id
+        )
+        response = self._open_channel().unary("Catalog.rebuild", request, timeout_s)
+        return Collection.from_proto(response.collection)
+
     def drop_collection(self, name: str, timeout_s: float = CATALOG_TIMEOUT_S) -> None:
         """Drops a collection with all its documents."""
         request = catalog_pb2.DropCollectionRequest(name=name)

@@ -19,6 +19,13 @@ class DefinitionKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DEFINITION_KIND_UNSPECIFIED: _ClassVar[DefinitionKind]
     DEFINITION_KIND_VIEW: _ClassVar[DefinitionKind]
     DEFINITION_KIND_QUERY: _ClassVar[DefinitionKind]
+
+class RebuildStep(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REBUILD_STEP_UNSPECIFIED: _ClassVar[RebuildStep]
+    REBUILD_STEP_BEGIN: _ClassVar[RebuildStep]
+    REBUILD_STEP_FINISH: _ClassVar[RebuildStep]
+    REBUILD_STEP_ABORT: _ClassVar[RebuildStep]
 NODE_ROLE_UNSPECIFIED: NodeRole
 NODE_ROLE_LEAF: NodeRole
 NODE_ROLE_TAILER: NodeRole
@@ -26,6 +33,10 @@ NODE_ROLE_AGGREGATOR: NodeRole
 DEFINITION_KIND_UNSPECIFIED: DefinitionKind
 DEFINITION_KIND_VIEW: DefinitionKind
 DEFINITION_KIND_QUERY: DefinitionKind
+REBUILD_STEP_UNSPECIFIED: RebuildStep
+REBUILD_STEP_BEGIN: RebuildStep
+REBUILD_STEP_FINISH: RebuildStep
+REBUILD_STEP_ABORT: RebuildStep
 
 class Node(_message.Message):
     __slots__ = ("node_id", "role", "address", "live")
@@ -106,7 +117,7 @@ class CollectionSettings(_message.Message):
     def __init__(self, cluster_by_paths: _Optional[_Iterable[str]] = ..., retain_us: _Optional[int] = ..., history_us: _Optional[int] = ..., indexes: _Optional[_Iterable[_Union[IndexSetting, _Mapping]]] = ..., version_path: _Optional[str] = ..., deleted_path: _Optional[str] = ..., merge: _Optional[bool] = ..., envelope: _Optional[str] = ..., transform_sql: _Optional[str] = ...) -> None: ...
 
 class Collection(_message.Message):
-    __slots__ = ("name", "collection_id", "key_path", "time_path", "shard_by_path", "sources", "shards", "epoch", "settings")
+    __slots__ = ("name", "collection_id", "key_path", "time_path", "shard_by_path", "sources", "shards", "epoch", "settings", "topic")
     NAME_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_PATH_FIELD_NUMBER: _ClassVar[int]
@@ -116,6 +127,7 @@ class Collection(_message.Message):
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
     name: str
     collection_id: int
     key_path: str
@@ -125,7 +137,8 @@ class Collection(_message.Message):
     shards: _containers.RepeatedCompositeFieldContainer[Shard]
     epoch: int
     settings: CollectionSettings
-    def __init__(self, name: _Optional[str] = ..., collection_id: _Optional[int] = ..., key_path: _Optional[str] = ..., time_path: _Optional[str] = ..., shard_by_path: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., shards: _Optional[_Iterable[_Union[Shard, _Mapping]]] = ..., epoch: _Optional[int] = ..., settings: _Optional[_Union[CollectionSettings, _Mapping]] = ...) -> None: ...
+    topic: str
+    def __init__(self, name: _Optional[str] = ..., collection_id: _Optional[int] = ..., key_path: _Optional[str] = ..., time_path: _Optional[str] = ..., shard_by_path: _Optional[str] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., shards: _Optional[_Iterable[_Union[Shard, _Mapping]]] = ..., epoch: _Optional[int] = ..., settings: _Optional[_Union[CollectionSettings, _Mapping]] = ..., topic: _Optional[str] = ...) -> None: ...
 
 class QueryParameter(_message.Message):
     __slots__ = ("name", "default_sql")
@@ -212,6 +225,26 @@ class DropCollectionResponse(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     revision: int
     def __init__(self, revision: _Optional[int] = ...) -> None: ...
+
+class RebuildRequest(_message.Message):
+    __slots__ = ("name", "step", "transform_sql", "collection_id")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    TRANSFORM_SQL_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    step: RebuildStep
+    transform_sql: str
+    collection_id: int
+    def __init__(self, name: _Optional[str] = ..., step: _Optional[_Union[RebuildStep, str]] = ..., transform_sql: _Optional[str] = ..., collection_id: _Optional[int] = ...) -> None: ...
+
+class RebuildResponse(_message.Message):
+    __slots__ = ("collection", "revision")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    collection: Collection
+    revision: int
+    def __init__(self, collection: _Optional[_Union[Collection, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class DefineRequest(_message.Message):
     __slots__ = ("name", "kind", "definition", "or_replace", "if_not_exists")

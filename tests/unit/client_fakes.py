@@ -290,6 +290,13 @@ class FakeCatalog:
     def __init__(self, model: Model) -> None:
         self.model = model
 
+    async def rebuild(
+        self, request: catalog_pb2.RebuildRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.RebuildResponse:
+        self.model.requests.append(request)
+        serving = self.model.collections[request.name]
+        return catalog_pb2.RebuildResponse(collection=serving)
+
     async def create_collection(
         self, request: catalog_pb2.CreateCollectionRequest, timeout_s: float | None = None
     ) -> catalog_pb2.CreateCollectionResponse:

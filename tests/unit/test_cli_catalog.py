@@ -178,3 +178,10 @@ def test_quarantine_redrives_and_drops(server: tuple[str, Model], model: Model) 
     assert run(server, "quarantine", "gh", "drop", "--all", "--yes").stdout == "dropped 5\n"
     dropped = run(server, "quarantine", "gh", "drop", "log/0/4", "--yes").stdout
     assert dropped == "dropped 1\n"
+
+
+def test_rebuild_is_given_up(server: tuple[str, Model], model: Model) -> None:
+    assert "given up" in run(server, "rebuild", "gh", "--abort").stdout
+    step = catalog_pb2.REBUILD_STEP_ABORT
+    assert model.requests == [catalog_pb2.RebuildRequest(name="gh", step=step)]
+    assert run(server, "rebuild", "gh", "--abort", "--no-transform").exit_code == 2

@@ -10,6 +10,7 @@ from alder.catalog import Snapshot
 from alder.errors import AlderError, Reason
 from alder.v1 import catalog_pb2, log_pb2
 from controller.log import EmbeddedLog
+from controller.rebuilding import check_reaches_back
 from controller.service import Controller
 from controller.settings import ControllerSettings
 
@@ -70,6 +71,13 @@ async def create(
 async def drop(controller: Controller, name: str) -> int:
     request = catalog_pb2.DropCollectionRequest(name=name)
     return (await controller.drop_collection(request)).revision
+
+
+async def rebuild(
+    controller: Controller, step: catalog_pb2.RebuildStep, **fields: object
+) -> catalog_pb2.Collection:
+    request = catalog_pb2.RebuildRequest(name="x", step=step, **fields)
+    return (await controller.rebuild(request, 5.0)).collection
 
 
 async def register(controller: Controller, **files: str) -> dict[str, int]:
@@ -442,3 +450,52 @@ def test_a_cancelled_change_is_whole_or_not_there(tmp_path: Path) -> None:
 
     use(tmp_path, scenario)
     use(tmp_path, check)
+
+
+def test_a_rebuild_is_beside_what_serves_until_one_change_swaps_it(tmp_path: Path) -> None:
+    sql = "SELECT _doc FROM _input"
+
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        await beat(controller, "leaf-0")
+        old = (await create(controller, "x", key_path="k", shards=3)).collection
+        built = await rebuild(controller, catalog_pb2.REBUILD_STEP_BEGIN, transform_sql=sql)
+        assert (built.name, built.topic, built.key_path) == ("x#next", "x", "k")
+        assert built.collection_id != old.collection_id
+        assert built.sources == old.sources
+        assert len(built.shards) == 3
+        assert controller.snapshot.collections["x"].collection_id == old.collection_id
+        assert await rebuild(controller, catalog_pb2.REBUILD_STEP_BEGIN, transform_sql=sql) == built
+        for wrong in (
+            rebuild(controller, catalog_pb2.REBUILD_STEP_BEGIN),
+            rebuild(controller, catalog_pb2.REBUILD_STEP_FINISH, collection_id=99),
+            drop(controller, "x#next"),
+        ):
+            with pytest.raises(AlderError):
+                await wrong
+        number = built.collection_id
+        revision = controller.snapshot.revision
+        serves = await rebuild(controller, catalog_pb2.REBUILD_STEP_FINISH, collection_id=number)
+        assert (serves.name, serves.topic, serves.collection_id) == ("x", "", number)
+        assert serves.epoch == built.epoch + 1
+        assert serves.settings.transform_sql == sql
+        assert controller.snapshot.revision == revision + 1
+        assert list(controller.snapshot.collections) == ["x"]
+        again = await rebuild(controller, catalog_pb2.REBUILD_STEP_FINISH, collection_id=number)
+        assert again == serves
+        kept = await rebuild(controller, catalog_pb2.REBUILD_STEP_BEGIN)
+        assert kept.settings.transform_sql == sql
+        await rebuild(controller, catalog_pb2.REBUILD_STEP_ABORT)
+        assert await rebuild(controller, catalog_pb2.REBUILD_STEP_ABORT) == serves
+        plain = await rebuild(controller, catalog_pb2.REBUILD_STEP_BEGIN, transform_sql="")
+        assert plain.settings.transform_sql == ""
+        await drop(controller, "x")
+        assert not controller.snapshot.collections
+
+    use(tmp_path, scenario)
+
+
+def test_a_rebuild_says_first_what_the_log_does_not_have_any_more() -> None:
+    bounds = log_pb2.PartitionOffsets(partition=1, begin_offset=7, end_offset=9)
+    with pytest.raises(AlderError, match="offset 7 in partition 1") as failure:
+        check_reaches_back("x", log_pb2.OffsetsResponse(partitions=[bounds]))
+    assert failure.value.reason is Reason.OUT_OF_RANGE
