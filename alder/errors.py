@@ -124,7 +124,10 @@ class AlderError(Exception):
 
 
 class Unreachable(AlderError):
-    """The call failed, not the server: what became of it there is not known."""
+    """The call failed, not the server: what became of it there is not known.
+
+    A call that a server drops unheard is none of these: it has run nothing.
+    """
 
 
 def _restored(
@@ -156,7 +159,7 @@ def from_code(code: grpc.StatusCode, details: str) -> AlderError:
     """The error for a call that failed without a message of ours: transport, deadline, limits."""
     reason = _REASONS_OF_CODES.get(code, Reason.INTERNAL)
     if code is grpc.StatusCode.CANCELLED:
-        return Unreachable(
+        return AlderError(
             reason,
             f"the server dropped the call ({details}): too many wait, or it is being stopped; "
             f"ask again in {DROPPED_RETRY_S:g} s",

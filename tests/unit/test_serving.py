@@ -343,6 +343,6 @@ def test_details_that_are_no_status_are_ignored() -> None:
 
 def test_a_call_that_was_dropped_unheard_says_when_to_come_back() -> None:
     error = from_code(grpc.StatusCode.CANCELLED, "CANCELLED")
-    assert isinstance(error, Unreachable)
+    assert not isinstance(error, Unreachable)
     assert (error.reason, error.retry_s) == (Reason.UNAVAILABLE, DROPPED_RETRY_S)
     assert "the server dropped the call" in error.message
