@@ -2,14 +2,18 @@ r"""Dotted paths: the names of fields inside nested documents.
 
 A path is the keys from the root joined with dots. So that every key has exactly one spelling, a dot
 or a backslash inside a key is written ``\.`` or ``\\``, an empty key ``\e``, and a root key that
-has the name of a system field gets a backslash before it (``\_id`` is the user's own ``_id``).
+has the name of a system field or of a field of records gets a backslash before it (``\_id`` is the
+user's own ``_id``).
 ``split`` and ``join`` are inverses for every list of keys; a property test holds that.
 """
 
 from collections.abc import Sequence
 from typing import Final
 
-SYSTEM_FIELDS: Final = ("_id", "_time", "_source", "_partition", "_offset", "_doc")
+SYSTEM_FIELDS: Final = ("_id", "_time", "_log_time", "_source", "_partition", "_offset", "_doc")
+RECORD_FIELDS: Final = ("_key", "_headers")
+"""Paths of what a record of a log may have beside its document; stored like fields of documents."""
+_RESERVED: Final = frozenset((*SYSTEM_FIELDS, *RECORD_FIELDS))
 CAUSES: Final = "\\causes"
 """Stands for no path of a document: what in the log changed a row, where changes are read."""
 
@@ -26,7 +30,7 @@ def join(keys: Sequence[str]) -> str:
     if not keys:
         raise ValueError("a path needs at least one key")
     path = ".".join(escape(key) for key in keys)
-    return "\\" + path if keys[0] in SYSTEM_FIELDS else path
+    return "\\" + path if keys[0] in _RESERVED else path
 
 
 def child(parent: str, key: str) -> str:

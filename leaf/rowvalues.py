@@ -20,6 +20,7 @@ from leaf.pieces import ColumnNeeds, Piece, piece_table, stored_column
 _SYSTEM: Final = {
     "_id": pa.string(),
     "_time": pa.timestamp("us"),
+    "_log_time": pa.timestamp("us"),
     "_source": pa.string(),
     "_partition": pa.int32(),
     "_offset": pa.int64(),

@@ -140,6 +140,8 @@ class RowBuilder:
             docs = raw.records
         if len(decoded.kept) < len(docs):
             docs = docs.take(pa.array(decoded.kept))
+        if raw.columns is not None:
+            decoded = replace(decoded, batch=_beside(decoded, raw.columns))
         return decoded, docs.cast(pa.string())
 
     def _table(
@@ -253,6 +255,13 @@ class RowBuilder:
         by_rows: int = -(-table.num_rows // self._settings.batch_rows_max)
         rows: int = table.num_rows
         return max(1, min(max(by_size, by_rows), rows))
+
+
+def _beside(decoded: Decoded, columns: pa.Table) -> pa.Table:
+    """The decoded columns and those of the records themselves, whose paths documents can't have."""
+    own = columns.take(pa.array(decoded.kept))
+    names = [*decoded.batch.column_names, *own.column_names]
+    return pa.table([*decoded.batch.columns, *own.columns], names=names)
 
 
 def _cut(whole: Rows, pieces: int) -> list[Rows]:

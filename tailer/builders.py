@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from alder.catalog import Collection
+from alder.paths import RECORD_FIELDS
 from alder.transformation import Transformation
 from tailer.batch import Builder, RowBuilder, RowSpec
 from tailer.decode import JsonDecoder
@@ -33,7 +34,8 @@ def builder_of(
         kept.merge,
         kept.envelope,
     )
-    rows = RowBuilder(spec, settings, JsonDecoder(settings.decode, sorted(paths)))
+    known = sorted(set(paths).difference(RECORD_FIELDS))
+    rows = RowBuilder(spec, settings, JsonDecoder(settings.decode, known))
     if not kept.transform_sql:
         return rows
     transformation = Transformation(kept.transform_sql)

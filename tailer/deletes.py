@@ -94,4 +94,5 @@ def chosen(raw: RawBatch, mask: Mask) -> RawBatch:
         offsets=raw.offsets[mask],
         log_times_us=raw.log_times_us[mask],
         keys=None if raw.keys is None else raw.keys.filter(flags),
+        columns=None if raw.columns is None else raw.columns.filter(flags),
     )

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alder.fieldtypes import column_name
-from alder.paths import json_pointer, split
+from alder.paths import RECORD_FIELDS, json_pointer, split
 from tailer.evaluate import Evaluator, sql_text
 
 _SIMPLE_TAGS: Final = ("string", "int", "bool")
@@ -24,7 +24,7 @@ def key_texts(path: str, columns: pa.Table, docs: pa.Array, evaluator: Evaluator
     texts = pa.nulls(len(docs), pa.string())
     for tag in _SIMPLE_TAGS:
         texts = pc.coalesce(texts, _column(columns, tag, path))
-    return _completed(texts, docs, f"v ->> {_pointer(path)}", evaluator)
+    return _completed(texts, path, docs, f"v ->> {_pointer(path)}", evaluator)
 
 
 def json_texts(path: str, columns: pa.Table, docs: pa.Array, evaluator: Evaluator) -> pa.Array:
@@ -33,7 +33,7 @@ def json_texts(path: str, columns: pa.Table, docs: pa.Array, evaluator: Evaluato
     for tag in _SIMPLE_TAGS[1:]:
         texts = pc.coalesce(texts, _column(columns, tag, path))
     expression = f"nullif((v -> {_pointer(path)})::VARCHAR, 'null')"
-    return _completed(texts, docs, expression, evaluator)
+    return _completed(texts, path, docs, expression, evaluator)
 
 
 def texts_in(path: str, docs: pa.Array, evaluator: Evaluator) -> pa.Array:
@@ -58,8 +58,10 @@ def _quoted(texts: pa.Array) -> pa.Array:
     return pa.array(quoted, pa.string()).take(encoded.indices)
 
 
-def _completed(texts: pa.Array, docs: pa.Array, expression: str, evaluator: Evaluator) -> pa.Array:
-    if not texts.null_count:
+def _completed(
+    texts: pa.Array, path: str, docs: pa.Array, expression: str, evaluator: Evaluator
+) -> pa.Array:
+    if not texts.null_count or path in RECORD_FIELDS:
         return texts
     missing = pc.is_null(texts)
     found = evaluator.map(expression, docs.filter(missing)).cast(pa.string())

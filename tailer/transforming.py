@@ -84,6 +84,7 @@ class TransformingBuilder:
             offsets=raw.offsets[rows],
             log_times_us=raw.log_times_us[rows],
             keys=None if raw.keys is None else raw.keys.take(pa.array(rows)),
+            columns=None if raw.columns is None else raw.columns.take(pa.array(rows)),
             quarantined=(*raw.quarantined, *failed),
         )
 

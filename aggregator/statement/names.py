@@ -20,6 +20,7 @@ from alder.schema import Schema
 SYSTEM_TYPES: Final = {
     "_id": "VARCHAR",
     "_time": "TIMESTAMP",
+    "_log_time": "TIMESTAMP",
     "_source": "VARCHAR",
     "_partition": "INTEGER",
     "_offset": "BIGINT",
@@ -100,6 +101,7 @@ class Names:
         return [
             (self._aliases.get(name, _user_name(name)), self._field([name]))
             for name in self._root.inside
+            if name not in paths.RECORD_FIELDS
         ]
 
     def spelled(self, entry: Field) -> str:
@@ -170,7 +172,8 @@ class Names:
         if len(parts) == 1:
             return Field(name, SYSTEM_TYPES[name])
         if name == "_doc":
-            return self._known(parts[1:]) or Field(paths.join(list(parts[1:])), "JSON")
+            known = None if parts[1] in paths.RECORD_FIELDS else self._known(parts[1:])
+            return known or Field(paths.join(list(parts[1:])), "JSON")
         return None
 
     def _known(self, parts: Sequence[str]) -> Field | None:
@@ -204,7 +207,8 @@ class Names:
         path = _path(keys)
         if key.inside or not key.types:
             return Field(path, "JSON")
-        return Field(path, sql_type(key.types), tuple(sorted(key.types)), self.overflow)
+        overflow = self.overflow and path not in paths.RECORD_FIELDS
+        return Field(path, sql_type(key.types), tuple(sorted(key.types)), overflow)
 
 
 def nearest_of(name: str, known: Iterable[str]) -> list[str]:
@@ -226,16 +230,18 @@ def _user_name(key: str) -> str:
 
 
 def _is_escaped_system(name: str) -> bool:
-    return name.startswith("\\") and name[1:] in paths.SYSTEM_FIELDS
+    return name.startswith("\\") and paths.join([name[1:]]) == name
 
 
 def _tree_keys(path: str) -> list[str]:
     """The keys of a path, the user's own `_id` at the root kept apart from the system's."""
     keys = paths.split(path)
-    if keys[0] in paths.SYSTEM_FIELDS:
+    if keys[0] in paths.SYSTEM_FIELDS or path.startswith("\\_"):
         keys[0] = "\\" + keys[0]
     return keys
 
 
 def _path(keys: Sequence[str]) -> str:
+    if keys[0] in paths.RECORD_FIELDS:
+        return ".".join(map(paths.escape, keys))
     return paths.join([_user_name(keys[0]), *keys[1:]])

@@ -34,6 +34,8 @@ class RawBatch:
     ascending) and ``log_times_us`` (int64, since 1970 UTC) have one entry per record. ``keys`` are
     the log's own record keys (binary), null or empty where there is none; None where no record has
     one.
+    ``columns`` are physical columns of what records have beside their values
+    (:data:`alder.paths.RECORD_FIELDS`), one row per record.
     ``source_end`` is the end of the partition as the source knows it, -1 if it does not.
     ``leader_epoch`` says which leader of the log wrote what lies right before ``end``; -1 if it is
     not known, or the source has no leaders.
@@ -45,6 +47,7 @@ class RawBatch:
     offsets: Offsets
     log_times_us: TimesUs
     keys: pa.Array | None = None
+    columns: pa.Table | None = None
     quarantined: tuple[Quarantined, ...] = ()
     source_end: int = -1
     leader_epoch: int = -1

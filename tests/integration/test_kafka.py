@@ -247,3 +247,52 @@ def test_a_stream_and_a_file_of_the_same_events_are_equal(
             f"indexing {name} (seed {seed})",
         )
     assert digest(connection, "stream") == digest(connection, "batch"), f"seed {seed}"
+
+
+def test_keys_headers_and_times_of_records_are_fields(
+    kafka: KafkaCluster, connection: Connection
+) -> None:
+    topic = kafka.new_topic()
+    records = [
+        Record(
+            json.dumps({"n": n, "_key": f"own {n}", "_headers": n}).encode(),
+            f"k{n % 3}".encode() if n % 4 else None,
+            (("trace", b"t%d" % n),) if n % 2 else (),
+            1_700_000_000_000 + n,
+        )
+        for n in range(12)
+    ]
+    kafka.produce(topic, records)
+    connection.create_collection("meta", source_urls=[kafka.url(topic)])
+    connection.create_collection("by_key", key_path="_key", source_urls=[kafka.url(topic)])
+    eventually(read_up_to(connection, "meta", 12), "reading it")
+    eventually(read_up_to(connection, "by_key", 12), "reading it by the records' keys")
+    sql = (
+        'SELECT n, _key, _headers->>\'trace\', epoch_ms(_log_time), "\\_key", "\\_headers", '
+        "_doc._key->>'$' FROM meta ORDER BY n"
+    )
+    assert connection.execute(sql).fetchall() == [
+        (
+            n,
+            f"k{n % 3}" if n % 4 else None,
+            f"t{n}" if n % 2 else None,
+            1_700_000_000_000 + n,
+            f"own {n}",
+            n,
+            f"own {n}",
+        )
+        for n in range(12)
+    ]
+    sql = "SELECT _key, count(*) FROM meta WHERE _key IN ('k1', 'k2') GROUP BY ALL ORDER BY 1"
+    assert connection.execute(sql).fetchall() == [("k1", 3), ("k2", 3)]
+    sql = "SELECT n FROM meta WHERE _log_time >= make_timestamp(1700000000010000) ORDER BY n"
+    assert connection.execute(sql).fetchall() == [(10,), (11,)]
+    columns = [one[0] for one in connection.execute("SELECT * FROM meta").description]
+    assert sorted(columns) == ["_headers", "_key", "n"], "the documents' own fields alone"
+    rows = connection.execute("SELECT _id, n FROM by_key ORDER BY 1").fetchall()
+    assert rows == [("k0", 9), ("k1", 10), ("k2", 11)]
+    assert [one.offset for one in connection.quarantine("by_key")] == [0, 4, 8]
+    kafka.produce(topic, [Record(None, b"k1")])
+    eventually(read_up_to(connection, "by_key", 13), "reading the tombstone")
+    rows = connection.execute("SELECT _id FROM by_key ORDER BY 1").fetchall()
+    assert rows == [("k0",), ("k2",)]

@@ -95,9 +95,14 @@ def test_batches_begin_anywhere_and_go_back(kafka: KafkaCluster) -> None:
 def test_keys_and_times_come_along(kafka: KafkaCluster) -> None:
     topic = kafka.new_topic()
     far = 2**63 - 1
+    headers = (("a", "é".encode()), ("b", b"\xff"), ("b", None))
     kafka.produce(
         topic,
-        [Record(b"{}", b"k", (), 5_000), Record(None, b"\xff", (), 4_000), Record(b"{}", None)],
+        [
+            Record(b"{}", b"k", headers, 5_000),
+            Record(None, b"\xff", (), 4_000),
+            Record(b"{}", None),
+        ],
     )
     with opened(kafka, topic) as read:
         batch = first(read, 0)
@@ -105,6 +110,12 @@ def test_keys_and_times_come_along(kafka: KafkaCluster) -> None:
     assert batch.keys.to_pylist() == [b"k", b"\xff", None]
     assert batch.records.to_pylist() == [b"{}", b"", b"{}"]
     assert batch.log_times_us[:2].tolist() == [5_000_000, 4_000_000]
+    assert batch.columns is not None
+    assert batch.columns.to_pydict() == {
+        "string:_key": ["k", None, None],
+        "binary:_key": [None, b"\xff", None],
+        "json:_headers": ['{"a":"é","b":["/w==",null]}', None, None],
+    }
     kafka.create(wild := f"{topic}-wild", message_timestamp_after_max_ms=str(far))
     kafka.produce(wild, [Record(b"{}", timestamp_ms=far)])
     with opened(kafka, wild) as read:
@@ -240,7 +251,7 @@ def test_brokers_that_do_not_answer_are_reported_and_waited_for(
         kafka_broker.pause()
         try:
             with pytest.raises(AlderError, match="can't be read") as caught:
-                first(read, 3)
+                read(3)
             assert caught.value.reason is Reason.UNAVAILABLE
         finally:
             kafka_broker.resume()

@@ -196,6 +196,7 @@ def test_describe_lists_fields_and_what_every_row_has(cluster: Cluster) -> None:
         ("\\_id", "BIGINT", ["int"]),
         ("_id", "VARCHAR", []),
         ("_time", "TIMESTAMP", []),
+        ("_log_time", "TIMESTAMP", []),
         ("_source", "VARCHAR", []),
         ("_partition", "INTEGER", []),
         ("_offset", "BIGINT", []),
@@ -204,7 +205,7 @@ def test_describe_lists_fields_and_what_every_row_has(cluster: Cluster) -> None:
     table, trailer = cluster.ask('/* of */ desc "pe" ;')
     assert table.schema.names == ["column_name", "column_type", "physical_types"]
     assert table.column(0).to_pylist()[:2] == ["n", "x"]
-    assert (trailer.rows, trailer.plan_class) == (8, "")
+    assert (trailer.rows, trailer.plan_class) == (9, "")
     with pytest.raises(AlderError, match="there is no collection 'evv'; did you mean ev"):
         cluster.ask("describe evv")
 

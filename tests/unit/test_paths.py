@@ -27,7 +27,7 @@ def test_different_keys_have_different_paths(one: list[str], other: list[str]) -
     assert (paths.join(one) == paths.join(other)) == (one == other)
 
 
-@pytest.mark.parametrize("name", paths.SYSTEM_FIELDS)
+@pytest.mark.parametrize("name", [*paths.SYSTEM_FIELDS, *paths.RECORD_FIELDS])
 def test_a_users_field_never_has_the_name_of_a_system_field(name: str) -> None:
     assert paths.join([name]) == "\\" + name
     assert paths.join([name, "x"]) == "\\" + name + ".x"

@@ -27,6 +27,7 @@ from tailer.sources.kafka.clients import KafkaClients
 from tailer.sources.kafka.lost import Expired, judged
 from tailer.sources.kafka.records import (
     binary_array,
+    columns_of,
     keys_of,
     offsets_of,
     times_of,
@@ -156,14 +157,15 @@ class KafkaSource(PartitionSource):
         )
         if not records:
             return batch
-        values = values_of(records)
+        values, keys = values_of(records), keys_of(records)
         texts = self._format.texts(values)
         whole = replace(
             batch,
             records=binary_array(texts.texts),
             offsets=offsets_of(records),
             log_times_us=times_of(records),
-            keys=keys_of(records),
+            keys=keys,
+            columns=columns_of(records, keys),
         )
         return self._without_refused(whole, values, texts.reasons) if texts.reasons else whole
 
@@ -182,6 +184,7 @@ class KafkaSource(PartitionSource):
             offsets=batch.offsets[kept],
             log_times_us=batch.log_times_us[kept],
             keys=None if batch.keys is None else batch.keys.take(pa.array(kept)),
+            columns=None if batch.columns is None else batch.columns.take(pa.array(kept)),
             quarantined=refused,
         )
 
