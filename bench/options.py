@@ -9,7 +9,7 @@ from typing import Final
 from bench.peers.kinds import KINDS
 
 RESULTS: Final = Path(__file__).parent / "results"
-ROWS: Final = (*(f"B{number}" for number in range(1, 12)), "A1", "A2", "A3", "A4", "A5")
+ROWS: Final = (*(f"B{number}" for number in range(1, 12)), "A1", "A2", "A3", "A4", "A5", "T4")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from bench.rows import (
     ingest,
     lookup,
     mixed,
+    rebuild,
     search,
     ssb,
     tpch,
@@ -47,6 +48,7 @@ ORDER: Final[dict[str, Callable[[World], Row]]] = {
     "B4": analytics.fresh,
     "B10": mixed.mixed,
     "B2": freshness.freshness,
+    "T4": rebuild.rebuild,
     "B8": ssb.ssb,
     "B6": search.search,
 }

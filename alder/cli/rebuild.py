@@ -1,13 +1,14 @@
 """``alder rebuild``: builds a collection anew from its log, beside the one that serves."""
 
 import time
+from collections.abc import Iterator
 from typing import Final
 
 import click
 
 from alder.catalog import next_name
 from alder.cli.options import server_option, text_or_file
-from alder.client import ClusterStatus, connect
+from alder.client import ClusterStatus, Connection, connect
 from alder.positions import PositionVector, cut
 from alder.v1 import catalog_pb2
 
@@ -38,22 +39,27 @@ def rebuild(
             click.echo(f"what was being built of {name} is given up")
             return
         sql = "" if no_transform else None if transform is None else text_or_file(transform)
-        built = connection.rebuild(name, catalog_pb2.REBUILD_STEP_BEGIN, transform_sql=sql)
         said = ""
-        while True:
-            # What is to be reached is read first: it only grows.
-            target = _cut(connection.status(), name)
-            at = _cut(connection.status(), next_name(name))
-            if target is not None and at is not None and at.reaches(target):
-                break
-            line = f"{_records(at)} of {_records(target)} records"
+        for line in building(connection, name, sql):
             if line != said:
                 click.echo(line, err=True)
                 said = line
-            time.sleep(POLL_S)
-        number = built.collection_id
-        connection.rebuild(name, catalog_pb2.REBUILD_STEP_FINISH, collection_id=number)
     click.echo(f"{name} is built anew")
+
+
+def building(connection: Connection, name: str, transform_sql: str | None) -> Iterator[str]:
+    """Begins a rebuild and tells how far it is, again and again, until it serves."""
+    step = catalog_pb2.REBUILD_STEP_BEGIN
+    number = connection.rebuild(name, step, transform_sql=transform_sql).collection_id
+    while True:
+        # What is to be reached is read first: it only grows.
+        target = _cut(connection.status(), name)
+        at = _cut(connection.status(), next_name(name))
+        if target is not None and at is not None and at.reaches(target):
+            break
+        yield f"{_records(at)} of {_records(target)} records"
+        time.sleep(POLL_S)
+    connection.rebuild(name, catalog_pb2.REBUILD_STEP_FINISH, collection_id=number)
 
 
 def _cut(state: ClusterStatus, name: str) -> PositionVector | None:
