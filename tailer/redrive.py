@@ -171,6 +171,7 @@ def chosen_of(raw: RawBatch, wanted: Offsets) -> RawBatch:
         offsets=raw.offsets[mask],
         log_times_us=raw.log_times_us[mask],
         keys=None if raw.keys is None else raw.keys.filter(pa.array(mask)),
+        columns=None if raw.columns is None else raw.columns.filter(pa.array(mask)),
         quarantined=tuple(entry for entry in raw.quarantined if entry.offset in members),
     )
 

@@ -113,3 +113,16 @@ def test_typed_records_are_transformed_as_documents() -> None:
     raw = replace(raw_of([b"", b""]), records=table)
     builder = builder_of(collection_of(""), "log", 0, TailerSettings(), ())
     assert rows_of(builder.build(raw)) == [(1, '{"k":"b","n":2,"at":1}')]
+
+
+def test_what_is_chosen_of_a_batch_stays_together() -> None:
+    raw = replace(
+        raw_of([b"a", b"b", b"c"], [b"x", None, b"z"]), columns=pa.table({"c": [1, 2, 3]})
+    )
+    chosen = chosen_of(raw, np.asarray([0, 2]))
+    assert chosen.offsets.tolist() == [0, 2]
+    assert chosen.records.to_pylist() == [b"a", b"c"]
+    assert chosen.keys is not None
+    assert chosen.keys.to_pylist() == [b"x", b"z"]
+    assert chosen.columns is not None
+    assert chosen.columns.column("c").to_pylist() == [1, 3]
