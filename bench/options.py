@@ -9,7 +9,7 @@ from typing import Final
 from bench.peers.kinds import KINDS
 
 RESULTS: Final = Path(__file__).parent / "results"
-ROWS: Final = (*(f"B{number}" for number in range(1, 12)), "A1", "A2", "A3", "A4", "A5", "T4")
+ROWS: Final = (*(f"B{number}" for number in range(1, 12)), "A1", "A2", "A3", "A4", "A5", "T3", "T4")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class Options:
     """scale factor of A3: 600,000 lines of orders at 0.1"""
     groups: int = 1_000_000
     """distinct values in A2, which has four times as many rows"""
+    upsert_keys: int = 1_000_000
+    """keys in T3, and as many upserts"""
     clients_s: float = 60.0
     """time that the clients of A4 ask; A5 takes four thirds of it"""
 
@@ -71,6 +73,7 @@ SHORT: Final = Options(
     ssb_scale=0.02,
     tpch_scale=0.01,
     groups=20_000,
+    upsert_keys=60_000,
     clients_s=3.0,
 )
 """A few minutes, to see that everything works; its figures mean nothing."""

@@ -30,6 +30,7 @@ from bench.rows import (
     search,
     ssb,
     tpch,
+    upserts,
 )
 from bench.world import World
 
@@ -51,6 +52,7 @@ ORDER: Final[dict[str, Callable[[World], Row]]] = {
     "T4": rebuild.rebuild,
     "B8": ssb.ssb,
     "B6": search.search,
+    "T3": upserts.upserts,
 }
 """In the order in which they run: rows that change the collections come after those that don't."""
 

@@ -81,10 +81,8 @@ class Change:
     def put(self, batch: Batch, before: ShardView) -> None:
         """Writes everything, but the records of other streams, into a batch."""
         self.write(before).put(batch)
-        for key, value in self.keys.items():
-            batch.put(layout.KEYS, key, value)
-        for key, value in self.living.items():
-            batch.put(layout.LIVING, key, value)
+        batch.put_all(layout.KEYS, self.keys)
+        batch.put_all(layout.LIVING, self.living)
         number = before.counters.tombstone_next
         if self.view.counters.tombstone_next != number and self.deaths is not None:
             batch.put(layout.META, layout.tombstone_key(number), layout.encode_deaths(self.deaths))

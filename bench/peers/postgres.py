@@ -68,6 +68,7 @@ class Postgres:
                     f"CREATE TABLE {table} (row bigint GENERATED ALWAYS AS IDENTITY, doc jsonb)"
                 )
             cursor.execute("CREATE INDEX ON stream USING gin (doc jsonb_path_ops)")
+            cursor.execute("CREATE TABLE upserts (id bigint PRIMARY KEY, doc jsonb)")
 
     def load(self, path: Path, seconds_max: float = NO_LIMIT_S) -> int:
         """COPY, then both indexes; the COPY ends once half of the time is over."""
@@ -129,6 +130,19 @@ class Postgres:
         """Counts."""
         with self._cursor() as cursor:
             return cursor.execute("SELECT count(*) FROM stream").fetchall()[0][0]
+
+    def upsert(self, keys: Sequence[int], documents: Sequence[bytes]) -> None:
+        """One statement, one commit; each key once. The key alone has an index."""
+        sql = "INSERT INTO upserts SELECT * FROM unnest(%s::bigint[], %s::jsonb[])"
+        sql += " ON CONFLICT (id) DO UPDATE SET doc = excluded.doc"
+        with self._cursor() as cursor:
+            cursor.execute(sql, [list(keys), [text.decode() for text in documents]])
+
+    def upserted(self) -> tuple[object, ...]:
+        """How many there are, the sum of the keys, and that of ``n`` in the documents."""
+        sql = "SELECT count(*), sum(id)::bigint, sum((doc ->> 'n')::bigint)::bigint FROM upserts"
+        with self._cursor() as cursor:
+            return cursor.execute(sql).fetchall()[0]
 
     def size_bytes(self) -> int:
         """The table with its indexes."""
