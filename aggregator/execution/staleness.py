@@ -1,9 +1,9 @@
 """How far shards are behind the log's end, in time.
 
 The lag of a shard is the age of the oldest record of the log that it has not applied: an answer
-whose lag is t holds every record that was appended more than t ago. Files have no such time: only
-the log counts. Ages are told by the clock here and the log's timestamps, so clocks of two machines
-that differ make it differ as much.
+whose lag is t holds every record that was appended more than t ago. Files have no such time, and
+topics are not asked: only the embedded log counts. Ages are told by the clock here and the log's
+timestamps, so clocks of two machines that differ make it differ as much.
 """
 
 import math

@@ -70,8 +70,9 @@ class KafkaSource(PartitionSource):
         self._thread = ThreadPoolExecutor(1, f"kafka-{url.topic}-{partition.partition}")
         self._format: ValueFormat = clients.value_format(url)
         self._consumer: Consumer | None = None
-        self._at = _UNKNOWN
-        self._leader_epoch = _UNKNOWN
+        # Where the last batch ended, and whether the consumer goes on there.
+        self._end, self._leader_epoch = _UNKNOWN, _UNKNOWN
+        self._goes_on = False
 
     async def read(self, offset: int, wait_ms: int, leader_epoch: int = -1) -> RawBatch:
         """See ``PartitionSource``."""
@@ -93,27 +94,27 @@ class KafkaSource(PartitionSource):
 
     def _fetched(self, offset: int, wait_ms: int, leader_epoch: int) -> RawBatch:
         consumer = self._placed(offset, leader_epoch)
-        self._at = _UNKNOWN
+        self._goes_on = False
         # With a longer wait for more than one, it would wait until there are as many.
         messages = consumer.consume(1, wait_ms / 1_000)
         if messages:
             messages += consumer.consume(self._limits.rows_max - 1, 0)
         self._check_topic()
         records, trouble = _split(messages)
+        if trouble is not None and not records:
+            return self._explained(consumer, offset, trouble)
+        end, epoch = offset, self._leader_epoch
         if trouble is None:
             (position,) = consumer.position([self._place()])
-            self._at = max(position.offset, offset)
-            self._leader_epoch = _epoch(position.leader_epoch)
-        elif records:
-            # The trouble is met again by the next read, which begins where it is.
-            self._at = int(offsets_of(records[-1:])[0]) + 1
-            self._leader_epoch = _epoch(records[-1].leader_epoch())
+            if position.offset > offset:
+                end, epoch = position.offset, _epoch(position.leader_epoch)
         else:
-            return self._explained(consumer, offset, trouble)
+            # The trouble is met again by the next read, which begins where it is.
+            end = int(offsets_of(records[-1:])[0]) + 1
+            epoch = _epoch(records[-1].leader_epoch())
         batch = self._batch(consumer, offset, records)
-        if trouble is not None:
-            self._at = _UNKNOWN
-        return batch
+        self._end, self._leader_epoch, self._goes_on = end, epoch, trouble is None
+        return replace(batch, end=end, leader_epoch=epoch)
 
     def _placed(self, offset: int, leader_epoch: int) -> Consumer:
         """A consumer that goes on at ``offset``.
@@ -121,13 +122,15 @@ class KafkaSource(PartitionSource):
         Each jump takes another one: only where a consumer begins does it have the leader epoch
         compared for certain; one that was refused and is assigned the same place again is not.
         """
-        if self._consumer is None or self._at != offset:
-            self._close()
-            self._consumer = self._clients.consumer(self._url, self._queue_bytes_max)
-            place = TopicPartition(
-                self._url.topic, self._partition, offset, leader_epoch=leader_epoch
-            )
-            self._consumer.assign([place])
+        if self._consumer is not None and self._goes_on and self._end == offset:
+            return self._consumer
+        if leader_epoch == _UNKNOWN and self._end == offset:
+            leader_epoch = self._leader_epoch
+        self._close()
+        self._consumer = self._clients.consumer(self._url, self._queue_bytes_max)
+        place = TopicPartition(self._url.topic, self._partition, offset, leader_epoch=leader_epoch)
+        self._consumer.assign([place])
+        self._end, self._leader_epoch = offset, leader_epoch
         return self._consumer
 
     def _place(self) -> TopicPartition:
@@ -150,11 +153,7 @@ class KafkaSource(PartitionSource):
 
     def _batch(self, consumer: Consumer, offset: int, records: Sequence[Message]) -> RawBatch:
         _, high = consumer.get_watermark_offsets(self._place(), cached=True)
-        batch = replace(
-            empty_batch(offset, source_end=max(high, -1)),
-            end=self._at,
-            leader_epoch=self._leader_epoch,
-        )
+        batch = empty_batch(offset, source_end=max(high, -1))
         if not records:
             return batch
         values, keys = values_of(records), keys_of(records)
