@@ -20,6 +20,7 @@ VERSION: Final = "4.1.1"
 SCALA_VERSION: Final = "2.13"
 LOGGER_VERSION: Final = "1.7.36"
 _OPTIONS: Final = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",)
+USER: Final = "alder"
 CLUSTER_ID: Final = "YWxkZXItZGV2LWNsdXN0ZQ"
 STOP_S_MAX: Final = 20.0
 _ARTIFACTS: Final = (
@@ -29,19 +30,28 @@ _ARTIFACTS: Final = (
 
 
 class Broker:
-    """One broker with its storage in ``directory``, which outlives kills and restarts."""
+    """One broker with its storage in ``directory``, which outlives kills and restarts.
 
-    def __init__(self, directory: Path, port: int = 0, settings: dict[str, str] | None = None):
+    With a ``password`` it also listens where SASL (PLAIN, without TLS) lets :data:`USER` in.
+    """
+
+    def __init__(self, directory: Path, port: int = 0, password: str = ""):
         self.port = port or free_port()
+        self._login_port = free_port()
         self._controller_port = free_port()
         self._directory = directory
-        self._settings = settings or {}
+        self._password = password
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def bootstrap(self) -> str:
         """host:port for clients."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def login_bootstrap(self) -> str:
+        """host:port for clients that log in."""
+        return f"127.0.0.1:{self._login_port}"
 
     @property
     def log_directory(self) -> Path:
@@ -60,9 +70,8 @@ class Broker:
         if not self.log_directory.exists():
             shutil.copytree(home / "formatted", self.log_directory)
         config = self._directory / "server.properties"
-        config.write_text(
-            _properties(self.port, self._controller_port, self.log_directory, self._settings)
-        )
+        login = _login(self.port, self._login_port, self._controller_port, self._password)
+        config.write_text(_properties(self.port, self._controller_port, self.log_directory, login))
         line = command(home, _OPTIONS, "kafka.Kafka", str(config))
         self._process = start(line, self.port, self.output)
 
@@ -124,6 +133,30 @@ def _format(home: Path) -> None:
     arguments = ["format", "-t", CLUSTER_ID, "-c", str(config)]
     line = command(home, _OPTIONS, "kafka.tools.StorageTool", *arguments)
     run(line, home, "the storage can't be formatted")
+
+
+def _login(port: int, login_port: int, controller_port: int, password: str) -> dict[str, str]:
+    """What is to be added for a listener that asks for a password; nothing without one."""
+    if not password:
+        return {}
+    open_to_all, controller = (
+        f"PLAINTEXT://127.0.0.1:{port}",
+        f"CONTROLLER://127.0.0.1:{controller_port}",
+    )
+    login = f"LOGIN://127.0.0.1:{login_port}"
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+    return {
+        "listeners": f"{open_to_all},{login},{controller}",
+        "advertised.listeners": f"{open_to_all},{login}",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "listener.security.protocol.map": (
+            "PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT"
+        ),
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.login.plain.sasl.jaas.config": (
+            f'{module} required user_{USER}="{password}";'
+        ),
+    }
 
 
 def _properties(port: int, controller_port: int, logs: Path, settings: dict[str, str]) -> str:

@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 import pytest
 from jvm import ServerError
 from kafka_broker import Broker
-from kafka_cluster import KafkaCluster
+from kafka_cluster import PASSWORD, KafkaCluster
 from s3_server import S3Server
 
 BOOTSTRAP_VARIABLE: Final = "KAFKA_BOOTSTRAP"
@@ -69,7 +69,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _started(factory: pytest.TempPathFactory) -> Broker:
-    broker = Broker(factory.mktemp("kafka"))
+    broker = Broker(factory.mktemp("kafka"), password=PASSWORD)
     broker.start()
     return broker
 

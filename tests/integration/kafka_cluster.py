@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSp
 from kafka_broker import Broker
 
 TIMEOUT_S: Final = 30.0
+PASSWORD: Final = "a secret of this test"
 _QUIET: Final = {"log_level": 0, "reconnect.backoff.max.ms": 200}
 _T = TypeVar("_T")
 

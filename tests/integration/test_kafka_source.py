@@ -6,11 +6,13 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import pytest
-from kafka_broker import Broker
-from kafka_cluster import KafkaCluster, Record
+from kafka_broker import USER, Broker
+from kafka_cluster import PASSWORD, KafkaCluster, Record
 from schema_registry import registry_server
 
 from alder.catalog import Source, SourcePartition
@@ -263,6 +265,31 @@ def test_brokers_that_do_not_answer_are_reported_and_waited_for(
             with suppress(AlderError):
                 found = read_until(read, 3, 4)
         assert found == [(3, b"{}")]
+
+
+def test_a_login_comes_from_the_settings_and_its_secret_goes_nowhere_else(
+    kafka: KafkaCluster, kafka_broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = kafka.new_topic()
+    kafka.produce(topic, [b"{}"])
+    config = tmp_path / "kafka.toml"
+    config.write_text(
+        f'["{kafka_broker.login_bootstrap}"]\n"security.protocol" = "SASL_PLAINTEXT"\n'
+        f'"sasl.mechanism" = "PLAIN"\n"sasl.username" = "{USER}"\n'
+        '"sasl.password" = "env:ALDER_TEST_PASSWORD"\n'
+    )
+    behind = replace(kafka, bootstrap=kafka_broker.login_bootstrap)
+    monkeypatch.setenv("ALDER_TEST_PASSWORD", PASSWORD)
+    with opened(behind, topic, settings=KafkaSettings(str(config))) as read:
+        assert read_until(read, 0, 1) == [(0, b"{}")]
+    monkeypatch.setenv("ALDER_TEST_PASSWORD", "a wrong secret")
+    for settings in (KafkaSettings(str(config), timeout_s=2.0), KafkaSettings(timeout_s=2.0)):
+        with (
+            pytest.raises(AlderError, match="can't be read") as caught,
+            opened(behind, topic, settings=settings),
+        ):
+            pass
+        assert "secret" not in caught.value.message
 
 
 def test_values_by_a_schema_become_documents_and_others_are_refused_alone(
