@@ -329,6 +329,17 @@ def test_an_interrupted_conversion_is_an_interrupted_command() -> None:
         it.sql("SELECT 'x'::INT").fetchall()
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """Commands started here heed SIGINT, though a job in the background begins by ignoring it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_and_a_closed_pipe(server: tuple[str, Model], model: Model) -> None:
     address, _ = server
     command = [sys.executable, "-m", "alder.cli.main", "sql", "--server", address]
