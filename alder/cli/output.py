@@ -28,6 +28,8 @@ TABLE_ROWS_MAX: Final = 1000
 _NUMBERS: Final = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 _WITH_COMMAS: Final = ", ',', "
 _CSV_SPECIAL: Final = '[",\\r\\n]'
+_INTERRUPTED: Final = "Query interrupted"
+"""What DuckDB raises as a RuntimeError after Ctrl-C, if it does not raise InterruptException."""
 
 
 def write(form: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], sink: IO[bytes]) -> None:
@@ -82,16 +84,19 @@ def plain_text(data_type: pa.DataType, column: str) -> str:
 @contextmanager
 def text_engine() -> Iterator[duckdb.DuckDBPyConnection]:
     """The DuckDB that evaluates :func:`json_text` and :func:`plain_text`."""
-    with duckdb.connect() as engine:
-        engine.execute("SET python_enable_replacements=false")
-        engine.execute("SET TimeZone='UTC'")
-        try:
+    try:
+        with duckdb.connect() as engine:
+            engine.execute("SET python_enable_replacements=false")
+            engine.execute("SET TimeZone='UTC'")
             yield engine
-        except duckdb.InterruptException as error:
-            # DuckDB's form of Ctrl-C.
-            raise KeyboardInterrupt from error
-        except duckdb.Error as error:
-            raise CommandError(f"a value can't be written as text: {error}") from error
+    except duckdb.InterruptException as error:
+        raise KeyboardInterrupt from error
+    except duckdb.Error as error:
+        raise CommandError(f"a value can't be written as text: {error}") from error
+    except RuntimeError as error:
+        if str(error) != _INTERRUPTED:
+            raise
+        raise KeyboardInterrupt from error
 
 
 def column_names(schema: pa.Schema) -> list[str]:

@@ -325,6 +325,10 @@ def test_unknown_commands_are_wrong_usage() -> None:
 def test_an_interrupted_conversion_is_an_interrupted_command() -> None:
     with pytest.raises(KeyboardInterrupt), output.text_engine():
         raise duckdb.InterruptException("Interrupted!")
+    with pytest.raises(KeyboardInterrupt), output.text_engine():
+        raise RuntimeError("Query interrupted")
+    with pytest.raises(RuntimeError, match="another"), output.text_engine():
+        raise RuntimeError("another")
     with pytest.raises(CommandError, match="can't be written as text"), output.text_engine() as it:
         it.sql("SELECT 'x'::INT").fetchall()
 
