@@ -13,16 +13,15 @@ from typing import Final
 import pyarrow as pa
 
 from aggregator.commands.model import Answer, Server
-from aggregator.commands.words import blanked, check_end
+from aggregator.commands.words import Words, blanked
 from aggregator.execution.engine import Input
 from aggregator.execution.model import Run
 from aggregator.planning.difference import Difference, difference, reads_one_table
 from aggregator.statement import tree
 from aggregator.statement.names import Names
 from alder.arrow import SQL_TYPE_KEY
-from alder.errors import AlderError, Reason
 from alder.positions import PositionVector, vectors_of_text, vectors_text
-from alder.sqltext import Token, text_of, tokens
+from alder.sqltext import Token
 from alder.v1 import query_pb2
 
 _FORM: Final = "DIFF (SELECT ...) BETWEEN POSITION 'log/0:12' AND 'log/0:34'"
@@ -81,20 +80,16 @@ def parse(sql: str, first: Sequence[Token]) -> Diff | None:
     """The command in a text."""
     if [token.word or token.text for token in first[:2]] != ["DIFF", "("]:
         return None
-    found = list(tokens(sql))
-    depth, place = 0, 1
-    for place in range(1, len(found)):
-        depth += {"(": 1, ")": -1}.get(found[place].text, 0)
-        if not depth:
-            break
-    rest = found[place + 1 :]
-    texts = [text_of(token) for token in rest[:5]]
-    match [token.word for token in rest[:5]]:
-        case ["BETWEEN", "POSITION", _, "AND", _] if texts[2] is not None and texts[4] is not None:
-            check_end(rest[5:], _FORM)
-            query = blanked(sql, found[1].end)[: found[place].begin]
-            return Diff(query, _positions(texts[2]), _positions(texts[4]))
-    raise AlderError(Reason.SYNTAX, f"write {_FORM}, with positions as results print them")
+    words = Words(sql, _FORM)
+    words.expect("DIFF")
+    begin = first[1].end
+    end = begin + len(words.brackets())
+    words.expect("BETWEEN", "POSITION")
+    earlier = _positions(words.text())
+    words.expect("AND")
+    later = _positions(words.text())
+    words.end()
+    return Diff(blanked(sql, begin)[:end], earlier, later)
 
 
 def _positions(text: str) -> str:

@@ -81,6 +81,14 @@ class Words:
             raise self.wrong()
         return name
 
+    def text(self) -> str:
+        """Takes a text in quotes."""
+        text = text_of(self.next())
+        if text is None:
+            self._place -= 1
+            raise self.wrong()
+        return text
+
     def names(self) -> list[str]:
         """Takes names between brackets, none where there are no brackets."""
         found: list[str] = []

@@ -234,7 +234,9 @@ def test_only_one_select_is_answered(cluster: Cluster, sql: str) -> None:
 @pytest.mark.parametrize("sql", SENTENCES)
 def test_the_sentence_says_what_is_wrong(cluster: Cluster, sql: str) -> None:
     error = refused(cluster, sql)
-    assert (error.reason, error.message) == SENTENCES[sql]
+    # Which of the two texts is met first, is up to the engine's threads.
+    message = error.message.replace("string 'fork'", "string 'push'")
+    assert (error.reason, message) == SENTENCES[sql]
 
 
 @pytest.mark.parametrize(
