@@ -28,6 +28,8 @@ _BLOCK_BYTES: Final = 4 << 20
 _LISTED_AT_ONCE: Final = 1000
 _CODE: Final = re.compile(r"<Code>(\w+)</Code>")
 _DURATION: Final = re.compile(r" in [0-9.]+[a-zµ]*s\b")
+_ROLE_PATH: Final = "/latest/api/token"
+"""Where a machine is asked for the credentials of its role, which is done for want of others."""
 _RETRIES_MAX: Final = 2
 _RETRY_S_MAX: Final = 10
 
@@ -150,6 +152,12 @@ def _os_error(error: BaseError | OSError) -> OSError:
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(errno.ENOENT, "there is no such object")
     said, _, answer = str(error).partition("\n")[0].partition(": <")
+    if _ROLE_PATH in said:
+        return PermissionError(
+            errno.EACCES,
+            "there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for the "
+            "tailer, or AWS_SKIP_SIGNATURE=true for objects that are open to all",
+        )
     code = _CODE.search(answer)
     message = _DURATION.sub("", said) + (f" ({code[1]})" if code else "")
     return OSError(errno.ESTALE if isinstance(error, PreconditionError) else errno.EIO, message)
