@@ -85,6 +85,12 @@ class Discovery:
                 f"{self._source.url} has more than {looked_at_max} files to look at; those beyond "
                 "are not read: name a narrower folder",
             )
+        elif not listing.files and not self._source.partitions:
+            self._report(
+                LISTING,
+                f"no file that can be looked at matches {self._source.url} yet; new ones are "
+                "looked for all the time",
+            )
         else:
             self.errors.pop(LISTING, None)
         return listing

@@ -582,6 +582,23 @@ def test_files_are_found_and_read_once(tmp_path: Path) -> None:
     run(main)
 
 
+def test_a_source_without_any_file_says_so_until_there_is_one(tmp_path: Path) -> None:
+    async def main() -> None:
+        world = World(url=f"file://{tmp_path}/later/*.jsonl")
+        async with world.running() as tailers:
+
+            async def errors() -> str:
+                return "".join(entry.error for entry in (await progress(tailers)).values())
+
+            await eventually(lambda: contains(errors(), "no file"))
+            (tmp_path / "later").mkdir()
+            (tmp_path / "later" / "a.jsonl").write_text('{"n":1}\n')
+            await eventually(lambda: world.reached("file1", 0, 1))
+            await eventually(lambda: equals(errors(), ""))
+
+    run(main)
+
+
 def test_a_dropped_collection_is_not_read_any_more() -> None:
     async def main() -> None:
         world = World()
