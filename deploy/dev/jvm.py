@@ -24,17 +24,21 @@ class ServerError(Exception):
     """Why there is no server, and what to do."""
 
 
+class ToolsMissing(ServerError):
+    """This machine has nothing to fetch or run a server with."""
+
+
 def prepared(
     name: str, artifacts: Sequence[str], further: Callable[[Path], None] = lambda home: None
 ) -> Path:
     """The directory ``name`` of the cache: jars in ``lib``, and what ``further`` made beside it.
 
     ``artifacts`` are ``group:artifact:version``; what they depend on comes along. Made once.
-    Raises ServerError.
+    Raises ToolsMissing where there is no Java or no Maven, and ServerError.
     """
     missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
     if missing:
-        raise ServerError(f"{' and '.join(missing)} not found on the PATH")
+        raise ToolsMissing(f"{' and '.join(missing)} not found on the PATH")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alder" / name
     home.parent.mkdir(parents=True, exist_ok=True)
     with home.with_suffix(".lock").open("w") as lock:

@@ -89,8 +89,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as scratch:
         server = S3Server(options.data or Path(scratch), options.port)
-        server.start()
         try:
+            server.start()
             print(
                 *(f"export {name}={value}" for name, value in server.environment.items()), sep="\n"
             )

@@ -1,11 +1,15 @@
-"""The Kafka broker and the S3 server of a test run, and a loud word where there is none."""
+"""The Kafka broker and the S3 server of a test run.
+
+Where this machine has no Java or no Maven their tests are skipped, which the end of the run tells
+loudly. Where it has both, a server that does not start fails them.
+"""
 
 import os
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
 import pytest
-from jvm import ServerError
+from jvm import ToolsMissing
 from kafka_broker import Broker
 from kafka_cluster import PASSWORD, KafkaCluster
 from s3_server import S3Server
@@ -24,7 +28,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
         return
     try:
         broker = _started(tmp_path_factory)
-    except ServerError as error:
+    except ToolsMissing as error:
         _skip_kafka(f"there is no Kafka broker: {error}")
     try:
         yield KafkaCluster(broker.bootstrap, broker)
@@ -46,7 +50,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server = S3Server(tmp_path_factory.mktemp("s3"))
     try:
         server.start()
-    except ServerError as error:
+    except ToolsMissing as error:
         pytest.skip(f"S3{_SKIPPED}there is no S3 server: {error}. Install Java 17 and Maven.")
     try:
         yield server

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
 from kafka_broker import Broker
 
@@ -52,19 +52,30 @@ class KafkaCluster:
         config = {"retention.ms": "-1"}
         config |= {name.replace("_", "."): value for name, value in settings.items()}
         wanted = NewTopic(topic, partitions, 1, config=config)
-        _wait(self.admin.create_topics([wanted]))
-        deadline = time.monotonic() + TIMEOUT_S
-        while not self._has_leaders(topic, partitions):
-            assert time.monotonic() < deadline, f"no leaders for {topic}"
-            time.sleep(0.05)
+        self._insist(f"{topic} was not created", lambda: _wait(self.admin.create_topics([wanted])))
+        self._insist(f"no leaders for {topic}", lambda: self._ask_leaders(topic, partitions))
 
-    def _has_leaders(self, topic: str, partitions: int) -> bool:
+    def _ask_leaders(self, topic: str, partitions: int) -> None:
+        # A client that found a topic without a leader does not look again before it is told to.
+        _wait(self.admin.describe_topics(TopicCollection([topic])))
         asked = {TopicPartition(topic, n): OffsetSpec.latest() for n in range(partitions)}
-        try:
-            _wait(self.admin.list_offsets(asked))
-        except KafkaException:
-            return False
-        return True
+        _wait(self.admin.list_offsets(asked))
+
+    def _insist(self, failure: str, call: Callable[[], None]) -> None:
+        """Calls until it succeeds: a broker that got no CPU for its session is out for a moment."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                return call()
+            except (KafkaException, TimeoutError) as error:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"{failure}: {error!r}; {self._broker_says()}") from error
+                time.sleep(0.05)
+
+    def _broker_says(self) -> str:
+        if self.broker is None:
+            return f"the broker is {self.bootstrap}"
+        return f"the broker's output ends with {self.broker.output.read_text()[-2000:]!r}"
 
     def delete(self, topic: str) -> None:
         """Deletes a topic."""
