@@ -67,9 +67,9 @@ class Alder:
             self.plain.create_collection(
                 collection, source_urls=[f"file://{path}"], settings=settings
             )
-            self.await_rows(collection, rows)
+            await_rows(self.plain, collection, rows)
             visible_s = time.perf_counter() - begun
-            sealed_s = visible_s + self.await_settled(collection, SEAL_ROWS)
+            sealed_s = visible_s + await_settled(self.plain, collection, SEAL_ROWS)
         return Load(visible_s, sealed_s, peak.rss_bytes)
 
     def load_log(self, path: Path, rows: int, collection: str) -> Load:
@@ -84,41 +84,8 @@ class Alder:
             if counted != [(rows,)]:
                 raise RuntimeError(f"{counted} of {rows} events are visible")
             visible_s = time.perf_counter() - begun
-            sealed_s = visible_s + self.await_settled(collection, SEAL_ROWS)
+            sealed_s = visible_s + await_settled(self.plain, collection, SEAL_ROWS)
         return Load(visible_s, sealed_s, peak.rss_bytes)
-
-    def await_settled(
-        self, collection: str, tail_rows_max: int, settled_s: float = SETTLED_S
-    ) -> float:
-        """Waits until the live tail is below ``tail_rows_max`` and no change is seen any more.
-
-        Returns the seconds until the last change that it saw.
-        """
-        begun = time.perf_counter()
-        seen: list[object] = []
-        changed_s = 0.0
-        while time.perf_counter() - begun < CATCH_UP_S_MAX:
-            shards = self.plain.status().shards(collection)
-            state = [(shard.segments, shard.tail_rows, shard.disk_bytes) for shard in shards]
-            if seen[-1:] != [state]:
-                seen = []
-                changed_s = time.perf_counter() - begun
-            seen.append(state)
-            stable = len(seen) > settled_s / SETTLE_STEP_S
-            if stable and all(tail < tail_rows_max for _, tail, _ in state):
-                return changed_s
-            time.sleep(SETTLE_STEP_S)
-        raise RuntimeError(f"{collection} does not come to rest: {seen[-1]}")
-
-    def await_rows(self, collection: str, rows: int) -> None:
-        """Waits until a query counts so many rows."""
-        deadline = time.monotonic() + CATCH_UP_S_MAX
-        sql = f"SELECT count(*) FROM {quote(collection)}"
-        while time.monotonic() < deadline:
-            if self.plain.execute(sql).fetchall() == [(rows,)]:
-                return
-            time.sleep(VISIBLE_STEP_S)
-        raise RuntimeError(f"{collection} does not reach {rows} rows")
 
     def ask(self, question: str) -> Rows:
         """A question of JSONBench, every partial computed."""
@@ -163,6 +130,41 @@ class Alder:
         self.plain.close()
         self.memoising.close()
         self._server.stop()
+
+
+def await_rows(connection: Connection, collection: str, rows: int) -> None:
+    """Waits until a query counts so many rows."""
+    deadline = time.monotonic() + CATCH_UP_S_MAX
+    sql = f"SELECT count(*) FROM {quote(collection)}"
+    while time.monotonic() < deadline:
+        if connection.execute(sql).fetchall() == [(rows,)]:
+            return
+        time.sleep(VISIBLE_STEP_S)
+    raise RuntimeError(f"{collection} does not reach {rows} rows")
+
+
+def await_settled(
+    connection: Connection, collection: str, tail_rows_max: int, settled_s: float = SETTLED_S
+) -> float:
+    """Waits until the live tail is below ``tail_rows_max`` and no change is seen any more.
+
+    Returns the seconds until the last change that it saw.
+    """
+    begun = time.perf_counter()
+    seen: list[object] = []
+    changed_s = 0.0
+    while time.perf_counter() - begun < CATCH_UP_S_MAX:
+        shards = connection.status().shards(collection)
+        state = [(shard.segments, shard.tail_rows, shard.disk_bytes) for shard in shards]
+        if seen[-1:] != [state]:
+            seen = []
+            changed_s = time.perf_counter() - begun
+        seen.append(state)
+        stable = len(seen) > settled_s / SETTLE_STEP_S
+        if stable and all(tail < tail_rows_max for _, tail, _ in state):
+            return changed_s
+        time.sleep(SETTLE_STEP_S)
+    raise RuntimeError(f"{collection} does not come to rest: {seen[-1]}")
 
 
 def condition(terms: Terms) -> str:

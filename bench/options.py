@@ -9,7 +9,11 @@ from typing import Final
 from bench.peers.kinds import KINDS
 
 RESULTS: Final = Path(__file__).parent / "results"
-ROWS: Final = (*(f"B{number}" for number in range(1, 12)), "A1", "A2", "A3", "A4", "A5", "T3", "T4")
+ROWS: Final = (
+    *(f"B{number}" for number in range(1, 12)),
+    *(f"A{number}" for number in range(1, 6)),
+    *(f"T{number}" for number in range(1, 6)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +21,11 @@ class Options:
     """The full run; each field is a flag."""
 
     events: int = 1_000_000
-    """events of JSONBench for all rows but B6"""
+    """events of JSONBench for all rows but B6, and for what T5 appends"""
     search_events: int = 10_000_000
     """events of JSONBench for B6"""
     load_rounds: int = 2
-    """loads of ours and of chdb in B1; other peers load once"""
+    """loads of ours and of chdb in B1; other peers load once; and rounds of T1 and T5"""
     peer_load_s: float = 180.0
     """time for the load of a peer that indexes every field in B6; then it has the first events"""
     runs: int = 11
@@ -52,6 +56,8 @@ class Options:
     """distinct values in A2, which has four times as many rows"""
     upsert_keys: int = 1_000_000
     """keys in T3, and as many upserts"""
+    parquet_events: int = 10_000_000
+    """events of JSONBench in the Parquet file of T5"""
     clients_s: float = 60.0
     """time that the clients of A4 ask; A5 takes four thirds of it"""
 
@@ -74,6 +80,7 @@ SHORT: Final = Options(
     tpch_scale=0.01,
     groups=20_000,
     upsert_keys=60_000,
+    parquet_events=60_000,
     clients_s=3.0,
 )
 """A few minutes, to see that everything works; its figures mean nothing."""

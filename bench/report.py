@@ -52,7 +52,7 @@ class Line:
 
 @dataclass(slots=True)
 class Row:
-    """A row of the table: B1 to B11 of the leaf, A1 and on of the aggregator, T3 of keys."""
+    """A row of the table: B1 and on of the leaf, A1 of the aggregator, T1 of the tailer."""
 
     name: str
     work: str

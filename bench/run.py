@@ -21,11 +21,14 @@ from bench.report import Row
 from bench.rows import (
     analytics,
     clients,
+    decoding,
     freshness,
     groups,
     ingest,
+    kafka,
     lookup,
     mixed,
+    parquet,
     rebuild,
     search,
     ssb,
@@ -49,10 +52,13 @@ ORDER: Final[dict[str, Callable[[World], Row]]] = {
     "B4": analytics.fresh,
     "B10": mixed.mixed,
     "B2": freshness.freshness,
+    "T2": decoding.decode,
     "T4": rebuild.rebuild,
     "B8": ssb.ssb,
     "B6": search.search,
     "T3": upserts.upserts,
+    "T1": kafka.stream,
+    "T5": parquet.files,
 }
 """In the order in which they run: rows that change the collections come after those that don't."""
 

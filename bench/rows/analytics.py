@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from bench import statistics
+from bench.alder import await_rows
 from bench.cold import ask_restarted, forget
 from bench.peers.base import Questions, Rows
 from bench.peers.chdb import ChDb
@@ -87,7 +88,7 @@ def fresh(world: World) -> Row:
                 inserting = pool.submit(_insert_evenly, chdb, part.read_bytes().splitlines())
                 _ask_until(inserting.done, chdb.ask, chdb_ms)
                 inserting.result()
-    world.alder.await_rows(COLLECTION, options.events + SLOTS * events)
+    await_rows(world.alder.plain, COLLECTION, options.events + SLOTS * events)
     for question in NAMES:
         if isinstance(chdb, ChDb):
             ours, theirs = world.alder.ask_memoised(question), chdb.ask(question)

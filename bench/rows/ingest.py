@@ -1,7 +1,7 @@
 """B1, B9 and B11: loading a file, what it costs on disk, and in memory."""
 
 from bench import statistics
-from bench.alder import MERGED_S, SEAL_ROWS_MIN
+from bench.alder import MERGED_S, SEAL_ROWS_MIN, await_settled
 from bench.memory import Peak
 from bench.peers.kinds import KINDS
 from bench.questions import NAMES
@@ -56,7 +56,7 @@ def size(world: World) -> Row:
     """B9: bytes on disk per byte of the file."""
     row = Row("B9", "bytes on disk per raw byte, documents returnable whole")
     raw_bytes = world.file.stat().st_size
-    world.alder.await_settled(COLLECTION, SEAL_ROWS_MIN, MERGED_S)
+    await_settled(world.alder.plain, COLLECTION, SEAL_ROWS_MIN, MERGED_S)
     ours = world.alder.leaf_bytes(COLLECTION) / raw_bytes
     peers = {name: peer.size_bytes() / raw_bytes for name, peer in world.peers().items()}
     indexers = [value for name, value in peers.items() if KINDS[name].indexes_every_field]

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from bench import echo, statistics
-from bench.alder import MERGED_S, SEAL_ROWS_MIN, Alder
+from bench.alder import MERGED_S, SEAL_ROWS_MIN, Alder, await_settled
 from bench.generators.jsonbench import FIRST_EVENT_US, INTERVAL_US
 from bench.peers.base import NO_LIMIT_S, Search, Terms, TimedSearch
 from bench.report import Row, Verdict, at_most
@@ -49,7 +49,7 @@ def search(world: World) -> Row:
     try:
         load = alder.load_file(file, events, _COLLECTION)
         world.say(f"alder: {events / load.visible_s:,.0f} events/s")
-        alder.await_settled(_COLLECTION, SEAL_ROWS_MIN, MERGED_S)
+        await_settled(alder.plain, _COLLECTION, SEAL_ROWS_MIN, MERGED_S)
         raw = file.stat().st_size
         row.compare("bytes on disk per raw byte", "", alder.leaf_bytes(_COLLECTION) / raw)
         row.compare("peak memory of the load", "GB", load.rss_bytes_max / 1e9)

@@ -8,7 +8,7 @@ from typing import Final
 import duckdb
 
 from bench import statistics
-from bench.alder import MERGED_S, SEAL_ROWS_MIN, Alder
+from bench.alder import MERGED_S, SEAL_ROWS_MIN, Alder, await_settled
 from bench.generators import ssb as generator
 from bench.peers.base import Rows
 from bench.peers.chdb import ChDb
@@ -99,7 +99,7 @@ def ssb(world: World) -> Row:
     closing: list[Callable[[], None]] = [alder.stop]
     try:
         load = alder.load_file(file, rows, "lines", ("lo_orderdate",))
-        alder.await_settled("lines", SEAL_ROWS_MIN, MERGED_S)
+        await_settled(alder.plain, "lines", SEAL_ROWS_MIN, MERGED_S)
         world.say(f"alder: {rows / load.visible_s:,.0f} rows/s")
         row.compare("load", "rows/s", rows / load.visible_s)
         systems["alder"] = lambda name: plain(

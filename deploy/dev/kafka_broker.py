@@ -10,6 +10,7 @@ import argparse
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -192,16 +193,19 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=9092, help="Port for clients.")
     parser.add_argument("--data", type=Path, help="Keeps topics here (default: for this run only).")
     options = parser.parse_args()
+    # From within a wait for the process nobody can wait for its end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit())
     with tempfile.TemporaryDirectory() as scratch:
         broker = Broker(options.data or Path(scratch), options.port)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: broker.stop())
         try:
             broker.start()
+            print(f"kafka ready on {broker.bootstrap}", flush=True)
+            broker.wait()
         except ServerError as error:
             raise SystemExit(f"no broker: {error}") from error
-        print(f"kafka ready on {broker.bootstrap}", flush=True)
-        broker.wait()
+        finally:
+            broker.stop()
 
 
 if __name__ == "__main__":

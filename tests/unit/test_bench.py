@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench import clients, dashboards, options, pace, page, questions, report, statistics
-from bench.generators import files, jsonbench, rockbench, ssb, strings
+from bench.generators import evolving, files, jsonbench, rockbench, ssb, strings, typed
 from bench.server import server
 
 EVENTS = 40_000
@@ -164,6 +164,34 @@ def test_events_go_on_where_the_file_ends(tmp_path: Path) -> None:
     assert more == jsonbench.chunk(500, 1, 600, 50)
     last = orjson.loads(jsonbench.chunk(500, 1, 499, 1))
     assert orjson.loads(more.splitlines()[0])["time_us"] > last["time_us"]
+
+
+def test_evolved_events_only_gain_fields_and_types() -> None:
+    lines = jsonbench.chunk(EVENTS, 1, 0, 12_000).splitlines()
+    assert evolving.evolved(lines[:11_000]) + evolving.evolved(lines[11_000:], 11_000) == (
+        evolving.evolved(lines)
+    )
+    kinds: dict[str, set[type]] = {}
+    for line, text in zip(lines, evolving.evolved(lines), strict=True):
+        before, event = orjson.loads(line), orjson.loads(text)
+        for name in event.keys() - before.keys():
+            kinds.setdefault(name, set()).add(type(event.pop(name)))
+        assert int(event.pop("time_us")) == before.pop("time_us")
+        assert event == before
+    assert set(kinds) == {"feature_0", "feature_1"}
+    assert all(found == {int, float, str, bool, list, dict} for found in kinds.values())
+    assert [b'"time_us":"' in text for text in evolving.evolved(lines)].count(True) == 12
+
+
+def test_typed_rows_and_their_lines_are_the_events(tmp_path: Path) -> None:
+    events = jsonbench.write(tmp_path / "events.jsonl", 500)
+    rows = typed.write(events, tmp_path / "events.parquet")
+    assert pq.read_metadata(rows).num_rows == 500
+    lines = typed.write_lines(rows, tmp_path / "lines.jsonl", 300).read_bytes().splitlines()
+    originals = events.read_bytes().splitlines()[:300]
+    for line, original in zip(map(orjson.loads, lines), map(orjson.loads, originals), strict=True):
+        assert (line["did"], line["time_us"]) == (original["did"], original["time_us"])
+        assert (line["commit"] or {}).get("rkey") == original.get("commit", {}).get("rkey")
 
 
 def test_rockbench_documents_have_the_published_shape() -> None:
