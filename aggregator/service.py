@@ -49,6 +49,7 @@ class Aggregator:
         self._directory = directory
         self._log = log
         self._settings = settings or AggregatorSettings()
+        self._wall_clock_us = wall_clock_us
         self._new_query_id = new_query_id or _query_ids()
         self._queries = Queries(follower, directory, self._settings, wall_clock_us, log, spill)
         self._running = Running(wall_clock_us)
@@ -144,7 +145,9 @@ class Aggregator:
     ) -> query_pb2.StatusResponse:
         """The catalog, and what every node that answers says of itself."""
         limit_s = min(self._limit(timeout_s), 5.0)
-        return await status.status(self._follower.snapshot, self._directory, self._log, limit_s)
+        return await status.status(
+            self._follower.snapshot, self._directory, self._log, self._wall_clock_us(), limit_s
+        )
 
     async def list_queries(
         self, request: query_pb2.ListQueriesRequest, timeout_s: float | None = None

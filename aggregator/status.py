@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from aggregator.execution.queries import Queries
+from aggregator.execution.staleness import lag_of
 from aggregator.statement.names import Names
 from alder.catalog import LOG_SOURCE, Collection, Snapshot
 from alder.errors import AlderError
@@ -34,9 +35,12 @@ async def described(
 
 
 async def status(
-    snapshot: Snapshot, directory: NodeDirectory, log: LogClient, timeout_s: float
+    snapshot: Snapshot, directory: NodeDirectory, log: LogClient, now_us: int, timeout_s: float
 ) -> query_pb2.StatusResponse:
-    """The state of the cluster; nodes that don't answer in time are named, not waited for."""
+    """The state of the cluster; nodes that don't answer in time are named, not waited for.
+
+    ``now_us`` is compared with the log times of records that wait.
+    """
     leaf_ids = [node.node_id for node in snapshot.live_nodes(catalog_pb2.NODE_ROLE_LEAF)]
     owners = {shard.leaf for one in snapshot.collections.values() for shard in one.shards}
     leaf_ids = sorted({*leaf_ids, *owners})
@@ -48,7 +52,8 @@ async def status(
 
     async def tailer(node_id: str) -> tailer_pb2.DescribeTailerResponse:
         client = directory.tailer(node_id)
-        return await client.describe(tailer_pb2.DescribeTailerRequest(), timeout_s=timeout_s)
+        request = tailer_pb2.DescribeTailerRequest(look=True)
+        return await client.describe(request, timeout_s=timeout_s)
 
     async def offsets(collection: Collection) -> log_pb2.OffsetsResponse:
         request = log_pb2.OffsetsRequest(topic=collection.log_topic)
@@ -70,7 +75,7 @@ async def status(
     working = [answer for answer in tailers if answer is not None]
     lags = []
     for collection, end in zip(collections, ends, strict=True):
-        lags += _lags(collection, described, working, end)
+        lags += _lags(collection, described, working, end, now_us)
     return query_pb2.StatusResponse(
         catalog=snapshot.to_proto(),
         leaves=described,
@@ -95,6 +100,7 @@ def _lags(
     leaves: list[leaf_pb2.DescribeLeafResponse],
     tailers: list[tailer_pb2.DescribeTailerResponse],
     log_ends: log_pb2.OffsetsResponse | None,
+    now_us: int,
 ) -> list[query_pb2.SourceLag]:
     vectors = [
         PositionVector.from_proto(shard.positions)
@@ -103,12 +109,13 @@ def _lags(
         if shard.collection == collection.name
     ]
     at = cut(vectors) if vectors else PositionVector()
-    ends = {
-        (entry.source, entry.partition): entry.end_offset
+    reports = {
+        (entry.source, entry.partition): entry
         for tailer in tailers
         for entry in tailer.partitions
         if entry.collection == collection.name
     }
+    ends = {key: entry.end_offset for key, entry in reports.items()}
     for bounds in log_ends.partitions if log_ends is not None else ():
         ends[LOG_SOURCE, bounds.partition] = bounds.end_offset
     known = {
@@ -116,16 +123,24 @@ def _lags(
         for source in collection.sources
         for entry in source.partitions
     }
-    return [
-        query_pb2.SourceLag(
-            collection=collection.name,
-            source=source,
-            partition=partition,
-            next_offset=at[source, partition],
-            end_offset=ends.get((source, partition), -1),
+    lags = []
+    for source, partition in sorted({*known, *ends, *at}):
+        report = reports.get((source, partition), tailer_pb2.PartitionProgress())
+        position, end = at[source, partition], ends.get((source, partition), -1)
+        is_at_end = source == LOG_SOURCE and 0 <= end <= position
+        lags.append(
+            query_pb2.SourceLag(
+                collection=collection.name,
+                source=source,
+                partition=partition,
+                next_offset=position,
+                end_offset=end,
+                # The log's end was asked for at this moment.
+                lag_us=0 if is_at_end else lag_of(position, report, now_us),
+                applied_log_time_us=report.applied_log_time_us,
+            )
         )
-        for source, partition in sorted({*known, *ends, *at})
-    ]
+    return lags
 
 
 async def _attempt(call: Awaitable[T], timeout_s: float) -> T | None:

@@ -25,8 +25,9 @@ class NodeConfig:
 
     ``listen`` is the address to bind (port 0: any free one), ``advertise`` the host that others use
     to reach it (default: the host of ``listen``), ``controller`` the controller's address (not used
-    by the controller itself), ``data`` a directory (leaf and controller), and ``settings`` what the
-    tier's own settings dataclass takes.
+    by the controller itself), ``data`` a directory (leaf and controller), ``metrics_port`` where
+    Prometheus may ask (default: nowhere), and ``settings`` what the tier's own settings dataclass
+    takes.
     """
 
     node_id: str
@@ -34,6 +35,7 @@ class NodeConfig:
     advertise: str = ""
     controller: str = ""
     data: str = ""
+    metrics_port: int = 0
     settings: Mapping[str, object] = field(default_factory=dict)
 
 

@@ -6,12 +6,14 @@ of its own whose outcome becomes an event; events are handled one at a time.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 
 from alder.catalog import Collection, Source, SourcePartition
 from alder.errors import AlderError, Reason
 from alder.interfaces import PushDirectory
+from alder.lag import EndsSeen
 from alder.push import Push
 from alder.v1 import tailer_pb2
 from tailer import core
@@ -39,7 +41,9 @@ class PartitionTask:
         settings: TailerSettings,
         executor: Executor,
         gate: asyncio.Semaphore,
+        ends: EndsSeen,
     ) -> None:
+        """``ends`` is what is seen of the partition's end, here and by others."""
         self.collection = collection
         self.defect = ""
         """Why the task before this one ended; empty once this one has read on."""
@@ -57,8 +61,15 @@ class PartitionTask:
         self._read_error = ""
         self._records = 0
         self._quarantined = 0
+        self._applied_log_time_us = 0
+        self._ends = ends
         self._reader = PartitionReader(
-            reads, self._make_builder, executor, settings.read_wait_ms, gate
+            reads,
+            self._make_builder,
+            executor,
+            settings.read_wait_ms,
+            gate,
+            None if source.is_topic else ends,
         )
 
     async def run(self) -> None:
@@ -74,8 +85,7 @@ class PartitionTask:
                     self._state, effects = core.step(self._state, event)
                     if self._state.error not in {"", before}:
                         logger.warning("%s stands still: %s", self.name, self._state.error)
-                    held = self._state.ranges
-                    self._prepared = {r: p for r, p in self._prepared.items() if r in held}
+                    self._forget_ranges()
                     self._perform(tasks, effects)
         finally:
             self._reader.close()
@@ -102,16 +112,35 @@ class PartitionTask:
 
     def progress(self) -> tailer_pb2.PartitionProgress:
         """How far it is, and what keeps it from going on."""
+        ends = self._ends.ages_us(time.monotonic())
         return tailer_pb2.PartitionProgress(
             collection=self.collection.name,
             source=self._source.name,
             partition=self._partition.partition,
             next_offset=self._state.next_offset,
-            end_offset=self._reader.source_end,
+            end_offset=max((end for end, _ in ends), default=self._reader.source_end),
             records=self._records,
             quarantined=self._quarantined,
             error=self._state.error or self._read_error or self.defect,
+            ends=[tailer_pb2.EndSeen(end_offset=end, age_us=age_us) for end, age_us in ends],
+            applied_log_time_us=self._applied_log_time_us,
+            waiting_log_time_us=self._waiting_log_time_us(),
         )
+
+    def _waiting_log_time_us(self) -> int:
+        for held in self._state.ranges:
+            times = self._prepared[held].log_times_us
+            if times is not None and held.end > self._state.next_offset:
+                return times[0]
+        return 0
+
+    def _forget_ranges(self) -> None:
+        """Gives the rows of ranges back that are not held any more, and notes what was applied."""
+        held = self._state.ranges
+        for gone in sorted(self._prepared.keys() - set(held), key=lambda one: one.begin):
+            times = self._prepared.pop(gone).log_times_us
+            if times is not None and gone.end <= self._state.next_offset:
+                self._applied_log_time_us = times[1]
 
     def _perform(self, tasks: asyncio.TaskGroup, effects: list[core.Effect]) -> None:
         for effect in effects:

@@ -6,12 +6,14 @@ being prepared. A finite source that came to its end gives its memory back until
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 
 from alder.catalog import Shard
 from alder.errors import AlderError
+from alder.lag import EndsSeen
 from tailer.batch import Builder, Rows
 from tailer.shardrows import PreparedRange, prepare
 from tailer.sources.model import PartitionSource, RawBatch
@@ -27,8 +29,11 @@ class PartitionReader:
         executor: Executor,
         wait_ms: int,
         gate: asyncio.Semaphore,
+        ends: EndsSeen | None = None,
     ) -> None:
+        """``ends`` is told where answers of the source say that it ends at that moment."""
         self.source_end = -1
+        self._ends = ends
         self._source = source
         self._make_builder = make_builder
         self._executor = executor
@@ -75,11 +80,20 @@ class PartitionReader:
                     self._release()
                 raise
             self.source_end = max(self.source_end, raw.source_end)
+            self._note_end(raw)
             if raw.end > raw.begin:
                 return raw
             if self._source.finite:
                 self._release()
                 await asyncio.Event().wait()
+
+    def _note_end(self, raw: RawBatch) -> None:
+        if self._ends is None:
+            return
+        if not self._source.finite:
+            self._ends.saw(raw.source_end, time.monotonic())
+        elif raw.end == raw.begin:
+            self._ends.ended(raw.end)
 
     def _build(self, raw: RawBatch, shards: tuple[Shard, ...]) -> tuple[PreparedRange, list[Rows]]:
         # A read that was given up may still be at work in its thread.

@@ -8,8 +8,9 @@ leaves.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Protocol
 
 from alder.catalog import LOG_SOURCE, Collection, Snapshot, Source, SourcePartition
@@ -19,6 +20,7 @@ from alder.placement import owner
 from alder.v1 import catalog_pb2, quarantine_pb2, tailer_pb2
 from tailer.builders import builder_of
 from tailer.discovery import Discovery
+from tailer.ends import LookedAt, PartitionEnds
 from tailer.leaves import ask_positions
 from tailer.partition import PartitionTask
 from tailer.redrive import RedrivenPartition, Redriver
@@ -61,6 +63,7 @@ class Tailer:
         self._log = log
         self._settings = settings or TailerSettings()
         self._kafka = KafkaClients(self._settings.kafka)
+        self._ends = PartitionEnds(log, self._kafka, self._settings)
         self._executor = ThreadPoolExecutor(self._settings.worker_threads, "tailer")
         self._gate = asyncio.Semaphore(2 * self._settings.worker_threads)
         self._partitions: dict[PartitionId, tuple[PartitionTask, asyncio.Task[None]]] = {}
@@ -74,6 +77,7 @@ class Tailer:
         self._background = [
             asyncio.create_task(self._follow()),
             asyncio.create_task(self._audit()),
+            asyncio.create_task(self._ends.run_forever()),
         ]
 
     async def close(self) -> None:
@@ -86,6 +90,7 @@ class Tailer:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        await self._ends.close()
         self._partitions.clear()
         self._discoveries.clear()
         await asyncio.to_thread(self._executor.shutdown)
@@ -94,6 +99,11 @@ class Tailer:
         self, request: tailer_pb2.DescribeTailerRequest, timeout_s: float | None = None
     ) -> tailer_pb2.DescribeTailerResponse:
         """The partitions read here, with progress and errors."""
+        if request.look:
+            # What is known without it is true as well, only older.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.look_interval_s):
+                    await self._ends.look()
         partitions = [work.progress() for work, _ in self._partitions.values()]
         changed = {
             (discovery.collection, discovery.source, number): reason
@@ -109,6 +119,8 @@ class Tailer:
             )
             for (collection, source, number), reason in changed.items()
         ]
+        if request.collection:
+            partitions = [one for one in partitions if one.collection == request.collection]
         partitions.sort(key=lambda entry: (entry.collection, entry.source, entry.partition))
         return tailer_pb2.DescribeTailerResponse(node_id=self._node_id, partitions=partitions)
 
@@ -201,6 +213,7 @@ class Tailer:
             return owner(thing, tailers) == self._node_id
 
         wanted: dict[PartitionId, Callable[[], PartitionTask]] = {}
+        ends: dict[Hashable, LookedAt] = {}
         listed: dict[DiscoveryId, tuple[Collection, Source]] = {}
         for collection in snapshot.collections.values():
             number = collection.collection_id
@@ -211,6 +224,8 @@ class Tailer:
                     if is_mine(f"{number}/{source.name}/{entry.partition}"):
                         key = (number, source.name, entry.partition)
                         wanted[key] = self._maker(collection, source.name, entry.partition)
+                        ends[key] = LookedAt(source, entry.partition, collection.log_topic)
+        self._ends.follow(ends)
         self._reconcile_partitions(wanted, snapshot)
         self._reconcile_discoveries(listed)
 
@@ -229,6 +244,7 @@ class Tailer:
                 self._settings,
                 self._executor,
                 self._gate,
+                self._ends.seen((collection.collection_id, source_name, number)),
             )
 
         return make

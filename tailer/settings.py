@@ -66,6 +66,8 @@ class TailerSettings:
     """Longest delay between two tries."""
     audit_interval_s: float = 1.0
     """How often idle partitions are compared with the leaves, which may have lost a suffix."""
+    look_interval_s: float = 1.0
+    """How often it is asked where partitions end, to tell how far behind they are."""
     discovery_interval_s: float = 2.0
     """How often a glob is listed for new files."""
     discovery_settle_s: float = 0.2

@@ -41,6 +41,8 @@ class PreparedRange:
     quarantined: int
     source_end: int
     leader_epoch: int
+    log_times_us: tuple[int, int] | None
+    """Of the first and of the last row; None where there is no row."""
 
     def rows(self, shard: int, begin: int) -> ShardRows:
         """What a push holds for a shard that stands at ``begin``."""
@@ -70,7 +72,15 @@ def prepare(rows: Rows, shards: tuple[Shard, ...]) -> PreparedRange:
         rows.quarantine.num_rows,
         rows.source_end,
         rows.leader_epoch,
+        _ends_of(rows.table.column("_log_time")),
     )
+
+
+def _ends_of(times: pa.ChunkedArray) -> tuple[int, int] | None:
+    if not len(times):
+        return None
+    first, last = (times[at].cast(pa.int64()).as_py() for at in (0, len(times) - 1))
+    return first, last
 
 
 def without_empty_columns(table: pa.Table) -> pa.Table:

@@ -12,7 +12,7 @@ from aggregator.execution.coverage import leaf_of
 from aggregator.execution.model import AggregatorSettings, Cut, Run, left_s, since_us
 from aggregator.execution.moments import Moment, moment_of, positions_of
 from aggregator.execution.scatter import Scatter, State, gather
-from aggregator.execution.staleness import leave_out_stale
+from aggregator.execution.staleness import Witnesses, leave_out_stale
 from aggregator.protection.killers import Killers
 from aggregator.statement.tablename import TableName
 from alder.catalog import Collection
@@ -31,12 +31,15 @@ class Cuts:
         killers: Killers,
         settings: AggregatorSettings,
         wall_clock_us: Callable[[], int],
+        witnesses: Callable[[], Witnesses],
     ) -> None:
+        """``witnesses`` gives those who tell at this moment how far behind positions are."""
         self._scatter = scatter
         self._log = log
         self._killers = killers
         self._settings = settings
         self._wall_clock_us = wall_clock_us
+        self._witnesses = witnesses
 
     async def cut(self, run: Run, collections: Mapping[str, Collection]) -> Cut:
         """What a query of these collections reads, which are by name as written.
@@ -67,7 +70,7 @@ class Cuts:
             now_us, left = self._wall_clock_us(), left_s(run, self._settings.margin_s)
             for key, one in unique.items():
                 lags_us[key] = await leave_out_stale(
-                    self._log, one, states[key].positions, run.coverage, now_us, left
+                    self._witnesses(), one, states[key].positions, run.coverage, now_us, left
                 )
             if any(states[key].missing != set(run.coverage.of(one)) for key, one in unique.items()):
                 return None

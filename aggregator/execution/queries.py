@@ -35,6 +35,7 @@ from aggregator.execution.performing import Performer
 from aggregator.execution.questions import Questions
 from aggregator.execution.rehearsal import rehearse
 from aggregator.execution.scatter import Scatter
+from aggregator.execution.staleness import Witnesses
 from aggregator.planning.plans import Known, Plans
 from aggregator.protection.killers import Killers
 from aggregator.protection.running import Stage
@@ -45,7 +46,7 @@ from alder.errors import AlderError
 from alder.interfaces import LogClient, NodeDirectory
 from alder.membership import CatalogFollower
 from alder.policy import Policy
-from alder.v1 import query_pb2
+from alder.v1 import catalog_pb2, query_pb2
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -71,7 +72,12 @@ class Queries:
         self._finishing = ThreadPoolExecutor(settings.query_threads, "alder-finish")
         self._engine = Engine(settings.engine, spill)
         self._metadata = Metadata(follower, self.scatter.schemas, settings.catalog_wait_s)
-        self._cuts = Cuts(self.scatter, log, self.killers, settings, wall_clock_us)
+
+        def witnesses() -> Witnesses:
+            tailers = follower.snapshot.live_nodes(catalog_pb2.NODE_ROLE_TAILER)
+            return Witnesses(log, directory, [node.node_id for node in tailers])
+
+        self._cuts = Cuts(self.scatter, log, self.killers, settings, wall_clock_us, witnesses)
         self._performer = Performer(
             self.scatter, self.killers, settings, self._engine, self._finishing
         )

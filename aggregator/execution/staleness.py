@@ -1,26 +1,52 @@
-"""How far shards are behind the log's end, in time.
+"""How far shards are behind the end of their sources, in time.
 
-The lag of a shard is the age of the oldest record of the log that it has not applied: an answer
-whose lag is t holds every record that was appended more than t ago. Files have no such time, and
-topics are not asked: only the embedded log counts. Ages are told by the clock here and the log's
-timestamps, so clocks of two machines that differ make it differ as much.
+An answer whose lag is t holds every record that was appended more than t ago. For the embedded log
+the lag of a shard is the age of the oldest record that it has not applied, told by the clock here
+and the log's timestamps, so clocks of two machines that differ make it differ as much. For topics
+it is what their tailers tell (:mod:`alder.lag`), who look at the topics' ends when they are asked;
+where no tailer tells it, it is not known, which no bound on it allows. Files have no such time.
 """
 
+import asyncio
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from aggregator.execution.coverage import Coverage, Missing
 from aggregator.execution.scatter import gather
 from alder.arrow import from_bytes
-from alder.catalog import LOG_SOURCE, Collection
+from alder.catalog import LOG_SOURCE, Collection, Source
 from alder.errors import AlderError, Reason
-from alder.interfaces import LogClient
-from alder.positions import PositionVector
-from alder.v1 import log_pb2
+from alder.interfaces import LogClient, NodeDirectory
+from alder.lag import lag_us
+from alder.positions import PartitionKey, PositionVector
+from alder.v1 import log_pb2, tailer_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Witnesses:
+    """Who tells how far behind a position is: the log, and the tailers of topics, by their ids."""
+
+    log: LogClient
+    directory: NodeDirectory
+    tailers: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Of a shard, behind the source where it is largest; infinite where it is not known."""
+
+    us: float = 0.0
+    source: str = "the log"
+
+    def __str__(self) -> str:
+        if math.isinf(self.us):
+            return f"it is not known how far it is behind {self.source}"
+        return f"it is {self.us / 1e6:.1f} s behind {self.source}"
 
 
 async def leave_out_stale(
-    log: LogClient,
+    witnesses: Witnesses,
     collection: Collection,
     positions: Mapping[int, PositionVector],
     coverage: Coverage,
@@ -33,26 +59,34 @@ async def leave_out_stale(
     are too few, and what the log raises.
     """
     bound_us = coverage.policy.staleness_us_max or 0
-    lags = await lags_us(log, collection, positions, now_us, timeout_s)
+    of_log, of_topics = await asyncio.gather(
+        log_lags_us(witnesses.log, collection, positions, now_us, timeout_s),
+        _topic_lags(witnesses, collection, positions, now_us, timeout_s),
+    )
     leaves = {one.shard: one.leaf for one in collection.shards}
-    for shard, lag_us in lags.items():
-        if lag_us > bound_us:
-            why = f"it is {lag_us / 1e6:.1f} s behind the log"
-            coverage.leave_out(collection.collection_id, Missing(shard, leaves[shard], why))
+    allowed = [0.0]
+    for shard, behind_us in of_log.items():
+        lag = max(Lag(behind_us), of_topics[shard], key=lambda one: one.us)
+        if lag.us > bound_us:
+            missing = Missing(shard, leaves[shard], str(lag))
+            coverage.leave_out(collection.collection_id, missing)
+        else:
+            allowed.append(lag.us)
     coverage.covered(collection)
-    return max((lag_us for lag_us in lags.values() if lag_us <= bound_us), default=0.0)
+    return max(allowed)
 
 
-async def lags_us(
+async def log_lags_us(
     log: LogClient,
     collection: Collection,
     positions: Mapping[int, PositionVector],
     now_us: int,
     timeout_s: float,
 ) -> dict[int, float]:
-    """The lag of each shard in microseconds; infinite where the log begins later than its position.
+    """The lag of each shard behind the log, in microseconds.
 
-    Raises AlderError: UNAVAILABLE and others where the log does not tell.
+    Infinite where the log begins later than its position. Raises AlderError: UNAVAILABLE and others
+    where the log does not tell.
     """
     if all(source.name != LOG_SOURCE for source in collection.sources):
         return dict.fromkeys(positions, 0.0)
@@ -83,6 +117,70 @@ async def lags_us(
         )
         for shard, vector in positions.items()
     }
+
+
+async def _topic_lags(
+    witnesses: Witnesses,
+    collection: Collection,
+    positions: Mapping[int, PositionVector],
+    now_us: int,
+    timeout_s: float,
+) -> dict[int, Lag]:
+    """The lag of each shard behind the topic where it is largest."""
+    topics = [source for source in collection.sources if source.is_topic]
+    if not topics:
+        return dict.fromkeys(positions, Lag())
+    reports = await _reports(witnesses, collection, timeout_s)
+    return {
+        shard: max(
+            (_topic_lag(source, vector, reports, now_us) for source in topics),
+            key=lambda one: one.us,
+        )
+        for shard, vector in positions.items()
+    }
+
+
+def _topic_lag(
+    source: Source,
+    vector: PositionVector,
+    reports: Mapping[PartitionKey, Sequence[tailer_pb2.PartitionProgress]],
+    now_us: int,
+) -> Lag:
+    if not source.partitions:
+        return Lag(math.inf, f"{source.name}, whose topic was not found yet")
+    lags = []
+    for entry in source.current_partitions:
+        key = (source.name, entry.partition)
+        told = [lag_of(vector[key], report, now_us) for report in reports.get(key, ())]
+        known = [one for one in told if one is not None]
+        lags.append(Lag(min(known, default=math.inf), f"{source.name}/{entry.partition}"))
+    return max(lags, key=lambda one: one.us)
+
+
+def lag_of(position: int, report: tailer_pb2.PartitionProgress, now_us: int) -> int | None:
+    """The lag of a shard at a position in microseconds, by what a tailer tells; None: unknown."""
+    waiting_us = report.waiting_log_time_us if position >= report.next_offset else 0
+    return lag_us(position, report.ends, waiting_us, now_us)
+
+
+async def _reports(
+    witnesses: Witnesses, collection: Collection, timeout_s: float
+) -> dict[PartitionKey, list[tailer_pb2.PartitionProgress]]:
+    """What tailers tell of each partition. One that changes hands may be told by two."""
+    request = tailer_pb2.DescribeTailerRequest(collection=collection.name, look=True)
+
+    async def told(node_id: str) -> tailer_pb2.DescribeTailerResponse:
+        try:
+            client = witnesses.directory.tailer(node_id)
+            return await client.describe(request, timeout_s=timeout_s / 2)
+        except AlderError:
+            return tailer_pb2.DescribeTailerResponse()
+
+    reports: dict[PartitionKey, list[tailer_pb2.PartitionProgress]] = {}
+    for answer in await asyncio.gather(*map(told, witnesses.tailers)):
+        for report in answer.partitions:
+            reports.setdefault((report.source, report.partition), []).append(report)
+    return reports
 
 
 def _behind(

@@ -17,6 +17,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from aggregator.service import Aggregator, AggregatorSettings
 from alder.catalog import Node
+from alder.cli.metrics import serve_metrics
 from alder.config import NodeConfig, settings_from
 from alder.errors import AlderError, Reason
 from alder.interfaces import CatalogClient, LogClient
@@ -60,7 +61,12 @@ class StandaloneSettings:
 
 
 async def standalone(
-    stack: AsyncExitStack, data: Path, listen: str, leaves: int, settings: StandaloneSettings
+    stack: AsyncExitStack,
+    data: Path,
+    listen: str,
+    leaves: int,
+    settings: StandaloneSettings,
+    metrics_port: int,
 ) -> str:
     """Starts every tier in this process; returns what the ready line says."""
     controller, log = await _control_plane(stack, data, settings.controller, settings.log)
@@ -87,6 +93,7 @@ async def standalone(
     directory.add_tailer(node.node_id, tailer)
     await _start(stack, tailer.start, tailer.close)
     await _follow(stack, catalog, node)
+    await serve_metrics(stack, listen.rpartition(":")[0], metrics_port, [tailer])
     aggregator = Aggregator(
         follower, directory, log, settings.aggregator, catalog=catalog, spill=data / SPILL
     )
@@ -108,6 +115,7 @@ async def controller_node(stack: AsyncExitStack, config: NodeConfig) -> str:
         settings_from(ControllerSettings, own, "settings"),
         settings_from(LogSettings, _table(log_table), "settings.log"),
     )
+    await _metrics(stack, config)
     address = await _serve(stack, config.listen, {LOG: log, CATALOG: controller})
     _end_watches_first(stack, controller)
     return f"alder controller {config.node_id} ready on {address}"
@@ -130,6 +138,7 @@ async def leaf_node(stack: AsyncExitStack, config: NodeConfig) -> str:
         documents=merged_documents(limits),
     )
     await _start(stack, leaf.start, leaf.close)
+    await _metrics(stack, config)
     address = await _serve(stack, config.listen, {LEAF: leaf, PROOF: leaf.prover})
     await _announce(stack, catalog, config, catalog_pb2.NODE_ROLE_LEAF, address)
     return f"alder leaf {config.node_id} ready on {address}"
@@ -144,6 +153,7 @@ async def tailer_node(stack: AsyncExitStack, config: NodeConfig) -> str:
     stack.push_async_callback(directory.close)
     tailer = Tailer(config.node_id, catalog, follower, directory, log, settings)
     await _start(stack, tailer.start, tailer.close)
+    await _metrics(stack, config, tailer)
     address = await _serve(stack, config.listen, {TAILER: tailer})
     await _announce(stack, catalog, config, catalog_pb2.NODE_ROLE_TAILER, address)
     return f"alder tailer {config.node_id} ready on {address}"
@@ -165,6 +175,7 @@ async def aggregator_node(stack: AsyncExitStack, config: NodeConfig) -> str:
         spill=Path(config.data) / SPILL if config.data else None,
     )
     await _start(stack, aggregator.start, aggregator.close)
+    await _metrics(stack, config)
     services = {QUERY: aggregator, PROOF: aggregator.prover, LOG: log, CATALOG: catalog}
     address = await _serve(stack, config.listen, services)
     await _announce(stack, catalog, config, catalog_pb2.NODE_ROLE_AGGREGATOR, address)
@@ -234,6 +245,10 @@ async def _serve(
     stack.push_async_callback(server.stop, GRACE_S)
     await server.ready()
     return f"{listen.rpartition(':')[0]}:{port}"
+
+
+async def _metrics(stack: AsyncExitStack, config: NodeConfig, *tailers: Tailer) -> None:
+    await serve_metrics(stack, config.listen.rpartition(":")[0], config.metrics_port, tailers)
 
 
 async def _start(

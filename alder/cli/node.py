@@ -2,11 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from alder.cli.composition import aggregator_node, controller_node, leaf_node, tailer_node
+from alder.cli.options import metrics_port_option
 from alder.cli.running import run_until_signal
 from alder.config import NodeConfig, load_node
 
@@ -21,8 +23,11 @@ def _command(name: str, summary: str, start: Start) -> click.Command:
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help="TOML file: node_id, listen, advertise, controller, data, and a table settings.",
     )
-    def command(config: Path) -> None:
+    @metrics_port_option
+    def command(config: Path, metrics_port: int | None) -> None:
         node = load_node(config)
+        if metrics_port is not None:
+            node = replace(node, metrics_port=metrics_port)
         run_until_signal(lambda stack: start(stack, node))
 
     return command

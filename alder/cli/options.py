@@ -29,6 +29,15 @@ def server_option(function: Function) -> Function:
     )(function)
 
 
+def metrics_port_option(function: Function) -> Function:
+    """Adds ``--metrics-port``; the command gets it as ``metrics_port`` (None: not given)."""
+    return click.option(
+        "--metrics-port",
+        type=click.IntRange(1, 65535),
+        help="Port on which Prometheus may ask how this process is (default: none).",
+    )(function)
+
+
 def text_or_file(value: str) -> str:
     """A text, or that of the file after an @. Raises OSError."""
     return Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from alder.cli.composition import StandaloneSettings, standalone
+from alder.cli.options import metrics_port_option
 from alder.cli.running import run_until_signal
 from alder.config import DEFAULT_ADDRESS, load_table, settings_from
 
@@ -31,7 +32,15 @@ from alder.config import DEFAULT_ADDRESS, load_table, settings_from
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="TOML file with tables leaf, tailer, aggregator, controller and log.",
 )
-def serve(data: Path, listen: str, leaves: int, shards: int | None, config: Path | None) -> None:
+@metrics_port_option
+def serve(
+    data: Path,
+    listen: str,
+    leaves: int,
+    shards: int | None,
+    config: Path | None,
+    metrics_port: int | None,
+) -> None:
     """Run everything on this machine.
 
     Prints one line when it is ready. SIGTERM drains it; what it has acknowledged is on disk, and
@@ -43,6 +52,6 @@ def serve(data: Path, listen: str, leaves: int, shards: int | None, config: Path
         settings = replace(settings, controller=replace(settings.controller, shards_default=shards))
 
     async def build(stack: AsyncExitStack) -> str:
-        return await standalone(stack, data, listen, leaves, settings)
+        return await standalone(stack, data, listen, leaves, settings, metrics_port or 0)
 
     run_until_signal(build)

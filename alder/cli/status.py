@@ -1,16 +1,19 @@
 """``alder status``: nodes, collections, rows and lag at a glance."""
 
 import sys
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Final
 
 import click
 
 from alder.catalog import Node
 from alder.cli.options import plain, print_json, print_table, server_option
-from alder.client import ClusterStatus, connect
+from alder.client import ClusterStatus, PartitionLag, connect
 from alder.v1 import catalog_pb2
 
 TIMEOUT_S: Final = 30.0
+EPOCH: Final = datetime(1970, 1, 1)
 
 
 @click.command()
@@ -22,18 +25,23 @@ TIMEOUT_S: Final = 30.0
     show_default=True,
     help="How to print; json has every shard and partition.",
 )
+@click.option("--partitions", is_flag=True, help="A line for each partition of a source.")
 @server_option
-def status(form: str, server: str | None) -> None:
-    """Show nodes, collections, rows and lag."""
+def status(form: str, partitions: bool, server: str | None) -> None:
+    """Show nodes, collections, rows and lag.
+
+    The lag of a source in time: all records that were appended longer ago are there; "?" where it
+    is not known. The newest record is the last one that all shards have, by its time in the log.
+    """
     with connect(server) as connection:
         state = connection.status(timeout_s=TIMEOUT_S)
     if form == "json":
         print_json(_as_json(state))
     else:
-        _print(state)
+        _print(state, partitions)
 
 
-def _print(state: ClusterStatus) -> None:
+def _print(state: ClusterStatus, partitions: bool) -> None:
     print_table(
         ("node", "role", "address", "state"),
         (
@@ -72,6 +80,8 @@ def _print(state: ClusterStatus) -> None:
         right=("shards", "rows", "dead", "late", "lag", "quarantined", "segments", "disk MB"),
     )
     click.echo()
+    _print_lags(state.lags, partitions)
+    click.echo()
     print_table(
         ("leaf", "cache", "MB", "of MB", "hits", "misses", "evictions"),
         (
@@ -99,6 +109,48 @@ def _print(state: ClusterStatus) -> None:
             )
     if state.unreachable:
         print(f"no answer from: {', '.join(state.unreachable)}", file=sys.stderr)
+
+
+def _print_lags(lags: Iterable[PartitionLag], partitions: bool) -> None:
+    groups: dict[tuple[str, str, int], list[PartitionLag]] = {}
+    for one in lags:
+        key = (one.collection, one.source, one.partition if partitions else 0)
+        groups.setdefault(key, []).append(one)
+    print_table(
+        (
+            "collection",
+            "source",
+            "partition" if partitions else "partitions",
+            "behind",
+            "lag",
+            "newest record",
+        ),
+        (
+            (
+                collection,
+                source,
+                number if partitions else len(group),
+                f"{sum(one.lag_records for one in group):,}",
+                _lag(group),
+                _newest(group),
+            )
+            for (collection, source, number), group in groups.items()
+        ),
+        right=("partition", "partitions", "behind", "lag"),
+    )
+
+
+def _lag(group: Iterable[PartitionLag]) -> str:
+    known = [one.lag_s for one in group if one.lag_s is not None]
+    return "?" if any(one.lag_s is None for one in group) else f"{max(known):,.1f} s"
+
+
+def _newest(group: Iterable[PartitionLag]) -> str:
+    times_us = [one.applied_log_time_us for one in group if one.applied_log_time_us is not None]
+    if not times_us:
+        return "?"
+    moment = EPOCH + timedelta(microseconds=max(times_us))
+    return moment.isoformat(" ", "milliseconds")
 
 
 def _state(state: ClusterStatus, node: Node) -> str:

@@ -24,6 +24,7 @@ from alder.client.errors import (
 from alder.client.model import (
     ClusterStatus,
     CollectionDescription,
+    PartitionLag,
     QuarantinedRecord,
     RecordPosition,
     Redriven,
@@ -73,6 +74,7 @@ __all__ = [
     "InternalError",
     "NotSupportedError",
     "OperationalError",
+    "PartitionLag",
     "ProgrammingError",
     "QuarantinedRecord",
     "RecordPosition",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from alder.catalog import Collection, Snapshot
 from alder.client.errors import ProgrammingError
 from alder.errors import Reason
+from alder.lag import US_PER_S
 from alder.positions import PositionVector
 from alder.v1 import common_pb2, leaf_pb2, quarantine_pb2, query_pb2, tailer_pb2
 
@@ -221,13 +222,19 @@ class LeafState:
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """How far every shard has read a partition; ``end_offset`` is None where it isn't known."""
+    """How far every shard has read a partition; what isn't known is None.
+
+    ``lag_s``: every shard has all records that were appended longer ago. ``applied_log_time_us``:
+    the log time of the last record that all have, since 1970 UTC.
+    """
 
     collection: str
     source: str
     partition: int
     next_offset: int
     end_offset: int | None
+    lag_s: float | None = None
+    applied_log_time_us: int | None = None
 
     @property
     def lag_records(self) -> int:
@@ -238,7 +245,15 @@ class PartitionLag:
     def from_proto(cls, message: query_pb2.SourceLag) -> "PartitionLag":
         """The entry of a status."""
         end = message.end_offset if message.end_offset >= 0 else None
-        return cls(message.collection, message.source, message.partition, message.next_offset, end)
+        return cls(
+            message.collection,
+            message.source,
+            message.partition,
+            message.next_offset,
+            end,
+            message.lag_us / US_PER_S if message.HasField("lag_us") else None,
+            message.applied_log_time_us or None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

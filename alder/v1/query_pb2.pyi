@@ -244,18 +244,22 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class SourceLag(_message.Message):
-    __slots__ = ("collection", "source", "partition", "next_offset", "end_offset")
+    __slots__ = ("collection", "source", "partition", "next_offset", "end_offset", "lag_us", "applied_log_time_us")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
     END_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LAG_US_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_LOG_TIME_US_FIELD_NUMBER: _ClassVar[int]
     collection: str
     source: str
     partition: int
     next_offset: int
     end_offset: int
-    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ...) -> None: ...
+    lag_us: int
+    applied_log_time_us: int
+    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., lag_us: _Optional[int] = ..., applied_log_time_us: _Optional[int] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
     __slots__ = ("catalog", "leaves", "tailers", "lags", "unreachable")

@@ -8,11 +8,23 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DescribeTailerRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("collection", "look")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    LOOK_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    look: bool
+    def __init__(self, collection: _Optional[str] = ..., look: _Optional[bool] = ...) -> None: ...
+
+class EndSeen(_message.Message):
+    __slots__ = ("end_offset", "age_us")
+    END_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    AGE_US_FIELD_NUMBER: _ClassVar[int]
+    end_offset: int
+    age_us: int
+    def __init__(self, end_offset: _Optional[int] = ..., age_us: _Optional[int] = ...) -> None: ...
 
 class PartitionProgress(_message.Message):
-    __slots__ = ("collection", "source", "partition", "next_offset", "end_offset", "records", "quarantined", "error")
+    __slots__ = ("collection", "source", "partition", "next_offset", "end_offset", "records", "quarantined", "error", "ends", "applied_log_time_us", "waiting_log_time_us")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
@@ -21,6 +33,9 @@ class PartitionProgress(_message.Message):
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    ENDS_FIELD_NUMBER: _ClassVar[int]
+    APPLIED_LOG_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    WAITING_LOG_TIME_US_FIELD_NUMBER: _ClassVar[int]
     collection: str
     source: str
     partition: int
@@ -29,7 +44,10 @@ class PartitionProgress(_message.Message):
     records: int
     quarantined: int
     error: str
-    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., records: _Optional[int] = ..., quarantined: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+    ends: _containers.RepeatedCompositeFieldContainer[EndSeen]
+    applied_log_time_us: int
+    waiting_log_time_us: int
+    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., records: _Optional[int] = ..., quarantined: _Optional[int] = ..., error: _Optional[str] = ..., ends: _Optional[_Iterable[_Union[EndSeen, _Mapping]]] = ..., applied_log_time_us: _Optional[int] = ..., waiting_log_time_us: _Optional[int] = ...) -> None: ...
 
 class DescribeTailerResponse(_message.Message):
     __slots__ = ("node_id", "partitions")

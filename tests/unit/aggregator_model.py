@@ -379,6 +379,7 @@ class DirectoryModel:
 
     def __init__(self, leaves: Mapping[str, LeafClient]) -> None:
         self.leaves = dict(leaves)
+        self.tailers: dict[str, TailerClient] = {}
 
     def leaf(self, node_id: str) -> LeafClient:
         """Raises AlderError(UNAVAILABLE) for a leaf taken out of ``leaves``."""
@@ -387,8 +388,10 @@ class DirectoryModel:
         return self.leaves[node_id]
 
     def tailer(self, node_id: str) -> TailerClient:
-        """There are none."""
-        raise AlderError(Reason.UNAVAILABLE, f"node {node_id} is not known here")
+        """Raises AlderError(UNAVAILABLE) for one that is not in ``tailers``."""
+        if node_id not in self.tailers:
+            raise AlderError(Reason.UNAVAILABLE, f"node {node_id} is not known here")
+        return self.tailers[node_id]
 
 
 class CatalogModel:

@@ -7,16 +7,16 @@ from dataclasses import replace
 import duckdb
 import pyarrow as pa
 import pytest
-from aggregator_model import Cluster, LeafModel, Streaming
+from aggregator_model import NOW_US, Cluster, LeafModel, Streaming
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.execution.coverage import Coverage, Missing, share_of
-from alder.catalog import Collection, Shard
+from alder.catalog import Collection, Node, Shard, Source, SourcePartition
 from alder.errors import AlderError, Reason, Unreachable
 from alder.policy import Policy
 from alder.slots import split_evenly
-from alder.v1 import leaf_pb2, query_pb2
+from alder.v1 import catalog_pb2, leaf_pb2, query_pb2, tailer_pb2
 
 EVENTS = [{"n": n, "type": "abc"[n % 3], "x": n % 7} for n in range(60)]
 PEOPLE = [{"k": n, "name": f"p{n}"} for n in range(10)]
@@ -304,3 +304,74 @@ def test_impossible_bounds_of_a_request_are_refused(cluster: Cluster, least: flo
     with pytest.raises(AlderError) as caught:
         cluster.ask("select n from ev", policy=query_pb2.Policy(coverage_min=least))
     assert caught.value.reason is Reason.INVALID_ARGUMENT
+
+
+class TailerModel:
+    """Tells what it is given of each partition of ``kafka1``."""
+
+    def __init__(self, *reports: tailer_pb2.PartitionProgress) -> None:
+        self.reports = reports
+
+    async def describe(
+        self, request: tailer_pb2.DescribeTailerRequest, timeout_s: float | None = None
+    ) -> tailer_pb2.DescribeTailerResponse:
+        assert (request.collection, request.look) == ("ev", True)
+        return tailer_pb2.DescribeTailerResponse(partitions=self.reports)
+
+
+def with_topic(cluster: Cluster, partitions: int, *tailers: str) -> None:
+    """Gives ``ev`` a topic beside the log; its shards stand at 0 there."""
+    snapshot = cluster.follower.snapshot
+    topic = Source(
+        "kafka1", "kafka://h:1/t", "id", tuple(SourcePartition(n) for n in range(partitions))
+    )
+    events = snapshot.collections["ev"]
+    events = replace(events, sources=(*events.sources, topic))
+    role = catalog_pb2.NODE_ROLE_TAILER
+    nodes = {**snapshot.nodes, **{name: Node(name, role, "", True) for name in tailers}}
+    cluster.follower.snapshot = replace(
+        snapshot, collections={**snapshot.collections, "ev": events}, nodes=nodes
+    )
+
+
+def report(
+    partition: int, *ends: tuple[int, float], waiting_us: int = 0, next_offset: int = 0
+) -> tailer_pb2.PartitionProgress:
+    return tailer_pb2.PartitionProgress(
+        collection="ev",
+        source="kafka1",
+        partition=partition,
+        next_offset=next_offset,
+        ends=[tailer_pb2.EndSeen(end_offset=end, age_us=round(age_s * 1e6)) for end, age_s in ends],
+        waiting_log_time_us=waiting_us,
+    )
+
+
+def test_a_topic_is_judged_by_what_its_tailers_saw(cluster: Cluster) -> None:
+    sql = "select count(*) c from ev"
+    with_topic(cluster, 2, "t1", "t2", "silent")
+    tailers = cluster.directory.tailers
+    tailers["t1"] = TailerModel(report(0, (0, 7.0), (50, 0.1)))
+    with pytest.raises(AlderError, match="not known how far it is behind kafka1/1"):
+        cluster.ask(sql, policy=stale(1e6))
+    tailers["t2"] = TailerModel(report(1, (0, 0.5)))
+    with pytest.raises(AlderError, match=r"7\.0 s behind kafka1/0"):
+        cluster.ask(sql, policy=stale(6.0))
+    _, trailer = cluster.ask(sql, policy=stale(8.0))
+    assert trailer.collections[0].lag_us == 7_000_000
+    tailers["t2"] = TailerModel(report(0, (0, 2.0)), report(1, (0, 0.5)))
+    _, trailer = cluster.ask(sql, policy=stale(8.0))
+    assert trailer.collections[0].lag_us == 2_000_000, "each of two tailers tells the truth"
+    tailers["t2"] = TailerModel(report(1, (9, 3.0), waiting_us=NOW_US - 60_000_000))
+    with pytest.raises(AlderError, match=r"60\.0 s behind kafka1/1"):
+        cluster.ask(sql, policy=stale(20.0))
+    tailers["t2"] = TailerModel(report(1, (9, 3.0), waiting_us=NOW_US - 60_000_000, next_offset=5))
+    with pytest.raises(AlderError, match="not known how far"):
+        cluster.ask(sql, policy=stale(3600.0))
+    assert cluster.rows(sql) == [(60,)], "without a bound nobody asks"
+
+
+def test_a_topic_that_was_not_found_yet_is_not_known(cluster: Cluster) -> None:
+    with_topic(cluster, 0)
+    with pytest.raises(AlderError, match="kafka1, whose topic was not found yet"):
+        cluster.ask("select count(*) from ev", policy=stale(5.0))

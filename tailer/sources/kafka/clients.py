@@ -117,6 +117,18 @@ class KafkaClients:
         Raises AlderError(UNAVAILABLE) unless all of them can be told.
         """
         spec = OffsetSpec.latest() if url.start == "latest" else OffsetSpec.earliest()
+        return self._offsets(url, partitions, spec)
+
+    def end_offsets(self, url: TopicUrl, partitions: tuple[int, ...]) -> dict[int, int]:
+        """Up to where each partition can be read: transactions that are open end it.
+
+        Raises AlderError(UNAVAILABLE) unless all of them can be told.
+        """
+        return self._offsets(url, partitions, OffsetSpec.latest())
+
+    def _offsets(
+        self, url: TopicUrl, partitions: tuple[int, ...], spec: OffsetSpec
+    ) -> dict[int, int]:
         try:
             answers = self._admin(url).list_offsets(
                 {TopicPartition(url.topic, number): spec for number in partitions},
