@@ -121,11 +121,17 @@ def _toml(values: Mapping[str, object]) -> str:
     return "".join(f"{name} = {text(value)}\n" for name, value in values.items())
 
 
-def standalone(root: Path, leaf_settings: Mapping[str, object], leaves: int = 1) -> Deployment:
+def standalone(
+    root: Path,
+    leaf_settings: Mapping[str, object],
+    leaves: int = 1,
+    tailer_settings: Mapping[str, object] | None = None,
+) -> Deployment:
     """`alder serve` with everything in one process."""
     port = free_port()
     config = root / "serve.toml"
-    config.write_text("[leaf]\n" + _toml(leaf_settings))
+    tailer = "\n[tailer]\n" + _toml(tailer_settings or {})
+    config.write_text("[leaf]\n" + _toml(leaf_settings) + tailer)
     arguments = ["serve", "--data", str(root / "data"), "--listen", f"127.0.0.1:{port}"]
     arguments += ["--leaves", str(leaves), "--config", str(config)]
     serve = ManagedProcess("serve", arguments, root / "serve.log")

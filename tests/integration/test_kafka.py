@@ -1,15 +1,12 @@
 """Topics into collections, through a real broker and a real server: every record once."""
 
 import json
-import random
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
 from deployment import Deployment, standalone
-from documents import generated
 from kafka_broker import Broker
 from kafka_cluster import KafkaCluster, Record
 
@@ -211,46 +208,6 @@ def test_times_that_jump_and_records_sent_twice_change_no_order(
     eventually(read_up_to(connection, "all_of", 9), "reading it without a key")
     assert values(connection, "last") == [4]
     assert values(connection, "all_of") == [0, 1, 1, 2, 2, 3, 3, 4, 4]
-
-
-def digest(connection: Connection, collection: str) -> dict[str, object]:
-    """What a collection holds, column by column, in no order."""
-    columns = {column.path: column.sql_type for column in connection.describe(collection).columns}
-    found: dict[str, object] = {"columns": columns}
-    for path in ("_offset", "_doc", *columns):
-        name = path if path.startswith("_") else '"' + path.replace('"', '""') + '"'
-        sql = (
-            "SELECT count(*), count(v), sum(hash(_offset, v)) FROM "
-            f"(SELECT _offset, {name}::VARCHAR AS v FROM {collection})"
-        )
-        found[path] = connection.execute(sql).fetchall()
-    return found
-
-
-def test_a_stream_and_a_file_of_the_same_events_are_equal(
-    kafka: KafkaCluster, connection: Connection, tmp_path: Path, pytestconfig: pytest.Config
-) -> None:
-    seed = random.randrange(1 << 32)
-    chance = random.Random(seed)
-    count = 100_000 if pytestconfig.getoption("long") else 2_000
-    events = [text.encode() for text in generated(count, seed)]
-    topic = kafka.new_topic()
-    connection.create_collection("stream", source_urls=[kafka.url(topic)])
-    begin = 0
-    while begin < len(events):
-        size = chance.choice((1, 3, 40, 300, 5_000))
-        kafka.produce(topic, events[begin : begin + size])
-        begin += size
-    path = tmp_path / "events.jsonl"
-    path.write_bytes(b"\n".join(events))
-    connection.create_collection("batch", source_urls=[f"file://{path}"])
-    for name in ("stream", "batch"):
-        counted = f"SELECT count(*) FROM {name}"
-        eventually(
-            lambda sql=counted: connection.execute(sql).fetchone() == (len(events),),
-            f"indexing {name} (seed {seed})",
-        )
-    assert digest(connection, "stream") == digest(connection, "batch"), f"seed {seed}"
 
 
 def test_keys_headers_and_times_of_records_are_fields(
