@@ -4,7 +4,8 @@ Between its values a document of a shape has the same bytes as all others of it 
 columns of a whole batch are cut out of it at once: where quotes are, comparisons of literals, and
 one pass per column; few documents are matched one by one (``fewrows``). Every byte of such a
 document is compared or belongs to a value that is checked, so what fits is decoded exactly as a
-parser would, and all else is left for one.
+parser would, and all else is left for one. The end of a line, which documents have that were lines
+of a file, counts for nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -38,6 +39,7 @@ _WINDOW_BYTES: Final = 32
 """Literals are compared by so many bytes at once."""
 _NUMBER_BYTES_MAX: Final = 37
 _QUOTE, _BACKSLASH, _SPACE, _DELETE = 34, 92, 32, 127
+_LINE_END: Final = b"\r\n"
 
 
 @dataclass(slots=True)
@@ -69,7 +71,7 @@ class Shapes:
         few = len(documents) < self._rows_min
         step = max(1, len(rows) // (_SAMPLE_FEW_ROWS if few else _SAMPLE_ROWS))
         for document in documents.take(pa.array(rows[::step])).to_pylist():
-            shape = shape_of(document, self._structure.root)
+            shape = shape_of(document.rstrip(_LINE_END), self._structure.root)
             if shape in self._known:
                 self._known[shape].hits += 1
             elif shape is not None:
@@ -87,7 +89,7 @@ class Shapes:
 
     def _few(self, documents: Sequence[bytes]) -> Part:
         """Shapes that were met once are no use yet: a pattern takes time to make."""
-        rows = FewRows(documents)
+        rows = FewRows([document.rstrip(_LINE_END) for document in documents])
         known = sorted(self._known.values(), key=lambda one: one.hits, reverse=True)
         known = [one for one in known if one.hits > 1]
         for row in range(len(documents)):
@@ -118,11 +120,17 @@ class Shapes:
 
 
 class _Texts:
-    """A batch and where its quotes are. ``quote_counts`` is -1 for rows that are of no use."""
+    """A batch and where its quotes are. ``quote_counts`` is -1 for rows that are of no use.
+
+    ``ends`` are the ends of rows, but for the end of a line.
+    """
 
     def __init__(self, data: Bytes, offsets: Positions) -> None:
         self.data = data
         self.offsets = offsets
+        self.ends = offsets[1:].copy()
+        for byte in reversed(_LINE_END):
+            self.ends -= (data[self.ends - 1] == byte) & (self.ends > offsets[:-1])
         size = len(data) - PADDING
         found: list[Positions] = []
         odd: list[Positions] = []
@@ -136,8 +144,9 @@ class _Texts:
         self.first_quotes = np.searchsorted(self.quotes, offsets)
         self.quote_counts = np.diff(self.first_quotes)
         if odd:
-            rows = np.searchsorted(offsets, np.concatenate(odd), side="right") - 1
-            self.quote_counts[rows] = -1
+            places = np.concatenate(odd)
+            rows = np.searchsorted(offsets, places, side="right") - 1
+            self.quote_counts[rows[places < self.ends[rows]]] = -1
         # Any 32 bytes of the batch, wherever they begin.
         windows = len(data) - _WINDOW_BYTES + 1
         self._windows = np.ndarray((windows,), f"V{_WINDOW_BYTES}", data, strides=(1,))
@@ -202,7 +211,7 @@ class _Fit:
 
 def _fit(shape: Shape, texts: _Texts, rows: RowIndices) -> _Fit:
     """Those of the rows, which have as many quotes, that have the shape."""
-    first_quotes, row_ends = texts.first_quotes[rows], texts.offsets[rows + 1]
+    first_quotes, row_ends = texts.first_quotes[rows], texts.ends[rows]
     begins: list[Positions] = []
     ends: list[Positions] = []
     at = texts.offsets[rows]

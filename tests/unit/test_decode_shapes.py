@@ -51,6 +51,9 @@ LAYOUTS = st.lists(
 )
 
 
+LINE_ENDS = st.sampled_from([b"", b"", b"\n", b"\r\n", b"\n\n"])
+
+
 @st.composite
 def batches(draw: st.DrawFn) -> list[bytes]:
     """Documents most of which have one of two shapes."""
@@ -63,7 +66,7 @@ def batches(draw: st.DrawFn) -> list[bytes]:
         if draw(st.integers(0, 9)) == 0:
             at = draw(st.integers(0, len(text) - 1))
             text[at] = draw(st.sampled_from(b'",:{}[] 1a\\\x7f\n'))
-        batch.append(bytes(text))
+        batch.append(bytes(text) + draw(LINE_ENDS))
     return batch
 
 
@@ -114,6 +117,13 @@ def test_documents_that_differ_in_values_only_have_one_shape(rows_min: int) -> N
     ]
     batch = [b'{"a":1}', *others, b"{}", LEARNED, b'{"a":"x"}']
     assert fitting(known(LEARNED, rows_min), batch) == [1, 2, 3, 5]
+
+
+@pytest.mark.parametrize("rows_min", [MANY, FEW])
+@pytest.mark.parametrize("learned", [LEARNED, LEARNED + b"\n", LEARNED + b"\r\n"])
+def test_the_end_of_a_line_is_no_part_of_a_shape(learned: bytes, rows_min: int) -> None:
+    batch = [LEARNED + b"\n", b"\n", LEARNED, LEARNED + b"\r\n", b"\r\n", LEARNED + b"\n}"]
+    assert fitting(known(learned, rows_min), batch) == [0, 2, 3]
 
 
 @pytest.mark.parametrize("rows_min", [MANY, FEW])
