@@ -1,7 +1,8 @@
 """The client side of gRPC within a cluster: the seams of ``alder.interfaces`` over a channel."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -10,7 +11,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from alder.errors import AlderError, from_rpc_error
 from alder.fragments import FragmentAnswer, Take, joined
-from alder.push import PushFields, message_of
+from alder.push import PushFields, serialized
 from alder.rpc import CHANNEL_OPTIONS, Method, methods
 from alder.v1 import (
     catalog_pb2,
@@ -22,6 +23,8 @@ from alder.v1 import (
     tailer_pb2,
 )
 
+Serializer = Callable[[Any], bytes]
+
 
 def open_channel(address: str) -> grpc.aio.Channel:
     """A channel to ``host:port``; it connects when it is first used, and again when it broke."""
@@ -31,9 +34,18 @@ def open_channel(address: str) -> grpc.aio.Channel:
 class _Stub:
     """Calls the methods of one service by their Python names."""
 
-    def __init__(self, channel: grpc.aio.Channel, service: ServiceDescriptor) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        service: ServiceDescriptor,
+        serializers: Mapping[str, Serializer] = MappingProxyType({}),
+    ) -> None:
+        """``serializers`` of methods whose requests are no messages, by name."""
         self._calls: dict[str, Callable[..., Any]] = {
-            method.name: _callable(channel, method) for method in methods(service)
+            method.name: _callable(
+                channel, method, serializers.get(method.name, method.request.SerializeToString)
+            )
+            for method in methods(service)
         }
 
     async def _unary(self, name: str, request: Any, timeout_s: float | None) -> Any:
@@ -54,12 +66,14 @@ class _Stub:
             call.cancel()
 
 
-def _callable(channel: grpc.aio.Channel, method: Method) -> Callable[..., Any]:
+def _callable(
+    channel: grpc.aio.Channel, method: Method, serializer: Serializer
+) -> Callable[..., Any]:
     names = ("unary", "stream")
     kind = f"{names[method.client_streaming]}_{names[method.server_streaming]}"
     made: Callable[..., Any] = getattr(channel, kind)(
         method.path,
-        request_serializer=method.request.SerializeToString,
+        request_serializer=serializer,
         response_deserializer=method.response.FromString,
     )
     return made
@@ -199,13 +213,13 @@ class RemoteLeaf(_Stub):
     shares_memory = False
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        super().__init__(channel, leaf_pb2.DESCRIPTOR.services_by_name["Leaf"])
+        service = leaf_pb2.DESCRIPTOR.services_by_name["Leaf"]
+        super().__init__(channel, service, {"apply": serialized})
 
     async def apply(
         self, request: PushFields, timeout_s: float | None = None
     ) -> leaf_pb2.ApplyResponse:
-        message = message_of(request)
-        response: leaf_pb2.ApplyResponse = await self._unary("apply", message, timeout_s)
+        response: leaf_pb2.ApplyResponse = await self._unary("apply", request, timeout_s)
         return response
 
     async def positions(

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from alder.arrow import SMALL_BYTES, from_bytes, to_bytes, to_memory
-from alder.push import Push, PushFields, ShardRows, message_of
+from alder.push import Push, PushFields, ShardRows, serialized
 from alder.v1 import leaf_pb2
 
 
@@ -13,19 +13,21 @@ def fields_of(push: PushFields) -> tuple[object, ...]:
         for part in push.shards
     ]
     origin = (push.source, push.partition, push.source_identity)
-    return (push.collection, push.collection_id, push.epoch, *origin, push.overflow, parts)
+    flags = (push.overflow, push.leader_epoch)
+    return (push.collection, push.collection_id, push.epoch, *origin, *flags, parts)
 
 
-def test_the_message_has_all_fields_of_a_push() -> None:
-    rows = (
-        ShardRows(3, 5, 9, memoryview(b"rows"), b""),
-        ShardRows(4, 6, 9, b"", memoryview(b"refused")),
-    )
-    push = Push("c", 7, 2, "s", 1, "identity", True, rows)
-    message = message_of(push)
-    assert isinstance(message, leaf_pb2.ApplyRequest)
-    assert fields_of(message) == fields_of(push)
-    assert message_of(message) is message
+def test_what_travels_is_the_message_with_all_fields_of_a_push() -> None:
+    for size in (0, 1, 127, 128, 300, 70_000):
+        rows = (
+            ShardRows(3, 5, 9, memoryview(b"r" * size), b""),
+            ShardRows(4, 6, 9, b"", memoryview(b"refused")),
+        )
+        for shards in (rows, rows[:1], ()):
+            push = Push("c", 7, 2, "s", 1, "identity", True, shards, 5)
+            message = leaf_pb2.ApplyRequest.FromString(serialized(push))
+            assert fields_of(message) == fields_of(push)
+            assert leaf_pb2.ApplyRequest.FromString(serialized(message)) == message
     names = [field.name for field in leaf_pb2.ApplyRequest.DESCRIPTOR.fields]
     assert set(names) == set(Push.__dataclass_fields__)
     names = [field.name for field in leaf_pb2.ShardRows.DESCRIPTOR.fields]
