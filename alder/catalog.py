@@ -268,12 +268,17 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The whole catalog at one revision."""
+    """The whole catalog at one revision.
+
+    ``assignment`` grows whenever the live tailers change, who share the partitions among them: what
+    a tailer does by an older one is refused.
+    """
 
     revision: int = 0
     collections: Mapping[str, Collection] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
     definitions: Mapping[str, Definition] = field(default_factory=dict)
+    assignment: int = 0
 
     @classmethod
     def from_proto(cls, message: catalog_pb2.CatalogSnapshot) -> "Snapshot":
@@ -283,6 +288,7 @@ class Snapshot:
             {entry.name: Collection.from_proto(entry) for entry in message.collections},
             {entry.node_id: Node.from_proto(entry) for entry in message.nodes},
             {entry.name: Definition.from_proto(entry) for entry in message.definitions},
+            message.assignment,
         )
 
     def to_proto(self) -> catalog_pb2.CatalogSnapshot:
@@ -292,6 +298,7 @@ class Snapshot:
             collections=[entry.to_proto() for entry in self.collections.values()],
             nodes=[entry.to_proto() for entry in self.nodes.values()],
             definitions=[entry.to_proto() for entry in self.definitions.values()],
+            assignment=self.assignment,
         )
 
     def live_nodes(self, role: catalog_pb2.NodeRole) -> list[Node]:

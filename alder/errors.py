@@ -33,6 +33,7 @@ class Reason(enum.StrEnum):
     OUT_OF_RANGE = "OUT_OF_RANGE"
     CONFLICT = "CONFLICT"
     NOT_OWNER = "NOT_OWNER"
+    STALE_ASSIGNMENT = "STALE_ASSIGNMENT"
     SCHEMA_CHANGED = "SCHEMA_CHANGED"
     IDENTITY_CHANGED = "IDENTITY_CHANGED"
     UNAVAILABLE = "UNAVAILABLE"
@@ -57,6 +58,7 @@ _CODES: Final[Mapping[Reason, grpc.StatusCode]] = {
     Reason.OUT_OF_RANGE: grpc.StatusCode.OUT_OF_RANGE,
     Reason.CONFLICT: grpc.StatusCode.ABORTED,
     Reason.NOT_OWNER: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.STALE_ASSIGNMENT: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.SCHEMA_CHANGED: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.IDENTITY_CHANGED: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,

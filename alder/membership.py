@@ -15,20 +15,25 @@ import grpc.aio
 from alder.catalog import Collection, Node, Snapshot
 from alder.errors import AlderError, Reason
 from alder.interfaces import CatalogClient, LeafClient, ProofClient, TailerClient
+from alder.lease import Lease
 from alder.remote import RemoteLeaf, RemoteProof, RemoteTailer, open_channel
 from alder.v1 import catalog_pb2
 
 logger = logging.getLogger(__name__)
 RECONNECT_DELAY_S: Final = 0.2
+OBSERVATIONS_PER_LEASE: Final = 10
 
 
 class CatalogFollower:
-    """Follows the catalog and, given a node, keeps its lease."""
+    """Follows the catalog and, given a node, keeps its lease, which ``lease`` is told of."""
 
-    def __init__(self, catalog: CatalogClient, node: Node | None = None) -> None:
+    def __init__(
+        self, catalog: CatalogClient, node: Node | None = None, lease: Lease | None = None
+    ) -> None:
         self.snapshot = Snapshot()
         self._catalog = catalog
         self._node = node
+        self._lease = lease or Lease()
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -37,6 +42,7 @@ class CatalogFollower:
         self._tasks.append(asyncio.create_task(self._follow()))
         if self._node is not None:
             self._tasks.append(asyncio.create_task(self._keep_lease(self._node)))
+            self._tasks.append(asyncio.create_task(self._observe_lease()))
 
     async def stop(self) -> None:
         """Ends the lease and the following."""
@@ -44,6 +50,7 @@ class CatalogFollower:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
+        self._lease.end()
         if self._node is not None:
             leaving = catalog_pb2.HeartbeatRequest(node=self._node.to_proto(), leaving=True)
             try:
@@ -95,12 +102,19 @@ class CatalogFollower:
         request = catalog_pb2.HeartbeatRequest(node=node.to_proto())
         while True:
             delay_s = RECONNECT_DELAY_S
+            asked_s = self._lease.observe()
             try:
                 response = await self._catalog.heartbeat(request, timeout_s=2)
-                delay_s = response.lease_ms / 3_000
+                self._lease.renewed(asked_s, response.lease_ms / 1_000)
+                delay_s = self._lease.lease_s / 3
             except AlderError as error:
                 logger.warning("the lease was not renewed, trying again: %s", error)
             await asyncio.sleep(delay_s)
+
+    async def _observe_lease(self) -> None:
+        while True:
+            await asyncio.sleep(self._lease.lease_s / OBSERVATIONS_PER_LEASE or RECONNECT_DELAY_S)
+            self._lease.observe()
 
 
 class Directory:

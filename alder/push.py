@@ -51,6 +51,8 @@ class PushFields(Protocol):
     @property
     def leader_epoch(self) -> int: ...
     @property
+    def assignment(self) -> int: ...
+    @property
     def shards(self) -> Iterable[ShardRowsFields]: ...
 
 
@@ -78,6 +80,7 @@ class Push:
     overflow: bool
     shards: tuple[ShardRows, ...]
     leader_epoch: int = -1
+    assignment: int = 0
 
 
 def serialized(push: PushFields) -> bytes:
@@ -96,6 +99,7 @@ def serialized(push: PushFields) -> bytes:
         source_identity=push.source_identity,
         overflow=push.overflow,
         leader_epoch=push.leader_epoch,
+        assignment=push.assignment,
     )
     pieces: list[bytes | memoryview] = [head.SerializeToString()]
     for part in push.shards:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from alder.catalog import Collection, Node, Snapshot
 from alder.definitions import Definition
+from alder.v1 import catalog_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +73,24 @@ class CatalogState:
                 case RemoveDefinition(name):
                     definitions.pop(name, None)
         snapshot = Snapshot(self.snapshot.revision + 1, collections, nodes, definitions)
-        return CatalogState(snapshot, next_collection_id)
+        assignment = self.snapshot.assignment
+        if _tailers(snapshot) != _tailers(self.snapshot):
+            assignment = max(assignment + 1, snapshot.revision)
+        return CatalogState(replace(snapshot, assignment=assignment), next_collection_id)
 
     def with_liveness(self, live: Callable[[str], bool]) -> "CatalogState":
-        """The same state with every node as live as ``live`` says of its id."""
+        """A loaded state with every node as live as ``live`` says of its id.
+
+        Who had which partition until then is not stored, but no assignment had a higher number than
+        the revision that is: the next one is newer than all of them.
+        """
         nodes = {
             node_id: replace(node, live=live(node_id))
             for node_id, node in self.snapshot.nodes.items()
         }
-        return replace(self, snapshot=replace(self.snapshot, nodes=nodes))
+        assignment = self.snapshot.revision + 1
+        return replace(self, snapshot=replace(self.snapshot, nodes=nodes, assignment=assignment))
+
+
+def _tailers(snapshot: Snapshot) -> list[Node]:
+    return snapshot.live_nodes(catalog_pb2.NODE_ROLE_TAILER)

@@ -15,7 +15,7 @@ from controller.changes import CatalogState, Change, PutNode
 from controller.leases import Leases
 
 logger = logging.getLogger(__name__)
-_SWEEPS_PER_LEASE: Final = 10
+SWEEPS_PER_LEASE: Final = 10
 
 
 class Liveness:
@@ -55,7 +55,7 @@ class Liveness:
 
     async def run_forever(self, catalog: Catalog) -> None:
         """Expires leases in time. What the event loop slept is not held against the nodes."""
-        pause_s = self._lease_s / _SWEEPS_PER_LEASE
+        pause_s = self._lease_s / SWEEPS_PER_LEASE
         before_s = self._monotonic_s()
         while True:
             await asyncio.sleep(pause_s)

@@ -63,6 +63,11 @@ class Presence:
         found = self._follower.snapshot.collections.get(name)
         return found if found is not None and found.collection_id == collection_id else None
 
+    @property
+    def assignment(self) -> int:
+        """By which partitions are shared out among the tailers, as far as is known here."""
+        return self._follower.snapshot.assignment
+
     def knows(self, request: PushFields | leaf_pb2.FragmentRequest | leaf_pb2.JoinedRows) -> bool:
         """True if the catalog here is as new as the epoch that was named."""
         collection = self.collection(request.collection, request.collection_id)

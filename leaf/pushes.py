@@ -10,9 +10,11 @@ from leaf.shard import Shard
 
 
 def apply_all(
-    request: PushFields, shards: Mapping[ShardKey, Shard], epoch: int
+    request: PushFields, shards: Mapping[ShardKey, Shard], epoch: int, assignment: int
 ) -> leaf_pb2.ApplyResponse:
     """Applies a push to each of its shards; one that is not here answers NOT_OWNER.
+
+    ``epoch`` and ``assignment`` are those of the catalog as it is known here.
 
     Raises what :meth:`Shard.apply` raises; the shards before that one have applied it.
     """
@@ -30,8 +32,11 @@ def apply_all(
                 part.from_offset,
                 part.to_offset,
                 request.leader_epoch,
+                request.assignment,
             )
-            decision = shard.apply(push, epoch, part.rows, part.quarantine, request.overflow)
+            decision = shard.apply(
+                push, epoch, part.rows, part.quarantine, request.overflow, assignment
+            )
         response.shards.add(
             shard=part.shard, status=decision.status, next_offset=decision.next_offset
         )

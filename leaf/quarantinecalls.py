@@ -49,6 +49,7 @@ class QuarantineCalls:
         keys = [(request.collection_id, part.shard) for part in request.shards]
         await self._presence.keys(request.collection_id, [number for _, number in keys])
         collection = self._presence.collection(request.collection, request.collection_id)
+        assignment = self._presence.assignment
         with self._shards.using(keys) as shards:
             if collection is None or len(shards) < len(keys):
                 raise self._shards.refusal(keys) or self._presence.not_owner(request.collection)
@@ -57,7 +58,7 @@ class QuarantineCalls:
             def apply() -> dict[int, str]:
                 refused: dict[int, str] = {}
                 for key, part in zip(keys, request.shards, strict=True):
-                    refused |= _redrive(request, part, shards[key], collection.epoch)
+                    refused |= _redrive(request, part, shards[key], collection.epoch, assignment)
                 return refused
 
             refused = await uninterrupted(self._threads, apply)
@@ -97,6 +98,7 @@ def _redrive(
     part: quarantine_pb2.ShardRedrive,
     shard: Shard,
     epoch: int,
+    assignment: int,
 ) -> dict[int, str]:
     push = PushHeader(
         request.collection_id,
@@ -106,6 +108,9 @@ def _redrive(
         request.source_identity,
         request.from_offset,
         request.to_offset,
+        assignment=request.assignment,
     )
     settled = list(part.settled_offsets)
-    return shard.redrive(push, epoch, part.rows, settled, part.quarantine, request.overflow)
+    return shard.redrive(
+        push, epoch, part.rows, settled, part.quarantine, request.overflow, assignment
+    )

@@ -68,6 +68,11 @@ def check_redrive(state: ShardState, push: PushHeader) -> None:
             Reason.IDENTITY_CHANGED,
             f"source {push.source} is another topic or file by now than the shard has read",
         )
+    if push.assignment < state.assignment:
+        raise AlderError(
+            Reason.STALE_ASSIGNMENT,
+            "partitions were shared out anew and this tailer does not know it yet; redrive again",
+        )
     if push.to_offset > state.positions[push.key]:
         raise AlderError(
             Reason.UNAVAILABLE,

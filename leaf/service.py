@@ -170,9 +170,10 @@ class Leaf:
             if collection is None:
                 shards = {}
             epoch = 0 if collection is None else collection.epoch
+            assignment = self._presence.assignment
             try:
                 response = await uninterrupted(
-                    self._apply_threads, lambda: apply_all(request, shards, epoch)
+                    self._apply_threads, lambda: apply_all(request, shards, epoch, assignment)
                 )
             except AlderError as error:
                 raise self._repair.noticed(error, keys) from error

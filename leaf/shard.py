@@ -130,14 +130,15 @@ class Shard:
         rows: bytes | memoryview,
         quarantine: bytes | memoryview,
         overflow: bool,
+        assignment: int = 0,
     ) -> Decision:
-        """Takes a push, or says why not. ``epoch`` is that of the shard map known here.
+        """Takes a push, or says why not. ``epoch`` and ``assignment`` are those known here.
 
         Raises AlderError: INVALID_ARGUMENT, CORRUPT or LIMIT for rows that can't be taken,
         UNAVAILABLE where the store can't write; nothing is applied then.
         """
         with self._replica.lock:
-            self._state = replace(self._state, epoch=epoch)
+            self._state = self._state.informed(epoch, assignment, push)
             early = decide(self._state, push)
         if not early.accepted:
             return early
@@ -276,6 +277,7 @@ class Shard:
         settled: Sequence[int],
         quarantine: bytes | memoryview,
         overflow: bool,
+        assignment: int = 0,
     ) -> dict[int, str]:
         """Applies records that were in quarantine where they were born, once; on disk afterwards.
 
@@ -288,7 +290,7 @@ class Shard:
         waiting = parse_quarantine(quarantine, push)
         refused: dict[int, str] = {}
         with self._replica.lock:
-            self._state = replace(self._state, epoch=epoch)
+            self._state = self._state.informed(epoch, assignment, push)
             check_redrive(self._state, push)
             self._write_out()
             stream = self._numbers[push.key]

@@ -49,7 +49,7 @@ class Phase(enum.Enum):
     """What the machine waits for."""
 
     ASKING = "positions from the leaves"
-    WAITING = "a delay, or a new map"
+    WAITING = "a delay, a newer assignment, or a new map"
     RUNNING = "records and answers to pushes"
     STOPPED = "nothing any more"
 
@@ -67,6 +67,7 @@ class PartitionState:
     reading: tuple[int, int] | None = None
     pushes: Mapping[int, tuple[Slice, ...]] = field(default_factory=dict)
     trouble: bool = False
+    fenced: bool = False
     failures: int = 0
     error: str = ""
 
@@ -138,7 +139,7 @@ class PushFailed:
 
 @dataclass(frozen=True, slots=True)
 class WaitOver:
-    """The delay of ``Wait`` is over."""
+    """What ``Wait`` or ``AwaitAssignment`` waits for has come."""
 
     number: int
 
@@ -204,7 +205,14 @@ class Wait:
     failures: int
 
 
-Effect = Ask | Read | Push | Wait
+@dataclass(frozen=True, slots=True)
+class AwaitAssignment:
+    """Wait until the catalog has a newer assignment than the one that a leaf refused."""
+
+    number: int
+
+
+Effect = Ask | Read | Push | Wait | AwaitAssignment
 
 
 def start(shard_map: ShardMap) -> tuple[PartitionState, list[Effect]]:
@@ -252,6 +260,7 @@ def _ask(state: PartitionState) -> tuple[PartitionState, list[Effect]]:
 
 def _wait(state: PartitionState) -> tuple[PartitionState, list[Effect]]:
     number, failures = state.sequence + 1, state.failures + 1
+    effect = AwaitAssignment(number) if state.fenced else Wait(number, failures)
     waiting = replace(
         state,
         phase=Phase.WAITING,
@@ -259,8 +268,9 @@ def _wait(state: PartitionState) -> tuple[PartitionState, list[Effect]]:
         waiting_for=number,
         failures=failures,
         trouble=False,
+        fenced=False,
     )
-    return waiting, [Wait(number, failures)]
+    return waiting, [effect]
 
 
 def _start_running(
@@ -279,6 +289,7 @@ def _with_results(
 ) -> PartitionState:
     positions = dict(state.positions)
     trouble, error, phase, failures = state.trouble, state.error, state.phase, state.failures
+    fenced = state.fenced
     for piece in state.pushes[number]:
         result = results.get(piece.shard)
         if result is None:
@@ -297,6 +308,12 @@ def _with_results(
                 f"shard {piece.shard} has read another topic or file under this name; "
                 "drop the collection and create it again to read the new one"
             )
+        elif result.status == leaf_pb2.APPLY_STATUS_STALE_ASSIGNMENT:
+            fenced = trouble = True
+            error = (
+                f"the leaf of shard {piece.shard} knows a newer assignment of partitions than this "
+                "tailer, which asks the catalog what is its own; is the controller within reach?"
+            )
         else:
             name = leaf_pb2.ApplyStatus.Name(result.status)
             trouble, error = True, f"the leaf of shard {piece.shard} refused a push: {name}"
@@ -305,6 +322,7 @@ def _with_results(
         positions=positions,
         pushes=_without(state.pushes, number),
         trouble=trouble,
+        fenced=fenced,
         failures=failures,
         phase=phase,
         error=error,

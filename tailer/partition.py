@@ -15,10 +15,11 @@ from alder.errors import AlderError, Reason
 from alder.interfaces import PushDirectory
 from alder.lag import EndsSeen
 from alder.push import Push
-from alder.v1 import tailer_pb2
+from alder.v1 import leaf_pb2, tailer_pb2
 from tailer import core
 from tailer.batch import Builder
 from tailer.builders import builder_of
+from tailer.fence import Fence
 from tailer.leaves import LeafAnswers, ask_positions, push
 from tailer.reader import PartitionReader
 from tailer.settings import TailerSettings
@@ -42,6 +43,7 @@ class PartitionTask:
         executor: Executor,
         gate: asyncio.Semaphore,
         ends: EndsSeen,
+        fence: Fence,
     ) -> None:
         """``ends`` is what is seen of the partition's end, here and by others."""
         self.collection = collection
@@ -51,6 +53,8 @@ class PartitionTask:
         self._partition = partition
         self._directory = directory
         self._settings = settings
+        self.fence = fence
+        self._refused_assignment = 0
         self._executor = executor
         self._paths: frozenset[str] = frozenset()
         self._leader_epochs: dict[int, int] = {}
@@ -156,6 +160,8 @@ class PartitionTask:
                     tasks.create_task(self._ask(effect))
                 case core.Wait():
                     tasks.create_task(self._wait(effect))
+                case core.AwaitAssignment():
+                    tasks.create_task(self._await_assignment(effect))
 
     async def _read(self, effect: core.Read, before: asyncio.Task[None] | None) -> None:
         if before is not None:
@@ -201,6 +207,7 @@ class PartitionTask:
                 overflow=prepared.overflow,
                 shards=tuple(prepared.rows(piece.shard, piece.begin) for piece in effect.slices),
                 leader_epoch=prepared.leader_epoch,
+                assignment=self.fence.assignment,
             )
 
         return make
@@ -211,6 +218,7 @@ class PartitionTask:
         # Only cutting a part and encoding it again is work for a thread.
         request = make() if is_whole else await loop.run_in_executor(self._executor, make)
         try:
+            self.fence.check()
             results = await push(
                 self._directory, effect.leaf, request, self._settings.push_timeout_s
             )
@@ -218,6 +226,9 @@ class PartitionTask:
             message = f"leaf {effect.leaf} did not take a push: {error.message}"
             self._tell(core.PushFailed(effect.number, message))
         else:
+            statuses = {result.status for result in results.values()}
+            if leaf_pb2.APPLY_STATUS_STALE_ASSIGNMENT in statuses:
+                self._refused_assignment = request.assignment
             self._tell(core.Pushed(effect.number, results))
 
     async def _ask(self, effect: core.Ask) -> None:
@@ -233,6 +244,10 @@ class PartitionTask:
 
     async def _wait(self, effect: core.Wait) -> None:
         await asyncio.sleep(self._settings.delay_s(effect.failures))
+        self._tell(core.WaitOver(effect.number))
+
+    async def _await_assignment(self, effect: core.AwaitAssignment) -> None:
+        await self.fence.newer_than(self._refused_assignment)
         self._tell(core.WaitOver(effect.number))
 
     def _positions(self, answers: LeafAnswers) -> dict[int, int]:

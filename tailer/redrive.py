@@ -24,6 +24,7 @@ from alder.interfaces import PushDirectory
 from alder.slots import shard_indexes, slots_of_offsets
 from alder.v1 import quarantine_pb2
 from tailer.batch import Builder, Rows
+from tailer.fence import Fence
 from tailer.route import rows_by_shard, take_rows
 from tailer.settings import TailerSettings
 from tailer.shardrows import without_empty_columns
@@ -54,8 +55,10 @@ class Redriver:
         directory: PushDirectory,
         executor: Executor,
         settings: TailerSettings,
+        fence: Fence,
     ) -> None:
         self._what = what
+        self._fence = fence
         self._directory = directory
         self._executor = executor
         self._settings = settings
@@ -152,7 +155,9 @@ class Redriver:
                 to_offset=rows.range.end,
                 shards=mine,
                 overflow=rows.overflow,
+                assignment=self._fence.assignment,
             )
+            self._fence.check()
             timeout_s = self._settings.push_timeout_s
             response = await self._directory.leaf(leaf).redrive(request, timeout_s)
             refused |= {entry.offset: entry.reason for entry in response.refused}

@@ -1,14 +1,15 @@
 """The tailer: takes over the partitions that are its own and feeds the collections' shards.
 
 Which partitions are its own follows from the catalog alone (rendezvous hashing over the live
-tailers), so nobody assigns them. Two tailers may hold a partition for a moment, when their
-snapshots differ; the leaves keep that harmless (I2). A tailer keeps no state: a new owner asks the
-leaves.
+tailers), so nobody assigns them and no change of the catalog names one. Two tailers may hold a
+partition for a moment, when their snapshots differ; the leaves keep that harmless (I2), and refuse
+the one that goes by the older assignment as soon as they know of the newer (``tailer.fence``). A
+tailer without a lease has no partition. It keeps no state: a new owner asks the leaves.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Protocol
@@ -16,11 +17,12 @@ from typing import Protocol
 from alder.catalog import LOG_SOURCE, Collection, Snapshot, Source, SourcePartition
 from alder.errors import AlderError, Reason
 from alder.interfaces import CatalogClient, LogReader, PushDirectory
-from alder.placement import owner
+from alder.placement import owner, owners
 from alder.v1 import catalog_pb2, quarantine_pb2, tailer_pb2
 from tailer.builders import builder_of
 from tailer.discovery import Discovery
 from tailer.ends import LookedAt, PartitionEnds
+from tailer.fence import Fence
 from tailer.leaves import ask_positions
 from tailer.partition import PartitionTask
 from tailer.redrive import RedrivenPartition, Redriver
@@ -55,13 +57,16 @@ class Tailer:
         directory: PushDirectory,
         log: LogReader,
         settings: TailerSettings | None = None,
+        holds_lease: Callable[[], bool] = lambda: True,
     ) -> None:
+        """``holds_lease`` says whether this node may go on as a live one (default: always)."""
         self._node_id = node_id
         self._catalog = catalog
         self._follower = follower
         self._directory = directory
         self._log = log
         self._settings = settings or TailerSettings()
+        self._holds_lease = holds_lease
         self._kafka = KafkaClients(self._settings.kafka)
         self._ends = PartitionEnds(log, self._kafka, self._settings)
         self._executor = ThreadPoolExecutor(self._settings.worker_threads, "tailer")
@@ -129,9 +134,11 @@ class Tailer:
     ) -> quarantine_pb2.RedriveResponse:
         """Reads records in quarantine again, and applies those that can be decoded by now.
 
-        Raises AlderError: UNKNOWN_COLLECTION, LIMIT for too many records, and as sources and leaves
-        do; what was applied until then stays.
+        Raises AlderError: UNKNOWN_COLLECTION, LIMIT for too many records, STALE_ASSIGNMENT without
+        a lease, and as sources and leaves do; what was applied until then stays.
         """
+        fence = Fence(self._holds_lease, self._follower.snapshot.assignment)
+        fence.check()
         limit = self._settings.redrive_records_max
         if len(request.records) > limit:
             raise AlderError(Reason.LIMIT, f"one call redrives {limit} records; name fewer at once")
@@ -147,7 +154,7 @@ class Tailer:
         response = quarantine_pb2.RedriveResponse()
         for (name, number), wanted in sorted(offsets.items()):
             what = self._redriven(collection, name, number, answers.paths)
-            redriver = Redriver(what, self._directory, self._executor, self._settings)
+            redriver = Redriver(what, self._directory, self._executor, self._settings, fence)
             try:
                 outcomes = await redriver.redrive(wanted)
             finally:
@@ -202,35 +209,35 @@ class Tailer:
             try:
                 self._reconcile(self._follower.snapshot)
                 # The limit is for tasks that ended by a defect: they are started again.
-                await asyncio.wait([changed], timeout=self._settings.audit_interval_s)
+                limit_s = self._settings.audit_interval_s
+                if not self._holds_lease():
+                    limit_s = self._settings.retry_delay_s
+                await asyncio.wait([changed], timeout=limit_s)
             finally:
                 changed.cancel()
 
     def _reconcile(self, snapshot: Snapshot) -> None:
         tailers = [n.node_id for n in snapshot.live_nodes(catalog_pb2.NODE_ROLE_TAILER)]
-
-        def is_mine(thing: str) -> bool:
-            return owner(thing, tailers) == self._node_id
-
         wanted: dict[PartitionId, Callable[[], PartitionTask]] = {}
         ends: dict[Hashable, LookedAt] = {}
         listed: dict[DiscoveryId, tuple[Collection, Source]] = {}
-        for collection in snapshot.collections.values():
+        for collection in snapshot.collections.values() if self._holds_lease() else ():
             number = collection.collection_id
             for source in collection.sources:
-                if source.url != LOG_SOURCE and is_mine(f"{number}/{source.name}/discovery"):
+                listing = f"{number}/{source.name}/discovery"
+                if source.url != LOG_SOURCE and owner(listing, tailers) == self._node_id:
                     listed[number, source.name] = (collection, source)
-                for entry in source.current_partitions:
-                    if is_mine(f"{number}/{source.name}/{entry.partition}"):
-                        key = (number, source.name, entry.partition)
-                        wanted[key] = self._maker(collection, source.name, entry.partition)
-                        ends[key] = LookedAt(source, entry.partition, collection.log_topic)
+                for entry in partitions_of(self._node_id, number, source, tailers):
+                    key = (number, source.name, entry.partition)
+                    assignment = snapshot.assignment
+                    wanted[key] = self._maker(collection, source.name, entry.partition, assignment)
+                    ends[key] = LookedAt(source, entry.partition, collection.log_topic)
         self._ends.follow(ends)
         self._reconcile_partitions(wanted, snapshot)
         self._reconcile_discoveries(listed)
 
     def _maker(
-        self, collection: Collection, source_name: str, number: int
+        self, collection: Collection, source_name: str, number: int, assignment: int
     ) -> Callable[[], PartitionTask]:
         def make() -> PartitionTask:
             source = collection.source(source_name)
@@ -245,6 +252,7 @@ class Tailer:
                 self._executor,
                 self._gate,
                 self._ends.seen((collection.collection_id, source_name, number)),
+                Fence(self._holds_lease, assignment),
             )
 
         return make
@@ -267,6 +275,7 @@ class Tailer:
             if key in self._partitions:
                 work = self._partitions[key][0]
                 work.change_map(collections[key[0]])
+                work.fence.follow(snapshot.assignment)
                 continue
             try:
                 work = make()
@@ -313,6 +322,24 @@ class Tailer:
                     continue
                 for work, idle_at in works:
                     work.observe(idle_at, answers)
+
+
+def partitions_of(
+    node_id: str, collection_id: int, source: Source, tailers: Sequence[str]
+) -> list[SourcePartition]:
+    """The partitions of a source that are a tailer's.
+
+    Those of a log are few, and shared out evenly. Of files there are so many that chance does it,
+    and more all the time, which must not move those that are there.
+    """
+    things = {
+        f"{collection_id}/{source.name}/{entry.partition}": entry
+        for entry in source.current_partitions
+    }
+    if source.is_topic or source.url == LOG_SOURCE:
+        found = owners(things, tailers)
+        return [entry for thing, entry in things.items() if found.get(thing) == node_id]
+    return [entry for thing, entry in things.items() if owner(thing, tailers) == node_id]
 
 
 def _log_defect(name: str, task: asyncio.Task[None]) -> bool:

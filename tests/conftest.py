@@ -16,6 +16,7 @@ _BROKER: Final = re.compile(r"integration/test_kafka\w*\.py")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the longer forms of tests")
     parser.addoption("--rewrite", action="store_true", help="write golden files anew")
+    parser.addoption("--seed", type=int, help="repeat what a test of chance did by this seed")
     parser.addoption("--statement", type=int, help="run one generated statement, by its number")
 
 

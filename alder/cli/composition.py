@@ -21,6 +21,7 @@ from alder.cli.metrics import serve_metrics
 from alder.config import NodeConfig, settings_from
 from alder.errors import AlderError, Reason
 from alder.interfaces import CatalogClient, LogClient
+from alder.lease import Lease
 from alder.membership import CatalogFollower, Directory
 from alder.remote import RemoteCatalog, RemoteLog, open_channel
 from alder.serving import Server
@@ -89,10 +90,11 @@ async def standalone(
         await _start(stack, leaf.start, leaf.close)
         await _follow(stack, catalog, node)
     node = Node("tailer-0", catalog_pb2.NODE_ROLE_TAILER, "")
-    tailer = Tailer(node.node_id, catalog, follower, directory, log, settings.tailer)
+    lease = Lease()
+    tailer = Tailer(node.node_id, catalog, follower, directory, log, settings.tailer, lease.holds)
     directory.add_tailer(node.node_id, tailer)
     await _start(stack, tailer.start, tailer.close)
-    await _follow(stack, catalog, node)
+    await _follow(stack, catalog, node, lease)
     await serve_metrics(stack, listen.rpartition(":")[0], metrics_port, [tailer])
     aggregator = Aggregator(
         follower, directory, log, settings.aggregator, catalog=catalog, spill=data / SPILL
@@ -144,18 +146,19 @@ async def leaf_node(stack: AsyncExitStack, config: NodeConfig) -> str:
     return f"alder leaf {config.node_id} ready on {address}"
 
 
-async def tailer_node(stack: AsyncExitStack, config: NodeConfig) -> str:
-    """Starts a tailer."""
+async def tailer_node(stack: AsyncExitStack, config: NodeConfig, lease: Lease | None = None) -> str:
+    """Starts a tailer; ``lease`` is what it knows of its own (default: by the machine's clock)."""
     catalog, log = _controller_clients(stack, config)
     settings = settings_from(TailerSettings, config.settings, "settings")
     follower = await _follow(stack, catalog)
     directory = Directory(follower)
     stack.push_async_callback(directory.close)
-    tailer = Tailer(config.node_id, catalog, follower, directory, log, settings)
+    lease = lease or Lease()
+    tailer = Tailer(config.node_id, catalog, follower, directory, log, settings, lease.holds)
     await _start(stack, tailer.start, tailer.close)
     await _metrics(stack, config, tailer)
     address = await _serve(stack, config.listen, {TAILER: tailer})
-    await _announce(stack, catalog, config, catalog_pb2.NODE_ROLE_TAILER, address)
+    await _announce(stack, catalog, config, catalog_pb2.NODE_ROLE_TAILER, address, lease)
     return f"alder tailer {config.node_id} ready on {address}"
 
 
@@ -211,9 +214,12 @@ def _controller_clients(
 
 
 async def _follow(
-    stack: AsyncExitStack, catalog: CatalogClient, node: Node | None = None
+    stack: AsyncExitStack,
+    catalog: CatalogClient,
+    node: Node | None = None,
+    lease: Lease | None = None,
 ) -> CatalogFollower:
-    follower = CatalogFollower(catalog, node)
+    follower = CatalogFollower(catalog, node, lease)
     await _start(stack, follower.start, follower.stop)
     if not await follower.wait_until(lambda snapshot: snapshot.revision > 0, SNAPSHOT_S_MAX):
         raise AlderError(
@@ -229,10 +235,11 @@ async def _announce(
     config: NodeConfig,
     role: catalog_pb2.NodeRole,
     address: str,
+    lease: Lease | None = None,
 ) -> None:
     host, _, port = address.rpartition(":")
     node = Node(config.node_id, role, f"{config.advertise or host}:{port}")
-    await _follow(stack, catalog, node)
+    await _follow(stack, catalog, node, lease)
 
 
 async def _serve(

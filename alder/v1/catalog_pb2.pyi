@@ -175,16 +175,18 @@ class Definition(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[DefinitionKind, str]] = ..., versions: _Optional[_Iterable[_Union[DefinitionVersion, _Mapping]]] = ..., accelerate: _Optional[bool] = ...) -> None: ...
 
 class CatalogSnapshot(_message.Message):
-    __slots__ = ("revision", "collections", "nodes", "definitions")
+    __slots__ = ("revision", "collections", "nodes", "definitions", "assignment")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     COLLECTIONS_FIELD_NUMBER: _ClassVar[int]
     NODES_FIELD_NUMBER: _ClassVar[int]
     DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
     revision: int
     collections: _containers.RepeatedCompositeFieldContainer[Collection]
     nodes: _containers.RepeatedCompositeFieldContainer[Node]
     definitions: _containers.RepeatedCompositeFieldContainer[Definition]
-    def __init__(self, revision: _Optional[int] = ..., collections: _Optional[_Iterable[_Union[Collection, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., definitions: _Optional[_Iterable[_Union[Definition, _Mapping]]] = ...) -> None: ...
+    assignment: int
+    def __init__(self, revision: _Optional[int] = ..., collections: _Optional[_Iterable[_Union[Collection, _Mapping]]] = ..., nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., definitions: _Optional[_Iterable[_Union[Definition, _Mapping]]] = ..., assignment: _Optional[int] = ...) -> None: ...
 
 class CreateCollectionRequest(_message.Message):
     __slots__ = ("name", "key_path", "time_path", "shard_by_path", "shards", "source_urls", "log_partitions", "settings")

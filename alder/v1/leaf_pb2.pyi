@@ -17,6 +17,7 @@ class ApplyStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     APPLY_STATUS_STALE_EPOCH: _ClassVar[ApplyStatus]
     APPLY_STATUS_NOT_OWNER: _ClassVar[ApplyStatus]
     APPLY_STATUS_IDENTITY_CHANGED: _ClassVar[ApplyStatus]
+    APPLY_STATUS_STALE_ASSIGNMENT: _ClassVar[ApplyStatus]
 
 class FragmentEngine(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -39,6 +40,7 @@ APPLY_STATUS_POSITION_MISMATCH: ApplyStatus
 APPLY_STATUS_STALE_EPOCH: ApplyStatus
 APPLY_STATUS_NOT_OWNER: ApplyStatus
 APPLY_STATUS_IDENTITY_CHANGED: ApplyStatus
+APPLY_STATUS_STALE_ASSIGNMENT: ApplyStatus
 FRAGMENT_ENGINE_UNSPECIFIED: FragmentEngine
 FRAGMENT_ENGINE_DUCKDB: FragmentEngine
 FRAGMENT_ENGINE_KERNELS: FragmentEngine
@@ -65,7 +67,7 @@ class ShardRows(_message.Message):
     def __init__(self, shard: _Optional[int] = ..., from_offset: _Optional[int] = ..., to_offset: _Optional[int] = ..., rows: _Optional[bytes] = ..., quarantine: _Optional[bytes] = ...) -> None: ...
 
 class ApplyRequest(_message.Message):
-    __slots__ = ("collection", "collection_id", "epoch", "source", "partition", "source_identity", "shards", "overflow", "leader_epoch")
+    __slots__ = ("collection", "collection_id", "epoch", "source", "partition", "source_identity", "shards", "overflow", "leader_epoch", "assignment")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -75,6 +77,7 @@ class ApplyRequest(_message.Message):
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     OVERFLOW_FIELD_NUMBER: _ClassVar[int]
     LEADER_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
     collection: str
     collection_id: int
     epoch: int
@@ -84,7 +87,8 @@ class ApplyRequest(_message.Message):
     shards: _containers.RepeatedCompositeFieldContainer[ShardRows]
     overflow: bool
     leader_epoch: int
-    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., source_identity: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardRows, _Mapping]]] = ..., overflow: _Optional[bool] = ..., leader_epoch: _Optional[int] = ...) -> None: ...
+    assignment: int
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., source_identity: _Optional[str] = ..., shards: _Optional[_Iterable[_Union[ShardRows, _Mapping]]] = ..., overflow: _Optional[bool] = ..., leader_epoch: _Optional[int] = ..., assignment: _Optional[int] = ...) -> None: ...
 
 class ShardApplied(_message.Message):
     __slots__ = ("shard", "status", "next_offset")

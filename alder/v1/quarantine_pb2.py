@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61lder/v1/quarantine.proto\x12\x08\x61lder.v1\"C\n\x0eRecordPosition\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"\x9e\x01\n\x11QuarantineRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0brecords_max\x18\x02 \x01(\x05\x12\'\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x18.alder.v1.RecordPosition\x12&\n\x04only\x18\x04 \x01(\x0b\x32\x18.alder.v1.RecordPosition\x12\x0f\n\x07\x64ropped\x18\x05 \x01(\x08\"Z\n\x16ShardQuarantineRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\x03\x12)\n\x04page\x18\x02 \x01(\x0b\x32\x1b.alder.v1.QuarantineRequest\"L\n\x0eRedrivenRecord\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.alder.v1.RecordPosition\x12\x0e\n\x06reason\x18\x02 \x01(\t\"<\n\x0fRedriveResponse\x12)\n\x07records\x18\x01 \x03(\x0b\x32\x18.alder.v1.RedrivenRecord\"D\n\x17\x44ropQuarantinedResponse\x12)\n\x07records\x18\x01 \x03(\x0b\x32\x18.alder.v1.RecordPosition\"l\n\x14TailerRedriveRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12)\n\x07records\x18\x03 \x03(\x0b\x32\x18.alder.v1.RecordPosition\"X\n\x0cShardRedrive\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x0c\n\x04rows\x18\x02 \x01(\x0c\x12\x17\n\x0fsettled_offsets\x18\x03 \x03(\x03\x12\x12\n\nquarantine\x18\x04 \x01(\x0c\"\xec\x01\n\x12LeafRedriveRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\tpartition\x18\x05 \x01(\x05\x12\x17\n\x0fsource_identity\x18\x06 \x01(\t\x12\x13\n\x0b\x66rom_offset\x18\x07 \x01(\x03\x12\x11\n\tto_offset\x18\x08 \x01(\x03\x12&\n\x06shards\x18\t \x03(\x0b\x32\x16.alder.v1.ShardRedrive\x12\x10\n\x08overflow\x18\n \x01(\x08\",\n\nRefusedRow\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"<\n\x13LeafRedriveResponse\x12%\n\x07refused\x18\x01 \x03(\x0b\x32\x14.alder.v1.RefusedRow\"S\n\x0fLeafDropRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\x03\x12)\n\x07records\x18\x02 \x03(\x0b\x32\x18.alder.v1.RecordPosition\"=\n\x10LeafDropResponse\x12)\n\x07records\x18\x01 \x03(\x0b\x32\x18.alder.v1.RecordPositionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61lder/v1/quarantine.proto\x12\x08\x61lder.v1\"C\n\x0eRecordPosition\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x03\"\x9e\x01\n\x11QuarantineRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x13\n\x0brecords_max\x18\x02 \x01(\x05\x12\'\n\x05\x61\x66ter\x18\x03 \x01(\x0b\x32\x18.alder.v1.RecordPosition\x12&\n\x04only\x18\x04 \x01(\x0b\x32\x18.alder.v1.RecordPosition\x12\x0f\n\x07\x64ropped\x18\x05 \x01(\x08\"Z\n\x16ShardQuarantineRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\x03\x12)\n\x04page\x18\x02 \x01(\x0b\x32\x1b.alder.v1.QuarantineRequest\"L\n\x0eRedrivenRecord\x12*\n\x08position\x18\x01 \x01(\x0b\x32\x18.alder.v1.RecordPosition\x12\x0e\n\x06reason\x18\x02 \x01(\t\"<\n\x0fRedriveResponse\x12)\n\x07records\x18\x01 \x03(\x0b\x32\x18.alder.v1.RedrivenRecord\"D\n\x17\x44ropQuarantinedResponse\x12)\n\x07records\x18\x01 \x03(\x0b\x32\x18.alder.v1.RecordPosition\"l\n\x14TailerRedriveRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12)\n\x07records\x18\x03 \x03(\x0b\x32\x18.alder.v1.RecordPosition\"X\n\x0cShardRedrive\x12\r\n\x05shard\x18\x01 \x01(\x05\x12\x0c\n\x04rows\x18\x02 \x01(\x0c\x12\x17\n\x0fsettled_offsets\x18\x03 \x03(\x03\x12\x12\n\nquarantine\x18\x04 \x01(\x0c\"\x80\x02\n\x12LeafRedriveRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\tpartition\x18\x05 \x01(\x05\x12\x17\n\x0fsource_identity\x18\x06 \x01(\t\x12\x13\n\x0b\x66rom_offset\x18\x07 \x01(\x03\x12\x11\n\tto_offset\x18\x08 \x01(\x03\x12&\n\x06shards\x18\t \x03(\x0b\x32\x16.alder.v1.ShardRedrive\x12\x10\n\x08overflow\x18\n \x01(\x08\x12\x12\n\nassignment\x18< \x01(\x03\",\n\nRefusedRow\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"<\n\x13LeafRedriveResponse\x12%\n\x07refused\x18\x01 \x03(\x0b\x32\x14.alder.v1.RefusedRow\"S\n\x0fLeafDropRequest\x12\x15\n\rcollection_id\x18\x01 \x01(\x03\x12)\n\x07records\x18\x02 \x03(\x0b\x32\x18.alder.v1.RecordPosition\"=\n\x10LeafDropResponse\x12)\n\x07records\x18\x01 \x03(\x0b\x32\x18.alder.v1.RecordPositionb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,13 +48,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SHARDREDRIVE']._serialized_start=681
   _globals['_SHARDREDRIVE']._serialized_end=769
   _globals['_LEAFREDRIVEREQUEST']._serialized_start=772
-  _globals['_LEAFREDRIVEREQUEST']._serialized_end=1008
-  _globals['_REFUSEDROW']._serialized_start=1010
-  _globals['_REFUSEDROW']._serialized_end=1054
-  _globals['_LEAFREDRIVERESPONSE']._serialized_start=1056
-  _globals['_LEAFREDRIVERESPONSE']._serialized_end=1116
-  _globals['_LEAFDROPREQUEST']._serialized_start=1118
-  _globals['_LEAFDROPREQUEST']._serialized_end=1201
-  _globals['_LEAFDROPRESPONSE']._serialized_start=1203
-  _globals['_LEAFDROPRESPONSE']._serialized_end=1264
+  _globals['_LEAFREDRIVEREQUEST']._serialized_end=1028
+  _globals['_REFUSEDROW']._serialized_start=1030
+  _globals['_REFUSEDROW']._serialized_end=1074
+  _globals['_LEAFREDRIVERESPONSE']._serialized_start=1076
+  _globals['_LEAFREDRIVERESPONSE']._serialized_end=1136
+  _globals['_LEAFDROPREQUEST']._serialized_start=1138
+  _globals['_LEAFDROPREQUEST']._serialized_end=1221
+  _globals['_LEAFDROPRESPONSE']._serialized_start=1223
+  _globals['_LEAFDROPRESPONSE']._serialized_end=1284
 # @@protoc_insertion_point(module_scope)

@@ -81,7 +81,7 @@ class ShardRedrive(_message.Message):
     def __init__(self, shard: _Optional[int] = ..., rows: _Optional[bytes] = ..., settled_offsets: _Optional[_Iterable[int]] = ..., quarantine: _Optional[bytes] = ...) -> None: ...
 
 class LeafRedriveRequest(_message.Message):
-    __slots__ = ("collection", "collection_id", "epoch", "source", "partition", "source_identity", "from_offset", "to_offset", "shards", "overflow")
+    __slots__ = ("collection", "collection_id", "epoch", "source", "partition", "source_identity", "from_offset", "to_offset", "shards", "overflow", "assignment")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -92,6 +92,7 @@ class LeafRedriveRequest(_message.Message):
     TO_OFFSET_FIELD_NUMBER: _ClassVar[int]
     SHARDS_FIELD_NUMBER: _ClassVar[int]
     OVERFLOW_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
     collection: str
     collection_id: int
     epoch: int
@@ -102,7 +103,8 @@ class LeafRedriveRequest(_message.Message):
     to_offset: int
     shards: _containers.RepeatedCompositeFieldContainer[ShardRedrive]
     overflow: bool
-    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., source_identity: _Optional[str] = ..., from_offset: _Optional[int] = ..., to_offset: _Optional[int] = ..., shards: _Optional[_Iterable[_Union[ShardRedrive, _Mapping]]] = ..., overflow: _Optional[bool] = ...) -> None: ...
+    assignment: int
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ..., epoch: _Optional[int] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., source_identity: _Optional[str] = ..., from_offset: _Optional[int] = ..., to_offset: _Optional[int] = ..., shards: _Optional[_Iterable[_Union[ShardRedrive, _Mapping]]] = ..., overflow: _Optional[bool] = ..., assignment: _Optional[int] = ...) -> None: ...
 
 class RefusedRow(_message.Message):
     __slots__ = ("offset", "reason")

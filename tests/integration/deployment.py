@@ -32,16 +32,17 @@ def free_port() -> int:
 
 @dataclass
 class ManagedProcess:
-    """One `alder` process that prints a ready line."""
+    """One `alder` process, or ``program`` in its place, that prints a ready line."""
 
     name: str
     arguments: list[str]
     log_path: Path
+    program: tuple[str, ...] = ("-m", "alder.cli.main")
     process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Starts it and waits for its ready line. Raises AssertionError with its output."""
-        command = [sys.executable, "-m", "alder.cli.main", *self.arguments]
+        command = [sys.executable, *self.program, *self.arguments]
         log = self.log_path.open("a")
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
@@ -67,6 +68,16 @@ class ManagedProcess:
             with _gone_is_fine():
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(STOP_S_MAX)
+
+    def pause(self) -> None:
+        """The process does nothing until :meth:`resume`; its connections stay."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Ends :meth:`pause`."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGCONT)
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code, killing it where it does not end in time."""
@@ -144,23 +155,36 @@ def cluster(
     leaves: int = 3,
     tailers: int = 2,
     aggregator_settings: Mapping[str, object] | None = None,
+    controller_settings: Mapping[str, object] | None = None,
 ) -> Deployment:
     """One controller, one aggregator, and that many leaves and tailers, each its own process."""
     controller = f"127.0.0.1:{free_port()}"
     deployment = Deployment(f"127.0.0.1:{free_port()}")
 
     def add(role: str, name: str, listen: str, settings: Mapping[str, object]) -> None:
-        values = {"node_id": name, "listen": listen, "data": str(root / name)}
-        values |= {} if role == "controller" else {"controller": controller}
-        path = root / f"{name}.toml"
-        path.write_text(_toml(values) + "[settings]\n" + _toml(settings))
-        process = ManagedProcess(name, [role, "--config", str(path)], root / f"{name}.log")
+        process = node(root, role, name, listen, controller, settings)
         deployment.processes[name] = process
 
-    add("controller", "controller", controller, {})
+    add("controller", "controller", controller, controller_settings or {})
     for index in range(leaves):
         add("leaf", f"leaf-{index}", f"127.0.0.1:{free_port()}", leaf_settings)
     for index in range(tailers):
         add("tailer", f"tailer-{index}", f"127.0.0.1:{free_port()}", {})
     add("aggregator", "aggregator", deployment.target, aggregator_settings or {})
     return deployment
+
+
+def node(
+    root: Path,
+    role: str,
+    name: str,
+    listen: str,
+    controller: str,
+    settings: Mapping[str, object],
+) -> ManagedProcess:
+    """A node of a cluster whose controller listens at ``controller``, not started yet."""
+    values = {"node_id": name, "listen": listen, "data": str(root / name)}
+    values |= {} if role == "controller" else {"controller": controller}
+    path = root / f"{name}.toml"
+    path.write_text(_toml(values) + "[settings]\n" + _toml(settings))
+    return ManagedProcess(name, [role, "--config", str(path)], root / f"{name}.log")

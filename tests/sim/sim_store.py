@@ -1,7 +1,7 @@
 """The model of the log, and leaves that keep shards by the real leaf's decision."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sim_network import Schedule
 
@@ -97,6 +97,7 @@ class PushMessage:
     """A push on the wire: for each shard the slice and its rows."""
 
     epoch: int
+    assignment: int
     partition: int
     to_offset: int
     slices: tuple[tuple[int, int, tuple[Record, ...]], ...]
@@ -111,11 +112,17 @@ class Leaf:
         self.name = name
         self.up = True
         self.map = Map(0, {})
+        self.assignment = 0
+        self._newest: dict[tuple[int, int], int] = {}
         self._schedule = schedule
         self._log = log
         self._decide = decide
         self._reaches = reaches
         self._stores: dict[int, ShardStore] = {}
+
+    def take_assignment(self, assignment: int) -> None:
+        """Hears of an assignment, maybe of an old one."""
+        self.assignment = max(self.assignment, assignment)
 
     def take_map(self, shard_map: Map) -> None:
         """Opens the shards that it serves from now on, and drops some of the others."""
@@ -141,21 +148,39 @@ class Leaf:
         if self.map.leaf_of.get(shard) != self.name:
             return Decision(leaf_pb2.APPLY_STATUS_NOT_OWNER, 0)
         store = self._stores[shard]
-        state = replace(store.now.state, epoch=self.map.epoch)
         header = PushHeader(
-            COLLECTION_ID, push.epoch, SOURCE, push.partition, IDENTITY, begin, push.to_offset
+            COLLECTION_ID,
+            push.epoch,
+            SOURCE,
+            push.partition,
+            IDENTITY,
+            begin,
+            push.to_offset,
+            assignment=push.assignment,
         )
+        state = store.now.state.informed(self.map.epoch, self.assignment, header)
         decision = self._decide(state, header)
         self._schedule.note(
             f"{self.name} shard {shard} p{push.partition} [{begin},{push.to_offset}) "
             f"-> {decision.status} {decision.next_offset}"
         )
         if decision.accepted:
+            self._check_assignment(push, shard)
             known = store.now.rows.get(push.partition, ())
             changed = {**store.now.rows, push.partition: known + rows}
             store.commits.append(Commit(applied(state, header), changed))
             self.check(shard)
         return decision
+
+    def _check_assignment(self, push: PushMessage, shard: int) -> None:
+        """Once a tailer has fed a partition, none that had it before does anything to it."""
+        newest = self._newest.get((shard, push.partition), 0)
+        if push.assignment < max(newest, self.assignment):
+            raise Violation(
+                f"{self.name}: shard {shard} p{push.partition} took a push by assignment "
+                f"{push.assignment} after {newest}"
+            )
+        self._newest[shard, push.partition] = push.assignment
 
     def check(self, shard: int) -> None:
         """I2: a shard holds the log's prefix up to its position: nothing twice, no hole."""

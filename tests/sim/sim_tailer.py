@@ -5,6 +5,7 @@ from collections.abc import Callable
 from sim_network import Network, Schedule
 from sim_store import SOURCE, Leaf, Log, Map, PushMessage, Record
 
+from alder.v1 import leaf_pb2
 from leaf.core import Decision
 from tailer import core
 
@@ -24,6 +25,7 @@ class Tailer:
         network: Network,
         log: Log,
         leaves: dict[str, Leaf],
+        assignment: int,
     ) -> None:
         self.name = f"{name}/p{partition}"
         self._partition = partition
@@ -33,6 +35,9 @@ class Tailer:
         self._log = log
         self._leaves = leaves
         self._alive = True
+        self._assignment = assignment
+        self._refused_assignment = 0
+        self._waiting: Callable[[], None] | None = None
         self._held: dict[core.Range, list[Record]] = {}
         self._state, effects = core.start(_core_map(shard_map))
         self._perform(effects)
@@ -41,6 +46,13 @@ class Tailer:
     def stop(self) -> None:
         """Crashes; what it sent is still on its way."""
         self._alive = False
+
+    def take_assignment(self, assignment: int) -> None:
+        """The partition is its own by this assignment, too."""
+        self._assignment = max(self._assignment, assignment)
+        if self._waiting is not None and self._assignment > self._refused_assignment:
+            waiting, self._waiting = self._waiting, None
+            waiting()
 
     def take_map(self, shard_map: Map) -> None:
         """Hears of a shard map, maybe of an old one."""
@@ -69,6 +81,10 @@ class Tailer:
                 case core.Wait(number, failures):
                     over = core.WaitOver(number)
                     self._schedule.after(min(2**failures, 32), lambda e=over: self._handle(e))
+                case core.AwaitAssignment(number):
+                    over = core.WaitOver(number)
+                    self._waiting = lambda e=over: self._handle(e)
+                    self.take_assignment(self._assignment)
 
     def _ask(self, answer: Callable[[dict[int, int]], None]) -> None:
         found: dict[int, int] = {}
@@ -111,6 +127,7 @@ class Tailer:
         rows = self._held[effect.range]
         message = PushMessage(
             self._map.epoch,
+            self._assignment,
             self._partition,
             effect.range.end,
             tuple(
@@ -128,11 +145,17 @@ class Tailer:
         def deliver() -> None:
             decisions = leaf.apply(message)
             if decisions is not None:
-                self._network.send(lambda: self._handle(_pushed(effect.number, decisions)))
+                self._network.send(lambda: self._answered(effect.number, message, decisions))
 
         self._network.send(deliver)
         failed = core.PushFailed(effect.number, "timeout")
         self._schedule.after(TIMEOUT, lambda: self._handle(failed))
+
+    def _answered(self, number: int, message: PushMessage, decisions: dict[int, Decision]) -> None:
+        statuses = {decision.status for decision in decisions.values()}
+        if leaf_pb2.APPLY_STATUS_STALE_ASSIGNMENT in statuses:
+            self._refused_assignment = max(self._refused_assignment, message.assignment)
+        self._handle(_pushed(number, decisions))
 
     def _audit(self) -> None:
         if not self._alive:

@@ -51,6 +51,7 @@ class World:
         for leaf in self.leaves.values():
             leaf.take_map(self._map)
         self._tailers: dict[tuple[str, int], Tailer] = {}
+        self._assignment = 1
         self._answers: list[tuple[PositionVector, list[Record]]] = []
         self.queries_answered = 0
         self._schedule_faults()
@@ -83,6 +84,7 @@ class World:
             (self._restart_some_tailer, 12),
             (self._crash_some_leaf, 6),
             (self._move_some_shards, 3),
+            (self._share_anew, 6),
             (self._sync_some_leaf, 20),
             (lambda: self._query(self._map), 25),
             (self._query_again, 10),
@@ -101,6 +103,7 @@ class World:
             self.network,
             self.log,
             self.leaves,
+            self._assignment,
         )
 
     def _stop_tailer(self, name: str, partition: int) -> None:
@@ -118,6 +121,33 @@ class World:
         else:
             self._start_tailer(name, partition)
 
+    def _share_anew(self) -> None:
+        """Each partition is one tailer's, a running one's where there is one; others hear later."""
+        random = self.schedule.random
+        self._assignment += 1
+        told = self._assignment
+        self.schedule.note(f"assignment {told}")
+        for leaf in self.leaves.values():
+            self.schedule.after(random.randint(1, 60), lambda f=leaf: f.take_assignment(told))
+        for partition in range(len(self.log.partitions)):
+            running = [key for key in self._tailers if key[1] == partition]
+            for key in running:
+                self.schedule.after(
+                    random.randint(1, 120),
+                    lambda k=key, t=self._tailers[key]: self._hear(k, t, told),
+                )
+            if not running:
+                self._start_tailer("t0", partition)
+
+    def _hear(self, key: tuple[str, int], tailer: Tailer, assignment: int) -> None:
+        """A tailer goes on with its partition, or finds that it has lost it."""
+        if self._tailers.get(key) is not tailer:
+            return
+        if not self.network.faulty or self.schedule.random.random() < 0.5:
+            tailer.take_assignment(assignment)
+        else:
+            self._stop_tailer(*key)
+
     def _crash_some_leaf(self) -> None:
         leaf = self.leaves[self.schedule.random.choice(list(self.leaves))]
         if leaf.up:
@@ -128,6 +158,7 @@ class World:
     def _recover(self, leaf: Leaf) -> None:
         self.schedule.note(f"{leaf.name} is up")
         leaf.up = True
+        leaf.take_assignment(self._assignment)
 
     def _sync_some_leaf(self) -> None:
         self.leaves[self.schedule.random.choice(list(self.leaves))].sync()
@@ -156,6 +187,7 @@ class World:
             leaf.take_map(self._map)
         for tailer in self._tailers.values():
             tailer.take_map(self._map)
+            tailer.take_assignment(self._assignment)
         for partition in range(len(self.log.partitions)):
             if not any(key[1] == partition for key in self._tailers):
                 self._start_tailer("t0", partition)

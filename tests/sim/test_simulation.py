@@ -34,6 +34,10 @@ def accept_what_overlaps(state: ShardState, push: PushHeader) -> Decision:
     return decide(state, push)
 
 
+def forgetful(state: ShardState, push: PushHeader) -> Decision:
+    return decide(state, replace(push, assignment=state.assignment))
+
+
 def newest(asked: Iterable[int], positions: Mapping[int, PositionVector]) -> PositionVector:
     vector = PositionVector()
     for shard in asked:
@@ -98,6 +102,11 @@ def test_a_seed_replays_in_another_process() -> None:
 @pytest.mark.parametrize("broken", [always_accept, accept_what_overlaps])
 def test_without_the_position_check_seeds_fail(broken: object) -> None:
     rules = replace(Rules(), decide=broken)
+    assert len(failing(rules, range(SEEDS_BROKEN))) > SEEDS_BROKEN // 10
+
+
+def test_without_the_check_of_assignments_seeds_fail() -> None:
+    rules = replace(Rules(), decide=forgetful)
     assert len(failing(rules, range(SEEDS_BROKEN))) > SEEDS_BROKEN // 10
 
 

@@ -39,6 +39,17 @@ def test_an_identity_is_remembered_per_partition() -> None:
     assert decide(after, changed).status == leaf_pb2.APPLY_STATUS_IDENTITY_CHANGED
 
 
+def test_a_push_by_an_older_assignment_is_refused_wherever_it_begins() -> None:
+    by_catalog = STATE.informed(3, 5, replace(PUSH, assignment=4))
+    by_push = STATE.informed(3, 4, replace(PUSH, assignment=5))
+    for state in (by_catalog, by_push, by_push.informed(3, 0, PUSH)):
+        for late in (replace(PUSH, assignment=4), replace(PUSH, assignment=4, from_offset=3)):
+            assert decide(state, late) == Decision(leaf_pb2.APPLY_STATUS_STALE_ASSIGNMENT, 10)
+        for push in (replace(PUSH, assignment=5), replace(PUSH, assignment=6)):
+            assert decide(state, push).accepted
+            assert applied(state, push).assignment == 5
+
+
 def test_a_leader_epoch_belongs_to_its_position() -> None:
     first = applied(ShardState(7, 3), replace(PUSH, from_offset=0, leader_epoch=4))
     assert first.leader_epochs == {PUSH.key: 4}

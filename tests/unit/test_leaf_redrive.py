@@ -185,11 +185,12 @@ def test_records_that_wait_on_have_their_reason_of_today(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        (PushHeader(1, 2, "log", 0, "t", 0, 1), Reason.NOT_OWNER),
-        (PushHeader(2, 1, "log", 0, "t", 0, 1), Reason.NOT_OWNER),
-        (PushHeader(1, 1, "log", 0, "other", 0, 1), Reason.IDENTITY_CHANGED),
-        (PushHeader(1, 1, "log", 0, "t", 0, 3), Reason.UNAVAILABLE),
-        (PushHeader(1, 1, "log", 7, "t", 0, 1), Reason.UNAVAILABLE),
+        (PushHeader(1, 2, "log", 0, "t", 0, 1, assignment=7), Reason.NOT_OWNER),
+        (PushHeader(2, 1, "log", 0, "t", 0, 1, assignment=7), Reason.NOT_OWNER),
+        (PushHeader(1, 1, "log", 0, "other", 0, 1, assignment=7), Reason.IDENTITY_CHANGED),
+        (PushHeader(1, 1, "log", 0, "t", 0, 3, assignment=7), Reason.UNAVAILABLE),
+        (PushHeader(1, 1, "log", 7, "t", 0, 1, assignment=7), Reason.UNAVAILABLE),
+        (PushHeader(1, 1, "log", 0, "t", 0, 1, assignment=6), Reason.STALE_ASSIGNMENT),
     ],
 )
 def test_what_does_not_fit_the_shard_changes_nothing(
@@ -200,7 +201,7 @@ def test_what_does_not_fit_the_shard_changes_nothing(
         shard.apply(pushed, 1, b"", quarantine_bytes([(0, "bad", b"{")]), False)
         before = shard.view
         with pytest.raises(AlderError) as failure:
-            shard.redrive(header, 1, rows_bytes({0: {"n": 0}}), [0], b"", False)
+            shard.redrive(header, 1, rows_bytes({0: {"n": 0}}), [0], b"", False, 7)
         assert failure.value.reason is reason
         assert shard.view is before
 

@@ -13,8 +13,8 @@ def fields_of(push: PushFields) -> tuple[object, ...]:
         for part in push.shards
     ]
     origin = (push.source, push.partition, push.source_identity)
-    flags = (push.overflow, push.leader_epoch)
-    return (push.collection, push.collection_id, push.epoch, *origin, *flags, parts)
+    told = (push.overflow, push.leader_epoch, push.assignment)
+    return (push.collection, push.collection_id, push.epoch, *origin, *told, parts)
 
 
 def test_what_travels_is_the_message_with_all_fields_of_a_push() -> None:
@@ -24,7 +24,7 @@ def test_what_travels_is_the_message_with_all_fields_of_a_push() -> None:
             ShardRows(4, 6, 9, b"", memoryview(b"refused")),
         )
         for shards in (rows, rows[:1], ()):
-            push = Push("c", 7, 2, "s", 1, "identity", True, shards, 5)
+            push = Push("c", 7, 2, "s", 1, "identity", True, shards, 5, 8)
             message = leaf_pb2.ApplyRequest.FromString(serialized(push))
             assert fields_of(message) == fields_of(push)
             assert leaf_pb2.ApplyRequest.FromString(serialized(message)) == message

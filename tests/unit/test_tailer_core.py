@@ -7,6 +7,7 @@ from tailer import core
 from tailer.core import (
     Ask,
     AskFailed,
+    AwaitAssignment,
     MapChanged,
     Observed,
     PartitionState,
@@ -30,6 +31,7 @@ from tailer.core import (
 TWO_LEAVES = ShardMap(1, {0: "a", 1: "a", 2: "b"})
 APPLIED = leaf_pb2.APPLY_STATUS_APPLIED
 MISMATCH = leaf_pb2.APPLY_STATUS_POSITION_MISMATCH
+STALE = leaf_pb2.APPLY_STATUS_STALE_ASSIGNMENT
 
 
 def running(positions: dict[int, int]) -> tuple[PartitionState, list[core.Effect]]:
@@ -245,3 +247,21 @@ def test_a_leaf_that_does_not_tell_positions_is_asked_again() -> None:
     _, (again,) = step(state, WaitOver(wait.number))
     assert isinstance(again, Ask)
     assert again.number > ask.number
+
+
+def test_a_refused_assignment_is_waited_out_with_nothing_sent_meanwhile() -> None:
+    state, _ = running({0: 0, 1: 0, 2: 0})
+    state, effects = read(state, 10)
+    first, second = pushes(effects)
+    state, _ = step(state, PushFailed(first.number, "down"))
+    state, effects = step(state, Pushed(second.number, {2: ShardResult(STALE, 0)}))
+    (wait,) = effects
+    assert isinstance(wait, AwaitAssignment), "a delay would end by itself"
+    assert "newer assignment" in state.error
+    state, effects = read(state, 20) if state.reading else (state, [])
+    assert effects == []
+    state, (ask,) = step(state, WaitOver(wait.number))
+    assert isinstance(ask, Ask)
+    state, effects = step(state, Positions(ask.number, {0: 0, 1: 0, 2: 0}))
+    assert len(pushes(effects)) == 2
+    assert state.error == ""

@@ -19,7 +19,7 @@ from alder.errors import AlderError, Reason
 from alder.interfaces import LeafClient, TailerClient
 from alder.positions import PositionVector
 from alder.slots import shard_indexes, slots_of_keys, slots_of_offsets, split_evenly
-from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, tailer_pb2
+from alder.v1 import catalog_pb2, common_pb2, leaf_pb2, log_pb2, quarantine_pb2, tailer_pb2
 from controller.partitions import registered_files
 from leaf.core import PushHeader, ShardState, applied, decide
 from tailer.batch import RowBuilder, Rows
@@ -100,6 +100,8 @@ class FakeLeaf:
         self.down = False
         self.lose_answers = 0
         self.calls = 0
+        self.assignment = 0
+        self.refused: list[int] = []
 
     async def apply(
         self, request: leaf_pb2.ApplyRequest, timeout_s: float | None = None
@@ -115,7 +117,6 @@ class FakeLeaf:
                 status = leaf_pb2.APPLY_STATUS_NOT_OWNER
                 response.shards.add(shard=entry.shard, status=status)
                 continue
-            shard.state = replace(shard.state, epoch=self.epoch)
             header = PushHeader(
                 request.collection_id,
                 request.epoch,
@@ -124,8 +125,12 @@ class FakeLeaf:
                 request.source_identity,
                 entry.from_offset,
                 entry.to_offset,
+                assignment=request.assignment,
             )
+            shard.state = shard.state.informed(self.epoch, self.assignment, header)
             decision = decide(shard.state, header)
+            if decision.status == leaf_pb2.APPLY_STATUS_STALE_ASSIGNMENT:
+                self.refused.append(request.assignment)
             if decision.accepted:
                 shard.pushes.append((shard.state, list(shard.rows), list(shard.quarantine)))
                 shard.state = applied(shard.state, header)
@@ -232,7 +237,12 @@ class World:
         }
         self.catalog = FakeCatalog(self.collection, ["t1", "t2"])
 
-    def tailer(self, name: str, settings: TailerSettings = FAST) -> Tailer:
+    def tailer(
+        self,
+        name: str,
+        settings: TailerSettings = FAST,
+        holds_lease: Callable[[], bool] = lambda: True,
+    ) -> Tailer:
         return Tailer(
             name,
             self.catalog,
@@ -240,6 +250,7 @@ class World:
             FakeDirectory(self.leaves),
             self.log,
             settings,
+            holds_lease,
         )
 
     @asynccontextmanager
@@ -400,6 +411,67 @@ def test_two_tailers_on_one_partition_write_each_row_once() -> None:
         for tailer in [*both, *others]:
             await tailer.close()
         assert [row["_offset"] for row in world.rows()] == list(range(3_000))
+
+    run(main)
+
+
+def test_a_tailer_of_an_older_assignment_is_refused_until_it_hears_of_the_newer() -> None:
+    async def main() -> None:
+        world = World()
+        world.catalog.set(assignment=4)
+        async with world.running() as tailers:
+            world.log.add(*documents(0, 100))
+            await eventually(lambda: world.reached("log", 0, 100))
+            for leaf in world.leaves.values():
+                leaf.assignment = 5
+            world.log.add(*documents(100, 200))
+            refused = [leaf.refused for leaf in world.leaves.values()]
+            await eventually(lambda: all(refused))
+
+            async def error() -> str:
+                return (await progress(tailers))["log", 0].error
+
+            await eventually(lambda: contains(error(), "newer assignment"))
+            calls = [leaf.calls for leaf in world.leaves.values()]
+            await asyncio.sleep(4 * FAST.audit_interval_s)
+            assert [leaf.calls for leaf in world.leaves.values()] == calls, "it pushes on"
+            assert not world.reached("log", 0, 101)
+            world.catalog.set(assignment=5)
+            await eventually(lambda: world.reached("log", 0, 200))
+            assert await error() == ""
+        assert {number for entry in refused for number in entry} == {4}
+        assert [row["_offset"] for row in world.rows()] == list(range(200))
+
+    run(main)
+
+
+def test_a_tailer_without_a_lease_has_no_partition_and_pushes_nothing() -> None:
+    async def main() -> None:
+        world = World()
+        held = [True]
+        tailers = [world.tailer(name, FAST, lambda: held[0]) for name in ("t1", "t2")]
+        for tailer in tailers:
+            await tailer.start()
+        world.log.add(*documents(0, 100))
+        await eventually(lambda: world.reached("log", 0, 100))
+        held[0] = False
+        calls = [leaf.calls for leaf in world.leaves.values()]
+        world.log.add(*documents(100, 200))
+
+        async def has_none() -> bool:
+            return not await progress(tailers)
+
+        await eventually(has_none)
+        assert [leaf.calls for leaf in world.leaves.values()] == calls
+        request = quarantine_pb2.TailerRedriveRequest(collection="events", collection_id=7)
+        with pytest.raises(AlderError) as caught:
+            await tailers[0].redrive(request)
+        assert caught.value.reason is Reason.STALE_ASSIGNMENT
+        held[0] = True
+        await eventually(lambda: world.reached("log", 0, 200))
+        for tailer in tailers:
+            await tailer.close()
+        assert [row["_offset"] for row in world.rows()] == list(range(200))
 
     run(main)
 
