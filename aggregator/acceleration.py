@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from aggregator.execution.leafcalls import gather
 from aggregator.execution.model import Prepared, Run
 from aggregator.execution.queries import Queries
-from aggregator.execution.scatter import gather
 from aggregator.statement.tablename import TableName
 from alder.catalog import Collection, Snapshot
 from alder.definitions import Definition

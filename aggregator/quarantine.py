@@ -6,7 +6,7 @@ record that it was told of. What a call has done stays, and the next one begins 
 
 from dataclasses import dataclass
 
-from aggregator.execution.scatter import gather
+from aggregator.execution.leafcalls import gather
 from alder.catalog import Collection, Snapshot
 from alder.errors import AlderError, Reason
 from alder.interfaces import NodeDirectory

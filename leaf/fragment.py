@@ -100,27 +100,23 @@ def _result(
     schemas = [shard.view.schema for shard in shards]
     whole = schemas[0] if len(schemas) == 1 else reduce(Schema.merged, schemas, Schema())
     fields = whole.fields
+    columns = Reading(fields, keyed, cancellation)
     unfinished = mode.unfinished and not inputs
     rows_total = sum(work.piece.rows_count for shard in shards for work in shard.works)
     small = unfinished and rows_total <= WHOLE_ROWS_MAX and not takes_any(fragment)
     picks = fragment.HasField("selection") and unfinished and not takes_any(fragment)
     if mode.direct and not inputs and not (picks and small):
         rows_max = min(ROWS_MAX, rows_total // PICKED_SHARE) if picks else ROWS_MAX
-        asked = [
-            DirectShard(scope_of(one.view, keyed, mode.without), one.works, rows_max)
-            for one in shards
-        ]
-        table = direct_result(fragment, asked, fields, keyed, cancellation)
-        if table is not None:
-            scans = tuple(map(_direct_scan, shards, asked))
-            return FragmentResult(table, scans)
+        found_directly = _directly(shards, fragment, columns, mode, rows_max)
+        if found_directly is not None:
+            return found_directly
     plan = projection(fragment.columns, fields, keyed)
     if plan.needs.causes and any(shard.changes is None for shard in shards):
         raise AlderError(
             Reason.INVALID_ARGUMENT, "only rows that changed between two cuts have causes"
         )
     name = fingerprint(fragment, keyed)
-    kept = _kept(shards, fragment, name, plan, Reading(fields, keyed, cancellation), tools, mode)
+    kept = _kept(shards, fragment, name, plan, columns, tools, mode)
     if kept:
         rest = leaf_pb2.Fragment()
         rest.CopyFrom(fragment)
@@ -130,11 +126,8 @@ def _result(
         other = _result(shards, rest, inputs, keyed, tools, cancellation, beside, NO_MORE)
         return _beside(kept, shards, other)
     if mode.kernels and not inputs and fragment.HasField("aggregation"):
-        kernel_reading = Reading(fields, keyed, cancellation)
         works = [work for shard in shards for work in shard.works]
-        found = tools.kernels.aggregate(
-            fragment, name, plan, works, kernel_reading, mode.memoise, wanted
-        )
+        found = tools.kernels.aggregate(fragment, name, plan, works, columns, mode.memoise, wanted)
         if found is not None:
             scans = tuple(_kernel_scan(shard) for shard in shards)
             return FragmentResult(found.table, scans, found.left_out, apart=found.apart)
@@ -153,6 +146,24 @@ def _result(
         small,
     )
     return engine_result(shards, reading)
+
+
+def _directly(
+    shards: Sequence[ShardAtCut],
+    fragment: leaf_pb2.Fragment,
+    reading: Reading,
+    mode: FragmentMode,
+    rows_max: int,
+) -> FragmentResult | None:
+    """The answer from up to so many rows of a shard, if indexes leave no more."""
+    asked = [
+        DirectShard(scope_of(one.view, reading.keyed, mode.without), one.works, rows_max)
+        for one in shards
+    ]
+    table = direct_result(fragment, asked, reading.fields, reading.keyed, reading.cancellation)
+    if table is None:
+        return None
+    return FragmentResult(table, tuple(map(_direct_scan, shards, asked)))
 
 
 def _kept(

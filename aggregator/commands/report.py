@@ -12,8 +12,8 @@ from typing import Final
 import duckdb
 
 from aggregator.execution.coverage import Missing, share_of
+from aggregator.execution.gathered import Gathered, LeafAnswer
 from aggregator.execution.model import Answered, Prepared, Run
-from aggregator.execution.scatter import Gathered, LeafAnswer
 from aggregator.functions import text
 from aggregator.planning import pushdown
 from aggregator.planning.plan import Plan, Read

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 
 from aggregator.execution import core
 from aggregator.execution.coverage import leaf_of
+from aggregator.execution.gathered import State
+from aggregator.execution.leafcalls import gather
 from aggregator.execution.model import AggregatorSettings, Cut, Run, left_s, since_us
 from aggregator.execution.moments import Moment, moment_of, positions_of
-from aggregator.execution.scatter import Scatter, State, gather
+from aggregator.execution.scatter import Scatter
 from aggregator.execution.staleness import Witnesses, leave_out_stale
 from aggregator.protection.killers import Killers
 from aggregator.statement.tablename import TableName

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from aggregator.execution.gathered import Gathered
 from aggregator.execution.marks import NOTHING, Marked, NotMarkedError, added, marked, united
-from aggregator.execution.scatter import Gathered
 from alder.v1 import leaf_pb2
 
 Call = Callable[[leaf_pb2.WantedGroups], Awaitable[Gathered]]

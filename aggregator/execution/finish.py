@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from aggregator.execution.engine import Engine, Input, run
-from aggregator.execution.scatter import Gathered
+from aggregator.execution.gathered import Gathered
 from aggregator.planning.direct import finished
 from aggregator.planning.plan import Plan, Read
 from alder.v1 import leaf_pb2

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from aggregator.execution.coverage import WAIT_SHARE, Coverage, Missing, share_of
 from aggregator.execution.engine import EngineSettings
-from aggregator.execution.scatter import Gathered, State
+from aggregator.execution.gathered import Gathered, State
 from aggregator.planning.plan import Plan
 from aggregator.planning.strategy import JoinLimits
 from aggregator.protection.admission import AdmissionSettings

@@ -11,6 +11,7 @@ from aggregator.execution.coverage import LeafError
 from aggregator.execution.distinctcount import KnownValues, counted
 from aggregator.execution.engine import Engine, Input, in_user_names
 from aggregator.execution.finish import finish, finished_directly
+from aggregator.execution.gathered import Gathered
 from aggregator.execution.model import (
     AggregatorSettings,
     Answered,
@@ -21,7 +22,7 @@ from aggregator.execution.model import (
     since_us,
 )
 from aggregator.execution.moments import positions_of
-from aggregator.execution.scatter import Budget, Gathered, Scatter
+from aggregator.execution.scatter import Budget, Scatter
 from aggregator.execution.stages import gathered_in_stages
 from aggregator.execution.topsearch import first_groups
 from aggregator.planning.plan import Plan, Read
@@ -120,40 +121,8 @@ class Performer:
         unfinished: bool,
     ) -> Gathered:
         collection = at.collections[read.collection]
-        latest = _reads_latest(run, read)
-        as_of = TableName.decode(read.collection).as_of
-        request = leaf_pb2.FragmentRequest(
-            collection=collection.name,
-            collection_id=collection.collection_id,
-            epoch=collection.epoch,
-            fragment=read.fragment,
-            latest=latest,
-            query_id=run.query_id,
-            no_memoised_partials=run.request.no_memoised_partials,
-            no_code_kernels=run.request.no_code_kernels,
-            no_direct_lookup=run.request.no_direct_lookup,
-            no_index_kinds=run.request.no_index_kinds,
-        )
-        if not latest:
-            request.at.CopyFrom(at.positions[read.collection].to_proto())
-        if as_of is not None and as_of.unless is not None:
-            unless = positions_of(vectors_of_text(as_of.unless), collection)
-            request.except_at.CopyFrom(unless.to_proto())
-        other = None
-        if beside is not None:
-            other = at.collections[beside.collection]
-            request.joined.CopyFrom(
-                leaf_pb2.JoinedRows(
-                    name=beside.table,
-                    collection=other.name,
-                    collection_id=other.collection_id,
-                    epoch=other.epoch,
-                    at=at.positions[beside.collection].to_proto(),
-                    columns=beside.fragment.columns,
-                    terms=beside.fragment.terms,
-                    latest=_reads_latest(run, beside),
-                )
-            )
+        request = _request(run, at, read, beside)
+        joined = None if beside is None else at.collections[beside.collection]
 
         def died(leaf: str) -> None:
             self._killers.died(leaf, run.sql, time.monotonic())
@@ -177,7 +146,7 @@ class Performer:
                 keeps,
             )
         if read.search is not None and len(collection.shards_by_leaf()) > 1:
-            return await first_groups(call, read.search, not latest)
+            return await first_groups(call, read.search, not request.latest)
         return await self._scatter.run(
             collection,
             request,
@@ -185,8 +154,48 @@ class Performer:
             budget,
             died=died,
             unfinished=unfinished,
-            joined=other,
+            joined=joined,
         )
+
+
+def _request(run: Run, at: Cut, read: Read, beside: Read | None) -> leaf_pb2.FragmentRequest:
+    """What a leaf is asked for a read, but for the shards; ``beside`` is joined with it there."""
+    collection = at.collections[read.collection]
+    request = leaf_pb2.FragmentRequest(
+        collection=collection.name,
+        collection_id=collection.collection_id,
+        epoch=collection.epoch,
+        fragment=read.fragment,
+        latest=_reads_latest(run, read),
+        query_id=run.query_id,
+        no_memoised_partials=run.request.no_memoised_partials,
+        no_code_kernels=run.request.no_code_kernels,
+        no_direct_lookup=run.request.no_direct_lookup,
+        no_index_kinds=run.request.no_index_kinds,
+    )
+    if not request.latest:
+        request.at.CopyFrom(at.positions[read.collection].to_proto())
+    as_of = TableName.decode(read.collection).as_of
+    if as_of is not None and as_of.unless is not None:
+        unless = positions_of(vectors_of_text(as_of.unless), collection)
+        request.except_at.CopyFrom(unless.to_proto())
+    if beside is not None:
+        request.joined.CopyFrom(_joined_rows(run, at, beside))
+    return request
+
+
+def _joined_rows(run: Run, at: Cut, beside: Read) -> leaf_pb2.JoinedRows:
+    collection = at.collections[beside.collection]
+    return leaf_pb2.JoinedRows(
+        name=beside.table,
+        collection=collection.name,
+        collection_id=collection.collection_id,
+        epoch=collection.epoch,
+        at=at.positions[beside.collection].to_proto(),
+        columns=beside.fragment.columns,
+        terms=beside.fragment.terms,
+        latest=_reads_latest(run, beside),
+    )
 
 
 def _reads_latest(run: Run, read: Read) -> bool:

@@ -7,8 +7,8 @@ asked at the cut of the statement, so an answer is of one moment.
 import time
 from collections.abc import Awaitable, Callable
 
+from aggregator.execution.leafcalls import gather
 from aggregator.execution.model import Answered, Cut, Prepared, Run, since_us
-from aggregator.execution.scatter import gather
 from aggregator.functions.textstats import Statistic, Statistics, Wanted
 from aggregator.planning.plan import Plan
 from aggregator.planning.plans import Known, Plans

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from aggregator.execution.engine import Engine, Input
 from aggregator.execution.finish import finish
-from aggregator.execution.scatter import State
+from aggregator.execution.gathered import State
 from aggregator.planning.plan import Plan
 from aggregator.planning.plans import Plans
 from alder.catalog import Collection, Shard

@@ -14,7 +14,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aggregator.execution.scatter import Gathered, gather
+from aggregator.execution.gathered import Gathered
+from aggregator.execution.leafcalls import gather
 from aggregator.planning import strategy
 from aggregator.planning.joins import Reduction
 from aggregator.planning.plan import COUNT_COLUMN, Plan, Read

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aggregator.execution.coverage import Coverage, Missing
-from aggregator.execution.scatter import gather
+from aggregator.execution.leafcalls import gather
 from alder.arrow import from_bytes
 from alder.catalog import LOG_SOURCE, Collection, Source
 from alder.errors import AlderError, Reason

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import replace
 from typing import Final
 
-from aggregator.execution.scatter import Gathered, LeafAnswer
+from aggregator.execution.gathered import Gathered, LeafAnswer
 from aggregator.execution.threshold import Ask, Part, Rounds, TooManyCandidates
 from aggregator.planning.spread import TopSearch
 from alder.arrow import to_bytes

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from aggregator.execution.scatter import State
+from aggregator.execution.gathered import State
 from aggregator.functions.bounded import with_bounds
 from aggregator.functions.textstats import Statistics, Wanted
 from aggregator.planning import shapes

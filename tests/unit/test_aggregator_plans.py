@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.execution.scatter import State
+from aggregator.execution.gathered import State
 from aggregator.planning import shapes
 from aggregator.planning.plan import Plan
 from aggregator.planning.plans import Plans
