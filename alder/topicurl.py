@@ -14,6 +14,7 @@ from alder.errors import AlderError, Reason
 
 FORMATS: Final = ("json", "avro", "protobuf")
 STARTS: Final = ("earliest", "latest")
+KEYS: Final = ("plain", "schema")
 _BROKER: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _EXAMPLE: Final = "kafka://broker1:9092,broker2:9092/events?format=json&start=earliest"
@@ -23,7 +24,9 @@ _EXAMPLE: Final = "kafka://broker1:9092,broker2:9092/events?format=json&start=ea
 class TopicUrl:
     """``brokers`` is ``host:port,...``; ``registry`` the schema registry's URL, empty for JSON.
 
-    ``start`` says where the first registration begins: ``earliest`` or ``latest``.
+    ``start`` says where the first registration begins: ``earliest`` or ``latest``. ``keys`` says
+    whether the records' keys are texts or have a schema of the registry, as values do: ``plain`` or
+    ``schema``.
     """
 
     brokers: str
@@ -31,6 +34,7 @@ class TopicUrl:
     value_format: str = "json"
     registry: str = ""
     start: str = "earliest"
+    keys: str = "plain"
 
     @classmethod
     def parse(cls, url: str) -> "TopicUrl":
@@ -46,17 +50,21 @@ class TopicUrl:
         value_format = options.pop("format", "json")
         registry = options.pop("registry", "")
         start = options.pop("start", "earliest")
+        keys = options.pop("keys", "plain")
         if options:
-            raise _wrong(f"it has an option {min(options)!r}; known are format, registry, start")
+            known = "format, registry, keys, start"
+            raise _wrong(f"it has an option {min(options)!r}; known are {known}")
         if value_format not in FORMATS:
             raise _wrong(f"its format is none of {', '.join(FORMATS)}")
         if start not in STARTS:
             raise _wrong(f"its start is none of {', '.join(STARTS)}")
+        if keys not in KEYS or (keys == "schema" and not registry):
+            raise _wrong("its keys are neither plain nor, with a registry, schema")
         if (value_format == "json") != (registry == ""):
             raise _wrong("a schema registry is needed for Avro and Protobuf, and only for them")
         if registry and not registry.startswith(("http://", "https://")):
             raise _wrong("its registry is no http:// or https:// URL")
-        return cls(parts.netloc, topic, value_format, registry, start)
+        return cls(parts.netloc, topic, value_format, registry, start, keys)
 
 
 def _wrong(why: str) -> AlderError:

@@ -104,6 +104,8 @@ class Patches:
         times = pc.coalesce(columns.column("_time").combine_chunks(), table.column("_log_time"))
         found = {"_time": times, "_log_time": table.column("_log_time"), "_doc": documents}
         found["_key"] = table.column("_key")
+        # What a patch came with beside its text is the record's own.
+        found.update({n: table.column(n) for n in table.column_names if n not in found})
         found.update({n: columns.column(n) for n in columns.column_names if n != "_time"})
         made = replace(
             rows, offsets=rows.offsets[kept], table=pa.table(found), numbers=rows.numbers[kept]

@@ -125,7 +125,7 @@ class RowBuilder:
         if not spec.key_path:
             return Split(raw)
         if not spec.envelope:
-            return split_deletes(raw)
+            return split_deletes(raw, spec.key_path, self._evaluator)
         if isinstance(raw.records, pa.Table):
             texts = _one_array(self._tables.documents(raw.records), pa.string())
             raw = replace(raw, records=texts.cast(pa.binary()))
@@ -162,8 +162,9 @@ class RowBuilder:
             if spec.shard_by_path and not spec.key_path
             else None
         )
-        # A patch has not the columns of the document that it makes.
-        fields = columns.select([]) if spec.merge else columns
+        # A patch has not the columns of the document that it makes, but those of its record.
+        own = [] if raw.columns is None else raw.columns.column_names
+        fields = columns.select(own) if spec.merge else columns
         table = pa.table([*system.values(), *fields.columns], names=[*system, *fields.column_names])
         return table, shard_by
 

@@ -4,7 +4,9 @@ An envelope is an object with ``op``, ``before`` and ``after``, bare or as the `
 ``schema`` (https://debezium.io/documentation/reference/stable/connectors/postgresql.html, "Data
 change events"). Creations, updates and reads of a snapshot (c, u, r) give the row in ``after``,
 deletions (d) delete the key in ``before`` or else in the record's key. The tombstone that follows a
-deletion deletes once more, which changes nothing, unless compaction has removed the deletion.
+deletion deletes once more, which changes nothing, unless compaction has removed the deletion. The
+record's key is taken out of its envelope as well: it is the columns of the table's key, and, with
+``_key`` as the key path, the document's key, of however many columns it is made.
 
 Each envelope is judged by itself, and becomes a document, a deletion or a quarantined record.
 """
@@ -20,6 +22,7 @@ from alder.paths import json_pointer, split
 from tailer.deletes import Mask, Split, chosen, delete_rows, is_delete
 from tailer.evaluate import Evaluator, sql_text
 from tailer.pathvalues import texts_in
+from tailer.recordkeys import document_keys, with_bare_keys
 from tailer.sources.model import Quarantined, RawBatch
 from tailer.versions import numbers_in
 
@@ -46,6 +49,8 @@ def unwrapped(raw: RawBatch, key_path: str, version_path: str, evaluator: Evalua
     """
     if not len(raw.records):
         return Split(raw)
+    if raw.columns is not None and raw.keys is not None:
+        raw = replace(raw, columns=with_bare_keys(raw.columns, raw.keys, evaluator))
     fields = [*_FIELDS, *([json_pointer(split(version_path))] if version_path else [])]
     op, after, before, *version = _envelope_fields(raw.records, fields, evaluator)
     is_tombstone = is_delete(raw)
@@ -122,13 +127,7 @@ def _keys(
     keys = texts_in(key_path, own, evaluator)
     if raw.keys is None:
         return keys
-    at = json_pointer(split(key_path))
-    expression = (
-        f"CASE json_type({_JSON}) WHEN 'OBJECT' THEN coalesce("
-        f"{_JSON} ->> {sql_text('/payload' + at)}, {_JSON} ->> {sql_text(at)}) "
-        f"ELSE coalesce({_JSON} ->> '$', TRY(decode(v))) END"
-    )
-    return pc.coalesce(keys, evaluator.map(expression, raw.keys).cast(pa.string()))
+    return pc.coalesce(keys, document_keys(key_path, raw.keys, evaluator))
 
 
 def _refused(raw: RawBatch, mask: Mask, reasons: np.ndarray) -> tuple[Quarantined, ...]:

@@ -1,7 +1,8 @@
 """What of a batch of a keyed collection is no document: deletions of keys.
 
 A deletion is a record with a key and an empty value (a Kafka tombstone is one). It becomes a row
-without a document.
+without a document. The key of a record of a log is the document's; that of a topic's record is what
+its producer writes, of which an object may have the document's key as one of its fields.
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from alder.paths import RECORD_FIELDS
+from tailer.evaluate import Evaluator
+from tailer.recordkeys import document_keys
 from tailer.sources.model import Offsets, Quarantined, RawBatch, TimesUs
 
 Mask = NDArray[np.bool_]
@@ -34,28 +38,29 @@ class Split:
     originals: pa.Array | None = None
 
 
-def split_deletes(raw: RawBatch) -> Split:
+def split_deletes(raw: RawBatch, key_path: str, evaluator: Evaluator) -> Split:
     """Takes the records with a key and an empty value out."""
     deletes = is_delete(raw)
     if not deletes.any():
         return Split(raw)
-    keys: list[str] = []
-    kept: list[int] = []
-    refused: list[Quarantined] = []
     assert raw.keys is not None
     places = np.flatnonzero(deletes)
-    for place, key in zip(
-        places.tolist(), raw.keys.take(pa.array(places)).to_pylist(), strict=True
-    ):
-        try:
-            keys.append(key.decode())
-            kept.append(place)
-        except UnicodeDecodeError:
-            reason = "the key of a delete is not valid UTF-8"
-            refused.append(Quarantined(int(raw.offsets[place]), reason, key, len(key)))
-    where = np.asarray(kept, dtype=np.int64)
-    rows = delete_rows(raw.offsets[where], raw.log_times_us[where], pa.array(keys, pa.string()))
-    return Split(chosen(raw, ~deletes), rows if kept else None, tuple(refused))
+    own = raw.keys.take(pa.array(places))
+    keys = evaluator.map("TRY(decode(v))", own).cast(pa.string())
+    is_text = keys.is_valid().to_numpy(zero_copy_only=False)
+    refused = tuple(
+        Quarantined(offset, "the key of a delete is not valid UTF-8", key, len(key))
+        for offset, key in zip(
+            raw.offsets[places[~is_text]].tolist(),
+            own.filter(pa.array(~is_text)).to_pylist(),
+            strict=True,
+        )
+    )
+    if raw.columns is not None and key_path not in RECORD_FIELDS:
+        keys = pc.coalesce(document_keys(key_path, own, evaluator), keys)
+    where = places[is_text]
+    rows = delete_rows(raw.offsets[where], raw.log_times_us[where], keys.filter(pa.array(is_text)))
+    return Split(chosen(raw, ~deletes), rows if len(where) else None, refused)
 
 
 def is_delete(raw: RawBatch) -> Mask:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from alder.paths import RECORD_FIELDS
 from tailer.decode import DecodeLimits, JsonDecoder
 from tailer.evaluate import Evaluator
 from tailer.eventtime import event_times
@@ -23,7 +24,7 @@ class MergedDocuments:
         self.size_bytes_max: Final = limits.document_size_bytes_max
         self.fields_max: Final = limits.document_fields_max
         self._time_path = time_path
-        self._decoder = JsonDecoder(limits, known_paths)
+        self._decoder = JsonDecoder(limits, set(known_paths).difference(RECORD_FIELDS))
         self._evaluator = Evaluator()
 
     def columns(

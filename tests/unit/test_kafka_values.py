@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 import fastavro
+import pyarrow as pa
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 from hypothesis import given, settings
@@ -32,7 +33,7 @@ def registry() -> Iterator[RegisteredSchemas]:
 
 def reader(registry: RegisteredSchemas, value_format: str) -> ValueFormat:
     url = TopicUrl("a:9092", "t", value_format, registry.url)
-    return KafkaClients(KafkaSettings(timeout_s=5.0)).value_format(url)
+    return KafkaClients(KafkaSettings(timeout_s=5.0)).formats(url)[0]
 
 
 def framed(number: int, payload: bytes) -> bytes:
@@ -163,12 +164,29 @@ def test_no_bytes_break_a_decoder(
         assert all(isinstance(one, dict) for one in documents(found) if one is not None)
 
 
+def test_keys_by_a_schema_are_texts_as_others_are(registry: RegisteredSchemas) -> None:
+    record = {"type": "record", "name": "K", "fields": [{"name": "a", "type": "long"}]}
+    numbers = [registry.add(json.dumps(schema), "AVRO") for schema in (record, "string", "long")]
+    url = TopicUrl("a:9092", "t", "avro", registry.url, keys="schema")
+    _, subject = KafkaClients(KafkaSettings(timeout_s=5.0)).formats(url)
+    assert subject is not None
+    keys: list[bytes | None] = [
+        framed(number, avro(schema, value))
+        for number, schema, value in zip(
+            numbers, (record, "string", "long"), ({"a": 7}, 'é"', 7), strict=True
+        )
+    ]
+    texts, reasons = subject.texts(pa.array([*keys, None, b"plain"], pa.binary()))
+    assert texts.to_pylist() == [b'{"a":7}', 'é"'.encode(), b"7", None, None]
+    assert reasons == {4: "the record's key: the record does not begin with the number of a schema"}
+
+
 def test_a_registry_that_does_not_answer_holds_up_and_loses_nothing() -> None:
     with registry_server() as gone:
         url = gone.url
-    subject = KafkaClients(KafkaSettings(timeout_s=1.0)).value_format(
+    subject = KafkaClients(KafkaSettings(timeout_s=1.0)).formats(
         TopicUrl("a:9092", "t", "avro", url)
-    )
+    )[0]
     with pytest.raises(AlderError, match="does not tell schema 1") as caught:
         subject.texts([framed(1, b"x")])
     assert caught.value.reason is Reason.UNAVAILABLE

@@ -147,3 +147,50 @@ def test_what_an_envelope_becomes_does_not_depend_on_its_batch() -> None:
     assert together.table.column("_doc").to_pylist() == documents
     refused = [reason for rows in alone for reason in reasons(rows).values()]
     assert list(reasons(together).values()) == refused
+
+
+def topic_batch(*records: Record) -> RawBatch:
+    """Records of a topic, whose keys are columns as well."""
+    keys = pa.array([key for _, key in records], pa.binary())
+    offsets = np.arange(len(records), dtype=np.int64)
+    values = pa.array([value for value, _ in records], pa.binary())
+    columns = pa.table({"string:_key": [None if k is None else k.decode() for _, k in records]})
+    return RawBatch(0, len(records), values, offsets, offsets + 1_000, keys, columns)
+
+
+def of_topic(spec: RowSpec, *records: Record) -> Rows:
+    limits = DecodeLimits()
+    builder = RowBuilder(spec, TailerSettings(decode=limits), JsonDecoder(limits))
+    (rows,) = builder.build(topic_batch(*records))
+    return rows
+
+
+def test_a_record_key_is_the_key_without_its_schema() -> None:
+    spec = RowSpec("kafka", 0, "_key", envelope=DEBEZIUM)
+    change = text(envelope("c", after={"a": 1}))
+    key = {"b": "é", "a": 1}
+    forms = [text(key), json.dumps({"schema": {}, "payload": key}, ensure_ascii=False).encode()]
+    forms += [text(7), text({"schema": None, "payload": 7}), b"plain", b'"plain"', b'{"payload":1}']
+    gone = text(envelope("d", before={"a": 1}))
+    rows = of_topic(spec, *((value, one) for one in forms for value in (change, gone, b"")))
+    keys = ['{"b":"é","a":1}'] * 2 + ["7"] * 2 + ["plain"] * 2 + ['{"payload":1}']
+    assert [one for (one,) in said(rows, "_key")] == [one for one in keys for _ in range(3)]
+    documents = rows.table.column("_doc").to_pylist()
+    assert [document is None for document in documents] == [False, True, True] * len(forms)
+    of_documents = rows.table.column("string:_key").drop_null().to_pylist()
+    assert of_documents == keys, "the field is the key, too"
+    assert not rows.quarantine.num_rows
+
+
+def test_a_tombstone_of_a_topic_names_a_document_by_a_field_of_its_key() -> None:
+    spec = RowSpec("kafka", 0, "a.id")
+    forms = [
+        {"a": {"id": "x"}}, {"schema": {}, "payload": {"a": {"id": "x"}}}, {"id": "x"}, "x", 5,
+    ]  # fmt: skip
+    records = [(b"", text(form)) for form in forms] + [(b"", b"bare")]
+    rows = of_topic(spec, *records)
+    assert said(rows, "_key") == [("x",), ("x",), ('{"id": "x"}',), ("x",), ("5",), ("bare",)]
+    plain = built(spec, *records)
+    assert said(plain, "_key") == [(key.decode(),) for _, key in records if key is not None]
+    by_key = of_topic(RowSpec("kafka", 0, "_key"), *records)
+    assert said(by_key, "_key") == said(plain, "_key"), "it is what documents have in this field"

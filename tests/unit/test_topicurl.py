@@ -17,6 +17,8 @@ def test_what_a_url_says() -> None:
     assert TopicUrl.parse(f"kafka://a:1/t?format=avro&registry={registry}") == TopicUrl(
         "a:1", "t", "avro", registry
     )
+    both = TopicUrl.parse(f"kafka://a:1/t?format=avro&registry={registry}&keys=schema")
+    assert both.keys == "schema"
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,7 @@ def test_what_a_url_says() -> None:
         ("kafka://a:9092/t?sasl.password=secret", "an option 'sasl.password'"),
         ("kafka://a:9092/t?format=xml", "its format is none of"),
         ("kafka://a:9092/t?start=middle", "its start is none of"),
+        ("kafka://a:9092/t?keys=schema", "neither plain nor, with a registry, schema"),
         ("kafka://a:9092/t?format=avro", "a schema registry is needed"),
         ("kafka://a:9092/t?registry=http://r", "and only for them"),
         ("kafka://a:9092/t?format=avro&registry=file:///x", "no http:// or https:// URL"),

@@ -26,7 +26,7 @@ from alder.topicurl import TopicUrl
 from tailer.settings import KafkaSettings
 from tailer.sources.kafka.logins import Login, login_of
 from tailer.sources.kafka.registry import SchemaRegistry
-from tailer.sources.kafka.values import ValueFormat, value_format
+from tailer.sources.kafka.values import JsonValues, SchemaKeys, ValueFormat, schema_values
 
 logger = logging.getLogger(__name__)
 FETCH_BYTES_MIN: Final = 64 << 10
@@ -83,16 +83,17 @@ class KafkaClients:
         except KafkaException as error:
             raise _refused(url, login, error) from error
 
-    def value_format(self, url: TopicUrl) -> ValueFormat:
-        """How the topic's values become JSON texts.
+    def formats(self, url: TopicUrl) -> tuple[ValueFormat, SchemaKeys | None]:
+        """How the topic's values become JSON texts, and its keys, unless they are texts.
 
         Raises AlderError(INVALID_ARGUMENT) for a login of the registry that can't be.
         """
         if not url.registry:
-            return value_format(url, None)
+            return JsonValues(), None
         settings = self._settings
         registry = SchemaRegistry(url.registry, settings.config_file, settings.timeout_s)
-        return value_format(url, registry)
+        values = schema_values(url, registry)
+        return values, SchemaKeys(values) if url.keys == "schema" else None
 
     def topic(self, url: TopicUrl) -> Topic:
         """The topic as it is at this moment.

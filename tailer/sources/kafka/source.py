@@ -33,7 +33,6 @@ from tailer.sources.kafka.records import (
     times_of,
     values_of,
 )
-from tailer.sources.kafka.values import ValueFormat
 from tailer.sources.model import (
     PartitionSource,
     Quarantined,
@@ -68,7 +67,7 @@ class KafkaSource(PartitionSource):
         self._limits = limits
         self._queue_bytes_max = queue_bytes_max
         self._thread = ThreadPoolExecutor(1, f"kafka-{url.topic}-{partition.partition}")
-        self._format: ValueFormat = clients.value_format(url)
+        self._format, self._key_format = clients.formats(url)
         self._consumer: Consumer | None = None
         # Where the last batch ended, and whether the consumer goes on there.
         self._end, self._leader_epoch = _UNKNOWN, _UNKNOWN
@@ -158,6 +157,10 @@ class KafkaSource(PartitionSource):
             return batch
         values, keys = values_of(records), keys_of(records)
         texts = self._format.texts(values)
+        reasons = texts.reasons
+        if keys is not None and self._key_format is not None:
+            keys, of_keys = self._key_format.texts(keys)
+            reasons = of_keys | reasons
         whole = replace(
             batch,
             records=binary_array(texts.texts),
@@ -166,7 +169,7 @@ class KafkaSource(PartitionSource):
             keys=keys,
             columns=columns_of(records, keys),
         )
-        return self._without_refused(whole, values, texts.reasons) if texts.reasons else whole
+        return self._without_refused(whole, values, reasons) if reasons else whole
 
     def _without_refused(
         self, batch: RawBatch, values: Sequence[bytes], reasons: Mapping[int, str]

@@ -1,4 +1,4 @@
-"""Values of records to JSON texts: as they are, or by schemas of a registry.
+"""Values and keys of records to texts: as they are, or by schemas of a registry.
 
 A record that names its schema begins with a zero byte and the schema's number in four bytes
 (Confluent's wire format). What one says can't be decoded is refused with the reason, alone; only a
@@ -8,6 +8,9 @@ registry that does not answer holds up its partition.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
+
+import orjson
+import pyarrow as pa
 
 from alder.topicurl import TopicUrl
 from tailer.sources.kafka.avro import avro_decoder
@@ -78,8 +81,29 @@ class SchemaValues:
         return decoder(value)
 
 
-def value_format(url: TopicUrl, registry: SchemaRegistry | None) -> ValueFormat:
-    """The format that a URL names; ``registry`` is that of the URL, if it has one."""
-    if registry is None:
-        return JsonValues()
+class SchemaKeys:
+    """Keys that name a schema, to JSON texts; a string is itself, as a key without a schema is."""
+
+    def __init__(self, values: SchemaValues) -> None:
+        self._values = values
+
+    def texts(self, keys: pa.Array) -> tuple[pa.Array, dict[int, str]]:
+        """Binary, null where a record has no key, and the reasons of those that are refused.
+
+        Raises AlderError(UNAVAILABLE).
+        """
+        found = self._values.texts([key or b"" for key in keys.to_pylist()])
+        reasons = {place: f"the record's key: {why}" for place, why in found.reasons.items()}
+        return pa.array([_bare(text) or None for text in found.texts], pa.binary()), reasons
+
+
+def _bare(text: bytes) -> bytes:
+    if not text.startswith(b'"'):
+        return text
+    string: str = orjson.loads(text)
+    return string.encode()
+
+
+def schema_values(url: TopicUrl, registry: SchemaRegistry) -> SchemaValues:
+    """The format that a URL names, by its registry."""
     return SchemaValues(registry, avro_decoder if url.value_format == "avro" else protobuf_decoder)
