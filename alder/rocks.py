@@ -37,7 +37,8 @@ class FamilyOptions:
 
     ``blobs_compressed`` is for values that are not compressed already. ``blobs_rewritten`` moves
     what is left of old blob files to new ones; without it a file goes when all of it is deleted,
-    which suits keys that are deleted as they were flushed, in ranges.
+    which suits keys that are deleted as they were flushed, in ranges. ``filtered`` is for a family
+    that is asked for keys that it has not; hardly any of them is then looked for in the files.
     """
 
     blobs: bool = False
@@ -45,6 +46,7 @@ class FamilyOptions:
     blobs_compressed: bool = False
     blobs_rewritten: bool = True
     compressed: bool = True
+    filtered: bool = False
     write_buffer_bytes: int = 16 << 20
 
 
@@ -69,6 +71,8 @@ class StoreMemory:
 
 _DEFAULT: Final = "default"
 _BLOCK_BYTES: Final = 16 << 10
+_FILTER_BITS: Final = 10
+"""Of memory per key; one absent key in a hundred is looked for in vain."""
 _WAL_BYTES_MAX: Final = 64 << 20
 """Bytes of write-ahead log from which on what keeps it is flushed."""
 
@@ -330,6 +334,8 @@ def _options(family: FamilyOptions, memory: StoreMemory | None) -> Options:
     options.set_max_total_wal_size(_WAL_BYTES_MAX)
     table = BlockBasedOptions()
     table.set_block_size(_BLOCK_BYTES)
+    if family.filtered:
+        table.set_bloom_filter(_FILTER_BITS, False)
     if memory is not None:
         memory.limit(options, table)
     options.set_block_based_table_factory(table)

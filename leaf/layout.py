@@ -33,8 +33,8 @@ FAMILIES: Final[Mapping[str, FamilyOptions]] = {
     TAIL: FamilyOptions(blobs=True, compressed=False, blobs_rewritten=False),
     COLUMNS: FamilyOptions(blobs=True, compressed=False, blobs_rewritten=False),
     POSTINGS: FamilyOptions(blobs=True, compressed=False, blobs_rewritten=False),
-    KEYS: FamilyOptions(),
-    LIVING: FamilyOptions(),
+    KEYS: FamilyOptions(filtered=True),
+    LIVING: FamilyOptions(filtered=True),
     PARTIALS: FamilyOptions(write_buffer_bytes=4 << 20),
     QUARANTINE: FamilyOptions(blobs=True, write_buffer_bytes=4 << 20),
 }

@@ -101,6 +101,17 @@ def test_a_store_keeps_what_was_written(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_filter_hides_no_key_of_files_with_and_without_one(tmp_path: Path) -> None:
+    for number, filtered in enumerate((False, True, False)):
+        store = Store(tmp_path, {"a": FamilyOptions(filtered=filtered)})
+        put(store, "a", {b"%d" % key: b"x" for key in range(number, 3000, 3)})
+        store.flush("a")
+        keys = [b"%d" % key for key in range(6000)]
+        there = [key < 3000 and key % 3 <= number for key in range(6000)]
+        assert [value == b"x" for value in store.get_many("a", keys)] == there
+        store.close()
+
+
 def test_a_store_is_open_once(tmp_path: Path) -> None:
     store = Store(tmp_path, FAMILIES)
     with pytest.raises(AlderError) as caught:
