@@ -29,32 +29,44 @@ def next_name(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedRange:
+    """Offsets ``[begin, end)``."""
+
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class SourcePartition:
-    """A log partition (name and identity empty) or a file; offsets before ``begin_offset`` are not
-    read.
+    """A log partition (name and identity empty) or a file; offsets before ``begin_offset``, and
+    those in ``skipped``, are not read.
     """
 
     partition: int
     name: str = ""
     identity: str = ""
     begin_offset: int = 0
+    skipped: tuple[SkippedRange, ...] = ()
 
     @classmethod
     def from_proto(cls, message: catalog_pb2.SourcePartition) -> "SourcePartition":
         """The partition in a snapshot or a request."""
-        return cls(message.partition, message.name, message.identity, message.begin_offset)
+        skipped = tuple(SkippedRange(entry.begin, entry.end) for entry in message.skipped)
+        return cls(message.partition, message.name, message.identity, message.begin_offset, skipped)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where documents come from: the embedded log (url ``log``), files (``file://glob``), or a
     Kafka topic (``kafka://host:port/topic``), whose ``topic_id`` is empty until it is registered.
+    While it is ``paused``, nothing of it is read.
     """
 
     name: str
     url: str
     topic_id: str = ""
     partitions: tuple[SourcePartition, ...] = ()
+    paused: bool = False
 
     @property
     def is_topic(self) -> bool:
@@ -71,7 +83,7 @@ class Source:
     def from_proto(cls, message: catalog_pb2.Source) -> "Source":
         """The source in a snapshot."""
         partitions = tuple(map(SourcePartition.from_proto, message.partitions))
-        return cls(message.name, message.url, message.topic_id, partitions)
+        return cls(message.name, message.url, message.topic_id, partitions, message.paused)
 
     def to_proto(self) -> catalog_pb2.Source:
         """The source as it travels."""
@@ -85,9 +97,14 @@ class Source:
                     name=entry.name,
                     identity=entry.identity,
                     begin_offset=entry.begin_offset,
+                    skipped=[
+                        catalog_pb2.SkippedRange(begin=one.begin, end=one.end)
+                        for one in entry.skipped
+                    ],
                 )
                 for entry in self.partitions
             ],
+            paused=self.paused,
         )
 
 

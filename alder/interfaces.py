@@ -89,6 +89,10 @@ class CatalogClient(Protocol):
         self, request: catalog_pb2.RegisterPartitionsRequest, timeout_s: float | None = None
     ) -> catalog_pb2.RegisterPartitionsResponse: ...
 
+    async def change_sources(
+        self, request: catalog_pb2.ChangeSourcesRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.ChangeSourcesResponse: ...
+
     async def heartbeat(
         self, request: catalog_pb2.HeartbeatRequest, timeout_s: float | None = None
     ) -> catalog_pb2.HeartbeatResponse: ...

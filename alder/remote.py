@@ -135,6 +135,14 @@ class RemoteCatalog(_Stub):
         )
         return response
 
+    async def change_sources(
+        self, request: catalog_pb2.ChangeSourcesRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.ChangeSourcesResponse:
+        response: catalog_pb2.ChangeSourcesResponse = await self._unary(
+            "change_sources", request, timeout_s
+        )
+        return response
+
     async def heartbeat(
         self, request: catalog_pb2.HeartbeatRequest, timeout_s: float | None = None
     ) -> catalog_pb2.HeartbeatResponse:

@@ -15,7 +15,7 @@ from alder.errors import AlderError, Reason
 from alder.interfaces import LogClient
 from alder.transformation import Transformation
 from alder.v1 import catalog_pb2, log_pb2
-from controller import definitions, rebuilding, requests
+from controller import definitions, rebuilding, requests, sources
 from controller.catalog import Catalog, Decision
 from controller.changes import CatalogState, Change, PutCollection, PutNode, RemoveCollection
 from controller.liveness import Liveness
@@ -184,13 +184,31 @@ class Controller:
             after = registered(before, request, self._settings)
             if after is before:
                 return ()
-            sources = tuple(after if entry is before else entry for entry in collection.sources)
-            return (PutCollection(replace(collection, sources=sources)),)
+            known = tuple(after if entry is before else entry for entry in collection.sources)
+            return (PutCollection(replace(collection, sources=known)),)
 
         state = await self._catalog.change(decide)
         collection = self._collection(state, request.collection)
         source = requests.found_source(collection, request.source)
         return catalog_pb2.RegisterPartitionsResponse(source=source.to_proto())
+
+    async def change_sources(
+        self, request: catalog_pb2.ChangeSourcesRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.ChangeSourcesResponse:
+        """Pauses, resumes or seeks, as :mod:`controller.sources` says; raises what that does."""
+        self._catalog.check_open()
+        state = await self._redefine(
+            lambda state: sources.changed(
+                state,
+                self._collection(state, request.collection),
+                request,
+                self._settings.skipped_ranges_max,
+            )
+        )
+        return catalog_pb2.ChangeSourcesResponse(
+            collection=self._collection(state, request.collection).to_proto(),
+            revision=state.snapshot.revision,
+        )
 
     async def heartbeat(
         self, request: catalog_pb2.HeartbeatRequest, timeout_s: float | None = None
@@ -316,6 +334,7 @@ class Controller:
             if not leaves:
                 raise _no_leaf()
             now = self._collection(state, request.name)
+            sources.check_none_paused(now)
             return rebuilding.begun(state, now, transform_sql, leaves)
 
         return decide

@@ -20,6 +20,7 @@ class ControllerSettings:
     definition_bytes_max: int = 65_536
     view_depth_max: int = 16
     files_max: int = 100_000
+    skipped_ranges_max: int = 1_000
     nodes_max: int = 10_000
     snapshot_bytes_max: int = 48 << 20
     text_characters_max: int = 4_096

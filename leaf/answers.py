@@ -49,8 +49,10 @@ def _trailer(result: FragmentResult, started_s: float) -> leaf_pb2.FragmentTrail
     return trailer
 
 
-def describe_shard(collection: str, number: int, shard: Shard) -> leaf_pb2.ShardDescription:
-    """A shard replica."""
+def describe_shard(
+    collection: str, number: int, shard: Shard, epoch: int
+) -> leaf_pb2.ShardDescription:
+    """A shard replica; pushes of an epoch before ``epoch`` can't change it any more."""
     view = shard.view
     rows, damage = 0, ""
     try:
@@ -75,6 +77,7 @@ def describe_shard(collection: str, number: int, shard: Shard) -> leaf_pb2.Shard
         quarantined=view.counters.quarantined,
         positions=view.positions.to_proto(),
         digest=to_hex(view.counters.digest),
+        epoch=epoch,
     )
 
 

@@ -8,6 +8,7 @@ delays no push. A call starts once what it names is here (:mod:`leaf.presence`).
 import asyncio
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial, reduce
@@ -89,6 +90,8 @@ class Leaf:
         )
         self._presence = Presence(node_id, self._shards, follower, self._settings)
         self._checking = asyncio.Lock()
+        self._applying: dict[int, list[int]] = defaultdict(list)
+        """The epochs at which pushes are being applied, by collection."""
         self._workers = SealWorkers(self._settings.seal_workers, directory, seal_executor)
         self._repair = Repair(
             self._shards,
@@ -171,12 +174,16 @@ class Leaf:
                 shards = {}
             epoch = 0 if collection is None else collection.epoch
             assignment = self._presence.assignment
+            applying = self._applying[request.collection_id]
+            applying.append(epoch)
             try:
                 response = await uninterrupted(
                     self._apply_threads, lambda: apply_all(request, shards, epoch, assignment)
                 )
             except AlderError as error:
                 raise self._repair.noticed(error, keys) from error
+            finally:
+                applying.remove(epoch)
         self._presence.changed()
         for key in keys:
             self._upkeep.seal_if_due(key)
@@ -275,16 +282,18 @@ class Leaf:
         self, request: leaf_pb2.DescribeLeafRequest, timeout_s: float | None = None
     ) -> leaf_pb2.DescribeLeafResponse:
         """Sizes and state of the shards and caches here; damage is looked into."""
-        names = {
-            collection.collection_id: collection.name
-            for collection in self._follower.snapshot.collections.values()
+        collections = self._follower.snapshot.collections.values()
+        names = {collection.collection_id: collection.name for collection in collections}
+        epochs = {
+            one.collection_id: min([one.epoch, *self._applying[one.collection_id]])
+            for one in collections
         }
         ids = {name: number for number, name in names.items()}
         with self._shards.using(list(self._shards.all())) as shards:
             descriptions = await uninterrupted(
                 self._query_threads,
                 lambda: [
-                    describe_shard(names[owner], number, shard)
+                    describe_shard(names[owner], number, shard, epochs[owner])
                     for (owner, number), shard in sorted(shards.items())
                     if owner in names
                 ],

@@ -110,6 +110,10 @@ class PartitionTask:
             self.collection = collection
             self._tell(core.MapChanged(_shard_map(collection)))
 
+    def is_of(self, collection: Collection) -> bool:
+        """False if the collection says something else of the partition by now."""
+        return self._partition in collection.source(self._source.name).partitions
+
     def observe(self, idle_at: int, answers: LeafAnswers) -> None:
         """Compares with the leaves; one that lost a suffix is sent it again."""
         self._tell(core.Observed(idle_at, self._positions(answers)))

@@ -25,6 +25,7 @@ from tailer.ends import LookedAt, PartitionEnds
 from tailer.fence import Fence
 from tailer.leaves import ask_positions
 from tailer.partition import PartitionTask
+from tailer.paused import PausedPartition
 from tailer.redrive import RedrivenPartition, Redriver
 from tailer.settings import TailerSettings
 from tailer.sources.choose import open_partition
@@ -72,6 +73,7 @@ class Tailer:
         self._executor = ThreadPoolExecutor(self._settings.worker_threads, "tailer")
         self._gate = asyncio.Semaphore(2 * self._settings.worker_threads)
         self._partitions: dict[PartitionId, tuple[PartitionTask, asyncio.Task[None]]] = {}
+        self._paused: dict[PartitionId, PausedPartition] = {}
         self._discoveries: dict[
             DiscoveryId, tuple[Discovery | TopicDiscovery, asyncio.Task[None]]
         ] = {}
@@ -110,6 +112,7 @@ class Tailer:
                 async with asyncio.timeout(self._settings.look_interval_s):
                     await self._ends.look()
         partitions = [work.progress() for work, _ in self._partitions.values()]
+        partitions += [work.progress(self._ends.seen(key)) for key, work in self._paused.items()]
         changed = {
             (discovery.collection, discovery.source, number): reason
             for discovery, _ in self._discoveries.values()
@@ -220,6 +223,7 @@ class Tailer:
         tailers = [n.node_id for n in snapshot.live_nodes(catalog_pb2.NODE_ROLE_TAILER)]
         wanted: dict[PartitionId, Callable[[], PartitionTask]] = {}
         ends: dict[Hashable, LookedAt] = {}
+        paused: dict[PartitionId, PausedPartition] = {}
         listed: dict[DiscoveryId, tuple[Collection, Source]] = {}
         for collection in snapshot.collections.values() if self._holds_lease() else ():
             number = collection.collection_id
@@ -229,10 +233,15 @@ class Tailer:
                     listed[number, source.name] = (collection, source)
                 for entry in partitions_of(self._node_id, number, source, tailers):
                     key = (number, source.name, entry.partition)
+                    ends[key] = LookedAt(source, entry.partition, collection.log_topic)
+                    if source.paused:
+                        known = self._paused.get(key, PausedPartition(source, entry))
+                        paused[key] = known.of(collection)
+                        continue
                     assignment = snapshot.assignment
                     wanted[key] = self._maker(collection, source.name, entry.partition, assignment)
-                    ends[key] = LookedAt(source, entry.partition, collection.log_topic)
         self._ends.follow(ends)
+        self._paused = paused
         self._reconcile_partitions(wanted, snapshot)
         self._reconcile_discoveries(listed)
 
@@ -268,7 +277,7 @@ class Tailer:
         for key, (work, task) in list(self._partitions.items()):
             if _log_defect(work.name, task):
                 defects[key] = "an unexpected failure, tried again; the tailer's log says why"
-            if key not in wanted or task.done():
+            if key not in wanted or task.done() or not work.is_of(collections[key[0]]):
                 task.cancel()
                 del self._partitions[key]
         for key, make in wanted.items():
@@ -308,10 +317,12 @@ class Tailer:
         """A leaf that lost a suffix says nothing by itself, so idle partitions are compared."""
         while True:
             await asyncio.sleep(self._settings.audit_interval_s)
-            idle: dict[int, list[tuple[PartitionTask, int]]] = {}
+            idle: dict[int, list[tuple[PartitionTask | PausedPartition, int]]] = {}
             for (collection_id, _, _), (work, _) in self._partitions.items():
                 if work.idle_at is not None:
                     idle.setdefault(collection_id, []).append((work, work.idle_at))
+            for (collection_id, _, _), still in self._paused.items():
+                idle.setdefault(collection_id, []).append((still, 0))
             for works in idle.values():
                 try:
                     answers = await ask_positions(
@@ -320,8 +331,8 @@ class Tailer:
                 except AlderError as error:
                     logger.info("positions can't be compared now: %s", error)
                     continue
-                for work, idle_at in works:
-                    work.observe(idle_at, answers)
+                for one, idle_at in works:
+                    one.observe(idle_at, answers)
 
 
 def partitions_of(

@@ -256,7 +256,17 @@ def _as_json(entry: Collection) -> dict[str, object]:
         "settings": plain(entry.settings),
         "shards": [plain(shard) for shard in entry.shards],
         "sources": [
-            {"name": source.name, "url": source.url, "partitions": len(source.partitions)}
+            {
+                "name": source.name,
+                "url": source.url,
+                "partitions": len(source.partitions),
+                "paused": source.paused,
+                "skipped": {
+                    str(entry.partition): [[span.begin, span.end] for span in entry.skipped]
+                    for entry in source.partitions
+                    if entry.skipped
+                },
+            }
             for source in entry.sources
         ],
         "epoch": entry.epoch,

@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, LazyCommand]] = {
     "ingest": LazyCommand("alder.cli.ingest", "Append files or stdin to a collection."),
     "sql": LazyCommand("alder.cli.sql", "Run a query."),
     "status": LazyCommand("alder.cli.status", "Show nodes, collections and lag."),
+    "source": LazyCommand("alder.cli.source", "Pause, resume or seek what a collection reads."),
     "quarantine": LazyCommand(
         "alder.cli.quarantine", "Show, redrive or drop records that can't be decoded."
     ),

@@ -1,7 +1,7 @@
 """``alder status``: nodes, collections, rows and lag at a glance."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -80,7 +80,7 @@ def _print(state: ClusterStatus, partitions: bool) -> None:
         right=("shards", "rows", "dead", "late", "lag", "quarantined", "segments", "disk MB"),
     )
     click.echo()
-    _print_lags(state.lags, partitions)
+    _print_lags(state, partitions)
     click.echo()
     print_table(
         ("leaf", "cache", "MB", "of MB", "hits", "misses", "evictions"),
@@ -111,9 +111,9 @@ def _print(state: ClusterStatus, partitions: bool) -> None:
         print(f"no answer from: {', '.join(state.unreachable)}", file=sys.stderr)
 
 
-def _print_lags(lags: Iterable[PartitionLag], partitions: bool) -> None:
+def _print_lags(state: ClusterStatus, partitions: bool) -> None:
     groups: dict[tuple[str, str, int], list[PartitionLag]] = {}
-    for one in lags:
+    for one in state.lags:
         key = (one.collection, one.source, one.partition if partitions else 0)
         groups.setdefault(key, []).append(one)
     print_table(
@@ -124,6 +124,7 @@ def _print_lags(lags: Iterable[PartitionLag], partitions: bool) -> None:
             "behind",
             "lag",
             "newest record",
+            "state",
         ),
         (
             (
@@ -133,11 +134,28 @@ def _print_lags(lags: Iterable[PartitionLag], partitions: bool) -> None:
                 f"{sum(one.lag_records for one in group):,}",
                 _lag(group),
                 _newest(group),
+                _reading(state, collection, source, [one.partition for one in group]),
             )
             for (collection, source, number), group in groups.items()
         ),
         right=("partition", "partitions", "behind", "lag"),
     )
+
+
+def _reading(state: ClusterStatus, collection: str, source: str, partitions: Container[int]) -> str:
+    """Whether it is read, and how much of it was sought past."""
+    known = state.catalog.collections.get(collection)
+    for one in known.sources if known is not None else ():
+        if one.name == source:
+            skipped = sum(
+                span.end - span.begin
+                for entry in one.partitions
+                if entry.partition in partitions
+                for span in entry.skipped
+            )
+            words = ["paused"] * one.paused + [f"{skipped:,} skipped"] * bool(skipped)
+            return ", ".join(words)
+    return ""
 
 
 def _lag(group: Iterable[PartitionLag]) -> str:

@@ -185,6 +185,26 @@ class Connection:
         response = self._open_channel().unary("Catalog.rebuild", request, timeout_s)
         return Collection.from_proto(response.collection)
 
+    def change_sources(
+        self,
+        collection: str,
+        sources: Iterable[str] = (),
+        *,
+        paused: bool | None = None,
+        seeks: Iterable[catalog_pb2.PartitionSeek] = (),
+        epoch: int = 0,
+        timeout_s: float = CATALOG_TIMEOUT_S,
+    ) -> Collection:
+        """Pauses or resumes sources (none named: all), or seeks in a paused one; see catalog.proto.
+
+        Returns the collection as it is afterwards.
+        """
+        request = catalog_pb2.ChangeSourcesRequest(
+            collection=collection, sources=sources, paused=paused, seeks=seeks, epoch=epoch
+        )
+        response = self._open_channel().unary("Catalog.change_sources", request, timeout_s)
+        return Collection.from_proto(response.collection)
+
     def drop_collection(self, name: str, timeout_s: float = CATALOG_TIMEOUT_S) -> None:
         """Drops a collection with all its documents."""
         request = catalog_pb2.DropCollectionRequest(name=name)

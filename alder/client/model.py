@@ -162,6 +162,7 @@ class ShardState:
     history_from: PositionVector
     retained_from_us: int | None
     damage: str
+    epoch: int
 
     @classmethod
     def from_proto(cls, message: leaf_pb2.ShardDescription) -> "ShardState":
@@ -184,6 +185,7 @@ class ShardState:
                 message.retained_from_us if message.HasField("retained_from_us") else None
             ),
             damage=message.damage,
+            epoch=message.epoch,
         )
 
 

@@ -51,28 +51,40 @@ class Node(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., role: _Optional[_Union[NodeRole, str]] = ..., address: _Optional[str] = ..., live: _Optional[bool] = ...) -> None: ...
 
 class SourcePartition(_message.Message):
-    __slots__ = ("partition", "name", "identity", "begin_offset")
+    __slots__ = ("partition", "name", "identity", "begin_offset", "skipped")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     BEGIN_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_FIELD_NUMBER: _ClassVar[int]
     partition: int
     name: str
     identity: str
     begin_offset: int
-    def __init__(self, partition: _Optional[int] = ..., name: _Optional[str] = ..., identity: _Optional[str] = ..., begin_offset: _Optional[int] = ...) -> None: ...
+    skipped: _containers.RepeatedCompositeFieldContainer[SkippedRange]
+    def __init__(self, partition: _Optional[int] = ..., name: _Optional[str] = ..., identity: _Optional[str] = ..., begin_offset: _Optional[int] = ..., skipped: _Optional[_Iterable[_Union[SkippedRange, _Mapping]]] = ...) -> None: ...
+
+class SkippedRange(_message.Message):
+    __slots__ = ("begin", "end")
+    BEGIN_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    begin: int
+    end: int
+    def __init__(self, begin: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class Source(_message.Message):
-    __slots__ = ("name", "url", "topic_id", "partitions")
+    __slots__ = ("name", "url", "topic_id", "partitions", "paused")
     NAME_FIELD_NUMBER: _ClassVar[int]
     URL_FIELD_NUMBER: _ClassVar[int]
     TOPIC_ID_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
     name: str
     url: str
     topic_id: str
     partitions: _containers.RepeatedCompositeFieldContainer[SourcePartition]
-    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., topic_id: _Optional[str] = ..., partitions: _Optional[_Iterable[_Union[SourcePartition, _Mapping]]] = ...) -> None: ...
+    paused: bool
+    def __init__(self, name: _Optional[str] = ..., url: _Optional[str] = ..., topic_id: _Optional[str] = ..., partitions: _Optional[_Iterable[_Union[SourcePartition, _Mapping]]] = ..., paused: _Optional[bool] = ...) -> None: ...
 
 class Shard(_message.Message):
     __slots__ = ("shard", "slot_begin", "slot_end", "leaf")
@@ -319,6 +331,38 @@ class RegisterPartitionsResponse(_message.Message):
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     source: Source
     def __init__(self, source: _Optional[_Union[Source, _Mapping]] = ...) -> None: ...
+
+class PartitionSeek(_message.Message):
+    __slots__ = ("partition", "position", "offset")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    position: int
+    offset: int
+    def __init__(self, partition: _Optional[int] = ..., position: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class ChangeSourcesRequest(_message.Message):
+    __slots__ = ("collection", "sources", "paused", "seeks", "epoch")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    SOURCES_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    SEEKS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    sources: _containers.RepeatedScalarFieldContainer[str]
+    paused: bool
+    seeks: _containers.RepeatedCompositeFieldContainer[PartitionSeek]
+    epoch: int
+    def __init__(self, collection: _Optional[str] = ..., sources: _Optional[_Iterable[str]] = ..., paused: _Optional[bool] = ..., seeks: _Optional[_Iterable[_Union[PartitionSeek, _Mapping]]] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class ChangeSourcesResponse(_message.Message):
+    __slots__ = ("collection", "revision")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    collection: Collection
+    revision: int
+    def __init__(self, collection: _Optional[_Union[Collection, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
     __slots__ = ("node", "leaving")

@@ -447,7 +447,7 @@ class DescribeLeafRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ShardDescription(_message.Message):
-    __slots__ = ("collection", "shard", "rows", "tail_rows", "segments", "disk_bytes", "quarantined", "positions", "digest", "rows_stored", "rows_late", "tombstones", "history_from", "retained_from_us", "damage")
+    __slots__ = ("collection", "shard", "rows", "tail_rows", "segments", "disk_bytes", "quarantined", "positions", "digest", "rows_stored", "rows_late", "tombstones", "history_from", "retained_from_us", "damage", "epoch")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
@@ -463,6 +463,7 @@ class ShardDescription(_message.Message):
     HISTORY_FROM_FIELD_NUMBER: _ClassVar[int]
     RETAINED_FROM_US_FIELD_NUMBER: _ClassVar[int]
     DAMAGE_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     collection: str
     shard: int
     rows: int
@@ -478,7 +479,8 @@ class ShardDescription(_message.Message):
     history_from: _common_pb2.PositionVector
     retained_from_us: int
     damage: str
-    def __init__(self, collection: _Optional[str] = ..., shard: _Optional[int] = ..., rows: _Optional[int] = ..., tail_rows: _Optional[int] = ..., segments: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., quarantined: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., digest: _Optional[str] = ..., rows_stored: _Optional[int] = ..., rows_late: _Optional[int] = ..., tombstones: _Optional[int] = ..., history_from: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., retained_from_us: _Optional[int] = ..., damage: _Optional[str] = ...) -> None: ...
+    epoch: int
+    def __init__(self, collection: _Optional[str] = ..., shard: _Optional[int] = ..., rows: _Optional[int] = ..., tail_rows: _Optional[int] = ..., segments: _Optional[int] = ..., disk_bytes: _Optional[int] = ..., quarantined: _Optional[int] = ..., positions: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., digest: _Optional[str] = ..., rows_stored: _Optional[int] = ..., rows_late: _Optional[int] = ..., tombstones: _Optional[int] = ..., history_from: _Optional[_Union[_common_pb2.PositionVector, _Mapping]] = ..., retained_from_us: _Optional[int] = ..., damage: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class CacheDescription(_message.Message):
     __slots__ = ("name", "size_bytes", "size_bytes_max", "hits", "misses", "evictions")

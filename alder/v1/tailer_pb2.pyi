@@ -24,7 +24,7 @@ class EndSeen(_message.Message):
     def __init__(self, end_offset: _Optional[int] = ..., age_us: _Optional[int] = ...) -> None: ...
 
 class PartitionProgress(_message.Message):
-    __slots__ = ("collection", "source", "partition", "next_offset", "end_offset", "records", "quarantined", "error", "ends", "applied_log_time_us", "waiting_log_time_us")
+    __slots__ = ("collection", "source", "partition", "next_offset", "end_offset", "records", "quarantined", "error", "ends", "applied_log_time_us", "waiting_log_time_us", "paused")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class PartitionProgress(_message.Message):
     ENDS_FIELD_NUMBER: _ClassVar[int]
     APPLIED_LOG_TIME_US_FIELD_NUMBER: _ClassVar[int]
     WAITING_LOG_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
     collection: str
     source: str
     partition: int
@@ -47,7 +48,8 @@ class PartitionProgress(_message.Message):
     ends: _containers.RepeatedCompositeFieldContainer[EndSeen]
     applied_log_time_us: int
     waiting_log_time_us: int
-    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., records: _Optional[int] = ..., quarantined: _Optional[int] = ..., error: _Optional[str] = ..., ends: _Optional[_Iterable[_Union[EndSeen, _Mapping]]] = ..., applied_log_time_us: _Optional[int] = ..., waiting_log_time_us: _Optional[int] = ...) -> None: ...
+    paused: bool
+    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., records: _Optional[int] = ..., quarantined: _Optional[int] = ..., error: _Optional[str] = ..., ends: _Optional[_Iterable[_Union[EndSeen, _Mapping]]] = ..., applied_log_time_us: _Optional[int] = ..., waiting_log_time_us: _Optional[int] = ..., paused: _Optional[bool] = ...) -> None: ...
 
 class DescribeTailerResponse(_message.Message):
     __slots__ = ("node_id", "partitions")

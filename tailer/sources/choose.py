@@ -14,6 +14,7 @@ from tailer.sources.kafka.source import KafkaSource
 from tailer.sources.listing import FILE_SCHEMES
 from tailer.sources.log import LogSource
 from tailer.sources.model import PartitionSource, ReadLimits
+from tailer.sources.skipped import WithoutSkipped
 
 
 def open_partition(
@@ -28,9 +29,24 @@ def open_partition(
 ) -> PartitionSource:
     """The reader of a partition; nothing is opened before the first read.
 
-    ``busy_partitions`` tells how many share the memory for what is read of logs.
+    It passes what is to be skipped. ``busy_partitions`` tells how many share the memory for what is
+    read of logs.
     Raises AlderError: UNSUPPORTED for a URL of another kind, INVALID_ARGUMENT for a wrong one.
     """
+    reads = _opened(log, topic, source, partition, settings, executor, busy_partitions, kafka)
+    return WithoutSkipped(reads, partition.skipped) if partition.skipped else reads
+
+
+def _opened(
+    log: LogReader,
+    topic: str,
+    source: Source,
+    partition: SourcePartition,
+    settings: TailerSettings,
+    executor: Executor,
+    busy_partitions: Callable[[], int],
+    kafka: KafkaClients,
+) -> PartitionSource:
     limits = ReadLimits(
         settings.batch_size_bytes_max,
         settings.batch_rows_max,

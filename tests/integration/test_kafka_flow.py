@@ -1,5 +1,7 @@
 """How far behind a topic is, and what slows, stops or confuses its reading, with a real broker."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -8,6 +10,7 @@ import pytest
 from deployment import Deployment, standalone
 from kafka_cluster import KafkaCluster
 
+from alder.cli.rebuild import building
 from alder.client import Connection, PartitionLag
 from alder.errors import Reason
 
@@ -86,3 +89,71 @@ def test_a_topic_that_can_not_be_asked_is_not_taken_for_fresh(connection: Connec
     assert caught.value.reason is Reason.UNAVAILABLE
     assert connection.execute("SELECT count(*) FROM nowhere").fetchall() == [(0,)]
     connection.drop_collection("nowhere")
+
+
+def alder(deployment: Deployment, *arguments: str) -> str:
+    """What a command prints; it must succeed."""
+    command = [sys.executable, "-m", "alder.cli.main", *arguments, "--server", deployment.target]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def refusal(deployment: Deployment, *arguments: str) -> str:
+    """What a command says that is refused."""
+    command = [sys.executable, "-m", "alder.cli.main", *arguments, "--server", deployment.target]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stdout
+    return done.stderr
+
+
+def values(connection: Connection, collection: str) -> list[int]:
+    rows = connection.execute(f"SELECT n FROM {collection} ORDER BY n").fetchall()
+    return [row[0] for row in rows]
+
+
+def test_a_source_is_paused_goes_on_there_or_is_sought_past_records(
+    kafka: KafkaCluster, deployment: Deployment
+) -> None:
+    topic = kafka.new_topic(2)
+    with deployment.connect() as connection:
+        connection.create_collection("sought", shards=3, source_urls=[kafka.url(topic)])
+        kafka.produce(topic, numbered(range(100)))
+        eventually(lambda: ends(connection, "sought") == [(100, 100), (0, 0)], "reading it")
+        assert "is being read" in refusal(
+            deployment, "source", "sought", "seek", "kafka1", "latest", "--yes"
+        )
+        alder(deployment, "source", "sought", "pause", "kafka1")
+        kafka.produce(topic, numbered(range(100, 150)))
+        kafka.produce(topic, numbered(range(1000, 1010)), partition=1)
+        eventually(lambda: ends(connection, "sought") == [(100, 150), (0, 10)], "the end is seen")
+        assert values(connection, "sought") == [*range(100)]
+        assert "paused" in alder(deployment, "status")
+    deployment.restart("serve")
+    with deployment.connect() as connection:
+        eventually(lambda: ends(connection, "sought") == [(100, 150), (0, 10)], "still paused")
+        alder(deployment, "source", "sought", "resume", "kafka1")
+        eventually(lambda: ends(connection, "sought") == [(150, 150), (10, 10)], "going on")
+        everything = [*range(150), *range(1000, 1010)]
+        assert values(connection, "sought") == everything
+        alder(deployment, "source", "sought", "pause")
+        kafka.produce(topic, numbered(range(150, 190)))
+        back = refusal(deployment, "source", "sought", "seek", "kafka1", "earliest", "--yes")
+        assert "alder rebuild" in back
+        said = alder(
+            deployment, "source", "sought", "seek", "kafka1", "180", "--partition", "0", "--yes"
+        )
+        assert "kafka1/0: skips 30 offsets, 150 to 179" in said
+        assert "paused" in refusal(deployment, "rebuild", "sought")
+        alder(deployment, "source", "sought", "resume")
+        eventually(lambda: ends(connection, "sought") == [(190, 190), (10, 10)], "passing it")
+        kept = [*range(150), *range(180, 190), *range(1000, 1010)]
+        assert values(connection, "sought") == kept
+        assert "30 skipped" in alder(deployment, "status")
+        listed = [
+            line.split() for line in alder(deployment, "source", "sought", "list").split("\n")
+        ]
+        assert ["kafka1", "0", "150", "179", "30"] in listed
+        for _ in building(connection, "sought", None):
+            time.sleep(0)
+        assert values(connection, "sought") == kept, "a rebuild passes it, too"

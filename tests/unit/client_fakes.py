@@ -256,8 +256,9 @@ class FakeQuery:
                 rows_stored=len(self.model.records.get(name, [])) + 9,
                 rows_late=4,
                 damage="a page is",
+                epoch=collection.epoch,
             )
-            for name in self.model.collections
+            for name, collection in self.model.collections.items()
         ]
         node = catalog_pb2.Node(node_id="leaf-1", role=catalog_pb2.NODE_ROLE_LEAF, live=True)
         lost = catalog_pb2.Node(node_id="tailer-1", role=catalog_pb2.NODE_ROLE_TAILER, live=False)
@@ -296,6 +297,16 @@ class FakeCatalog:
         self.model.requests.append(request)
         serving = self.model.collections[request.name]
         return catalog_pb2.RebuildResponse(collection=serving)
+
+    async def change_sources(
+        self, request: catalog_pb2.ChangeSourcesRequest, timeout_s: float | None = None
+    ) -> catalog_pb2.ChangeSourcesResponse:
+        self.model.requests.append(request)
+        collection = self.model.collections[request.collection]
+        if request.HasField("paused"):
+            for source in collection.sources:
+                source.paused = request.paused
+        return catalog_pb2.ChangeSourcesResponse(collection=collection)
 
     async def create_collection(
         self, request: catalog_pb2.CreateCollectionRequest, timeout_s: float | None = None

@@ -185,3 +185,32 @@ def test_rebuild_is_given_up(server: tuple[str, Model], model: Model) -> None:
     step = catalog_pb2.REBUILD_STEP_ABORT
     assert model.requests == [catalog_pb2.RebuildRequest(name="gh", step=step)]
     assert run(server, "rebuild", "gh", "--abort", "--no-transform").exit_code == 2
+
+
+def test_sources_are_paused_sought_and_resumed(server: tuple[str, Model], model: Model) -> None:
+    model.create("gh")
+    source = model.collections["gh"].sources.add(name="kafka1", url="kafka://h/t", topic_id="t")
+    source.partitions.add(partition=0, skipped=[catalog_pb2.SkippedRange(begin=4, end=1004)])
+    listed = run(server, "source", "gh", "list").stdout
+    assert ["kafka1", "0", "4", "1003", "1000"] in [line.split() for line in listed.splitlines()]
+    early = run(server, "source", "gh", "seek", "kafka1", "latest")
+    assert (early.exit_code, early.stdout) == (1, "")
+    assert "`alder source gh pause kafka1` first" in early.stderr
+    assert run(server, "source", "gh", "pause", "kafka1").stdout == "paused kafka1 of gh\n"
+    unknown = run(server, "source", "gh", "seek", "kafka1", "latest", "--yes")
+    assert "it is not known where kafka1/0 ends" in unknown.stderr
+    assert "'x' is no position" in run(server, "source", "gh", "seek", "kafka1", "x").stderr
+    assert run(server, "source", "gh", "seek", "kafka1", "7").exit_code == 1, "nobody said yes"
+    sought = run(server, "source", "gh", "seek", "kafka1", "7", "--yes").stdout
+    assert "kafka1/0: skips 7 offsets, 0 to 6" in sought
+    assert (
+        "kafka1/0: nothing is skipped"
+        in run(server, "source", "gh", "seek", "kafka1", "earliest", "--yes").stdout
+    )
+    assert "paused, 1,000 skipped" not in run(server, "status").stdout
+    assert run(server, "source", "gh", "resume").stdout == "resumed all sources of gh\n"
+    asked = [one for one in model.requests if isinstance(one, catalog_pb2.ChangeSourcesRequest)]
+    assert [one.paused for one in asked if one.HasField("paused")] == [True, False]
+    assert asked[1].seeks == [catalog_pb2.PartitionSeek(partition=0, position=0, offset=7)]
+    assert run(server, "source", "nothing", "list").exit_code == 1
+    assert "no source 'k'" in run(server, "source", "gh", "seek", "k", "3").stderr

@@ -99,7 +99,7 @@ class FakeCatalog:
         raise NotImplementedError
 
     create_collection = drop_collection = register_partitions = heartbeat = unused
-    define = undefine = accelerate = rebuild = unused
+    define = undefine = accelerate = rebuild = change_sources = unused
 
 
 Scenario = Callable[[grpc.aio.Channel, FakeLog, FakeCatalog], Awaitable[None]]

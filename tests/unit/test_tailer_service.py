@@ -14,7 +14,15 @@ import pytest
 from log_records import Record, answered
 
 from alder.arrow import from_bytes
-from alder.catalog import Collection, Node, Shard, Snapshot, Source, SourcePartition
+from alder.catalog import (
+    Collection,
+    Node,
+    Shard,
+    SkippedRange,
+    Snapshot,
+    Source,
+    SourcePartition,
+)
 from alder.errors import AlderError, Reason
 from alder.interfaces import LeafClient, TailerClient
 from alder.positions import PositionVector
@@ -748,3 +756,43 @@ def test_a_file_that_cannot_be_read_leaves_its_place_to_others() -> None:
                 await reader.next(0, ())
 
     run(main)
+
+
+def test_a_paused_source_stays_where_it_is_and_what_is_skipped_is_passed() -> None:
+    async def main() -> None:
+        world = World(partitions=1)
+
+        def change(paused: bool, *skipped: SkippedRange) -> None:
+            (source,) = world.collection.sources
+            partition = replace(source.partitions[0], skipped=skipped)
+            source = replace(source, paused=paused, partitions=(partition,))
+            epoch = world.collection.epoch + 1
+            world.collection = replace(world.collection, sources=(source,), epoch=epoch)
+            for leaf in world.leaves.values():
+                leaf.epoch = epoch
+            world.catalog.set(collections={"events": world.collection})
+
+        async with world.running() as tailers:
+            world.log.add(*(b'{"n": %d}' % n for n in range(10)))
+            await eventually(lambda: len(world.rows()) == 10)
+            change(paused=True)
+            world.log.add(*(b'{"n": %d}' % n for n in range(10, 30)))
+
+            async def told() -> tuple[bool, int]:
+                entry = (await progress(tailers))["log", 0]
+                return entry.paused, entry.next_offset
+
+            await eventually(lambda: equals(told(), (True, 10)))
+            assert len(world.rows()) == 10
+            change(True, SkippedRange(10, 15))
+            change(False, SkippedRange(10, 15))
+            await eventually(lambda: equals(told(), (False, 30)))
+            assert sorted(row["_offset"] for row in world.rows()) == [*range(10), *range(15, 30)]
+            # A tailer that sees the seek and the end of the pause at once begins anew, too.
+            change(False, SkippedRange(10, 15), SkippedRange(30, 35))
+            world.log.add(*(b'{"n": %d}' % n for n in range(30, 40)))
+            await eventually(lambda: equals(told(), (False, 40)))
+            offsets = sorted(row["_offset"] for row in world.rows())
+            assert offsets == [*range(10), *range(15, 30), *range(35, 40)]
+
+    asyncio.run(main())

@@ -231,6 +231,7 @@ def _placed(collection: Collection, coverage: Coverage) -> Collection:
     sources = [
         replace(
             source,
+            paused=False,
             url=source.url if source.url == LOG_SOURCE else NO_FILES,
             partitions=tuple(p for p in source.partitions if (source.name, p.partition) in read),
         )
