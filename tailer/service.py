@@ -211,7 +211,8 @@ class Tailer:
             changed = asyncio.ensure_future(self._follower.changed())
             try:
                 self._reconcile(self._follower.snapshot)
-                # The limit is for tasks that ended by a defect: they are started again.
+                # The limit is for tasks that ended by a defect: they are started again. A lease may
+                # come without a change of the catalog.
                 limit_s = self._settings.audit_interval_s
                 if not self._holds_lease():
                     limit_s = self._settings.retry_delay_s
@@ -238,19 +239,16 @@ class Tailer:
                         known = self._paused.get(key, PausedPartition(source, entry))
                         paused[key] = known.of(collection)
                         continue
-                    assignment = snapshot.assignment
-                    wanted[key] = self._maker(collection, source.name, entry.partition, assignment)
+                    wanted[key] = self._maker(collection, source, entry, snapshot.assignment)
         self._ends.follow(ends)
         self._paused = paused
         self._reconcile_partitions(wanted, snapshot)
         self._reconcile_discoveries(listed)
 
     def _maker(
-        self, collection: Collection, source_name: str, number: int, assignment: int
+        self, collection: Collection, source: Source, partition: SourcePartition, assignment: int
     ) -> Callable[[], PartitionTask]:
         def make() -> PartitionTask:
-            source = collection.source(source_name)
-            partition = next(p for p in source.partitions if p.partition == number)
             return PartitionTask(
                 collection,
                 source,
@@ -260,7 +258,7 @@ class Tailer:
                 self._settings,
                 self._executor,
                 self._gate,
-                self._ends.seen((collection.collection_id, source_name, number)),
+                self._ends.seen((collection.collection_id, source.name, partition.partition)),
                 Fence(self._holds_lease, assignment),
             )
 

@@ -4,10 +4,10 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import pytest
 from deployment import Deployment, ManagedProcess, cluster, free_port, node
@@ -25,7 +25,8 @@ SWEEP_S: Final = LEASE_S / 10
 SLACK_S: Final = 20.0
 """What two busy cores need to read on; without a lease that ends nobody reads on at all."""
 WAIT_S_MAX: Final = 60.0
-CHANGES, CHANGES_LONG = 4, 40
+CHANGES, CHANGES_LONG = 3, 40
+Answer = TypeVar("Answer")
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +63,21 @@ class Flow(threading.Thread):
         return id(self)
 
     def run(self) -> None:
-        """Sends 40 records, five a partition, and waits a little."""
+        """Sends a record to each partition, and waits a little."""
         producer = self.kafka.producer()
-        while not self.stopping.wait(0.02):
-            for _ in range(5 * PARTITIONS):
+        while not self.stopping.wait(0.1):
+            for _ in range(PARTITIONS):
                 value = b'{"n": %d}' % self.produced
                 self.kafka.send(producer, self.topic, value, self.produced % PARTITIONS)
                 self.produced += 1
         assert producer.flush(WAIT_S_MAX) == 0
+
+    def __enter__(self) -> "Flow":
+        self.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.stopping.set()
 
     def stop(self) -> int:
         """Ends it; how many records it has sent."""
@@ -108,16 +116,16 @@ class Group:
         """SIGTERM."""
         assert self.running.pop(name).stop() == 0
 
-    def describe(self, name: str) -> list[tailer_pb2.PartitionProgress]:
-        """What a tailer says of itself."""
+    def errors(self, name: str) -> list[str]:
+        """Of each partition of a topic that a tailer has: why it stands still, or nothing."""
         request = tailer_pb2.DescribeTailerRequest()
         answer = self.call(name, lambda tailer: tailer.describe(request, timeout_s=10))
-        return list(answer.partitions)
+        return [one.error for one in answer.partitions if one.source == "kafka1"]
 
-    def call(self, name: str, ask: Callable) -> tailer_pb2.DescribeTailerResponse:
+    def call(self, name: str, ask: Callable[[RemoteTailer], Awaitable[Answer]]) -> Answer:
         """One call of a tailer."""
 
-        async def main() -> tailer_pb2.DescribeTailerResponse:
+        async def main() -> Answer:
             async with open_channel(self.addresses[name]) as channel:
                 return await ask(RemoteTailer(channel))
 
@@ -134,6 +142,15 @@ def group(deployment: Deployment, tmp_path: Path) -> Iterator[Group]:
     finally:
         for process in made.running.values():
             process.kill()
+
+
+@pytest.fixture
+def gateway(group: Group) -> Iterator[Gateway]:
+    """Between a tailer and the controller."""
+    made = Gateway(group.controller)
+    made.open()
+    yield made
+    made.close()
 
 
 def eventually(check: Callable[[], object], what: str) -> None:
@@ -159,10 +176,11 @@ def positions(connection: Connection, collection: str) -> dict[int, int]:
     }
 
 
-def check_once(connection: Connection, collection: str, count: int) -> None:
+def check_once(connection: Connection, collection: str, count: int, poisoned: int = 0) -> None:
     """Each of the numbers up to ``count`` is there once, as soon as all have been read."""
     eventually(
-        lambda: sum(positions(connection, collection).values()) == count, "reading everything"
+        lambda: sum(positions(connection, collection).values()) == count + poisoned,
+        "reading everything",
     )
     rows = connection.execute(f"SELECT n FROM {collection}").fetchall()
     assert sorted(row[0] for row in rows) == list(range(count))
@@ -178,73 +196,69 @@ def owned(connection: Connection, collection: str) -> dict[str, list[int]]:
     return found
 
 
+def redrive_of(connection: Connection, collection: str) -> quarantine_pb2.TailerRedriveRequest:
+    """Asks a tailer to redrive the first record of the topic's first partition."""
+    identity = next(one.collection_id for one in connection.collections() if one.name == collection)
+    record = quarantine_pb2.RecordPosition(source="kafka1", partition=0, offset=0)
+    return quarantine_pb2.TailerRedriveRequest(
+        collection=collection, collection_id=identity, records=[record]
+    )
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("clock", ["runs", "stands still"])
-def test_a_stopped_tailer_that_wakes_up_is_refused(
-    clock: str, kafka: KafkaCluster, deployment: Deployment, group: Group
+def test_stopped_tailers_that_wake_up_are_refused(
+    kafka: KafkaCluster, deployment: Deployment, group: Group, gateway: Gateway
 ) -> None:
+    """One whose clock runs knows by itself; the leaves refuse one whose clock stood still."""
     topic = kafka.new_topic(PARTITIONS)
-    name = f"zombie_{clock.replace(' ', '_')}"
-    gateway = Gateway(group.controller)
-    gateway.open()
-    with deployment.connect() as connection:
-        connection.create_collection(name, source_urls=[kafka.url(topic)], shards=2)
-        kafka.produce(topic, [b"poison"], partition=0)
-        flow = Flow(kafka, topic)
+    kafka.produce(topic, [b"poison"], partition=0)
+    with deployment.connect() as connection, Flow(kafka, topic) as flow:
+        connection.create_collection("zombies", source_urls=[kafka.url(topic)], shards=2)
+        zombies = {
+            "asleep": group.start("asleep", gateway.address),
+            "suspended": group.start("suspended", gateway.address, suspended=True),
+        }
         group.start("steady")
-        zombie = group.start("zombie", gateway.address, suspended=clock == "stands still")
-        flow.start()
+
+        def shared() -> bool:
+            found = owned(connection, "zombies")
+            sizes = sorted(map(len, found.values()))
+            return found.keys() == group.running.keys() and sizes == [2, 3, 3]
+
+        eventually(shared, "sharing the partitions")
         eventually(
-            lambda: (
-                {k: len(v) for k, v in owned(connection, name).items()}
-                == {"steady": 4, "zombie": 4}
-            ),
-            "sharing the partitions",
+            lambda: all(at > 5 for at in positions(connection, "zombies").values()), "reading"
         )
-        its = owned(connection, name)["zombie"]
-        eventually(lambda: all(positions(connection, name).get(n, 0) > 10 for n in its), "reading")
         gateway.cut()
-        zombie.pause()
-        before = positions(connection, name)
+        for zombie in zombies.values():
+            zombie.pause()
+        before = positions(connection, "zombies")
         eventually(
-            lambda: all(positions(connection, name)[n] > before[n] + 50 for n in its),
-            "taking over what the stopped one had",
-        )
-        zombie.resume()
-
-        def refused() -> bool:
-            errors = [one.error for one in group.describe("zombie") if one.source == "kafka1"]
-            if clock == "runs":
-                return not errors
-            return any("knows a newer assignment of partitions" in error for error in errors)
-
-        eventually(refused, "refusing the one that woke up")
-        record = quarantine_pb2.RecordPosition(source="kafka1", partition=0, offset=0)
-        identity = next(one.collection_id for one in connection.collections() if one.name == name)
-        request = quarantine_pb2.TailerRedriveRequest(
-            collection=name, collection_id=identity, records=[record]
-        )
-        with pytest.raises(AlderError) as caught:
-            group.call("zombie", lambda tailer: tailer.redrive(request, timeout_s=20))
-        assert caught.value.reason is Reason.STALE_ASSIGNMENT
-        gateway.mend()
-        eventually(
-            lambda: (
-                {k: len(v) for k, v in owned(connection, name).items()}
-                == {"steady": 4, "zombie": 4}
+            lambda: all(
+                at > before[number] + 5 for number, at in positions(connection, "zombies").items()
             ),
-            "sharing the partitions again",
+            "taking over what the stopped ones had",
         )
+        for zombie in zombies.values():
+            zombie.resume()
+        eventually(lambda: not group.errors("asleep"), "noticing that the lease ran out")
         eventually(
-            lambda: not any(one.error for one in group.describe("zombie")), "going on without error"
+            lambda: any(
+                "knows a newer assignment of partitions" in error
+                for error in group.errors("suspended")
+            ),
+            "refusing the one that knows nothing",
         )
-        count = flow.stop()
-        eventually(
-            lambda: sum(positions(connection, name).values()) == count + 1, "reading everything"
-        )
-        rows = connection.execute(f"SELECT n FROM {name}").fetchall()
-        assert sorted(row[0] for row in rows) == list(range(count))
-    gateway.close()
+        request = redrive_of(connection, "zombies")
+        for name in zombies:
+            with pytest.raises(AlderError) as caught:
+                group.call(name, lambda tailer: tailer.redrive(request, timeout_s=20))
+            assert caught.value.reason is Reason.STALE_ASSIGNMENT
+        gateway.mend()
+        eventually(shared, "sharing the partitions again")
+        eventually(lambda: not any(map(any, map(group.errors, zombies))), "going on without error")
+        check_once(connection, "zombies", flow.stop(), poisoned=1)
+        connection.drop_collection("zombies")
 
 
 @dataclass
@@ -265,7 +279,7 @@ class Watch(threading.Thread):
     def run(self) -> None:
         """Until it is stopped."""
         since_s: dict[int, tuple[int, float]] = {}
-        while not self.stopping.wait(0.1):
+        while not self.stopping.wait(0.2):
             now_s = time.monotonic()
             for partition, position in positions(self.connection, self.collection).items():
                 known, at_s = since_s.get(partition, (-1, now_s))
@@ -283,12 +297,14 @@ def test_tailers_come_and_go_while_records_flow(
     print(f"seed {seed}")
     chance = random.Random(seed)
     topic = kafka.new_topic(PARTITIONS)
-    with deployment.connect() as connection, deployment.connect() as watching:
+    with (
+        deployment.connect() as connection,
+        deployment.connect() as watching,
+        Flow(kafka, topic) as flow,
+    ):
         connection.create_collection("come_and_go", source_urls=[kafka.url(topic)], shards=2)
-        flow = Flow(kafka, topic)
         group.start("t0")
         group.start("t1")
-        flow.start()
         eventually(lambda: len(positions(connection, "come_and_go")) == PARTITIONS, "beginning")
         watch = Watch(watching, "come_and_go")
         watch.start()

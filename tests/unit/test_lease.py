@@ -58,6 +58,16 @@ def test_a_process_that_slept_as_long_as_its_lease_has_none_until_it_is_given_on
     assert lease.holds()
 
 
+def test_a_lease_that_runs_out_in_a_sleep_shorter_than_it_is_gone() -> None:
+    clock = Clock()
+    lease = granted(clock)
+    clock.runs(lease, LEASE_S / 3)
+    clock.now_s += LEASE_S / 2
+    assert lease.holds(), "it has not run out"
+    clock.now_s += LEASE_S / 2
+    assert not lease.holds()
+
+
 def test_a_lease_that_was_asked_for_before_the_sleep_is_none() -> None:
     clock = Clock()
     lease = granted(clock)
