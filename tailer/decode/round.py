@@ -24,7 +24,7 @@ from tailer.decode.extract import Extracted, extract, text_buffer
 from tailer.decode.model import DecodeLimits, Mask, RowIndices
 from tailer.decode.parts import NOTHING, Part, interleave
 from tailer.decode.scan import Bytes, Positions, mark_nulls, scan, skip_space
-from tailer.decode.shapes import Shapes
+from tailer.decode.shapes import MANY_ROWS_MIN, Shapes
 from tailer.decode.strict import (
     EMPTY_REASON,
     Members,
@@ -87,7 +87,8 @@ class Round:
         self._structure = structure
         self._parser = StrictParser(limits)
         self._engine = Engine()
-        self._shapes = Shapes(structure, self._engine, self._fast_rows_min)
+        many_rows_min = min(self._fast_rows_min, MANY_ROWS_MIN)
+        self._shapes = Shapes(structure, self._engine, many_rows_min)
 
     def decode(self, values: pa.Array) -> RoundResult:
         """Decode a binary column. Row indices in the result are those of ``values``."""
@@ -109,7 +110,8 @@ class Round:
             done_count = sum(len(part.rows) for part in done)
             for part in done:
                 todo = np.setdiff1d(todo, part.rows, assume_unique=True)
-            may_learn = tries < _LEARN_TRIES and np.count_nonzero(texts.fast[todo]) > _LEARN_ROWS
+            left = np.count_nonzero(texts.fast[todo]) - _LEARN_ROWS
+            may_learn = tries < _LEARN_TRIES and left >= self._fast_rows_min
             now = todo[: _LEARN_ROWS if may_learn else len(todo)]
             parts.append(self._strict(texts, now, refused))
             self._structure.observe(len(now) + done_count)

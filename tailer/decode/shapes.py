@@ -28,6 +28,8 @@ from tailer.decode.structure import Structure
 from tailer.decode.values import scatter, type_cells
 
 SHAPES_MAX: Final = 32
+MANY_ROWS_MIN: Final = 160
+"""Fewer documents are matched one by one in less time than it takes to compare them as a batch."""
 _SAMPLE_ROWS: Final = 16
 _SAMPLE_FEW_ROWS: Final = 2
 _REMEMBERED: Final = 0.999
