@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from alder.catalog import Collection
 from alder.fragments import FragmentAnswer, Take
 from alder.push import PushFields
 from alder.v1 import (
@@ -199,6 +200,21 @@ class TailerClient(Protocol):
     async def redrive(
         self, request: quarantine_pb2.TailerRedriveRequest, timeout_s: float | None = None
     ) -> quarantine_pb2.RedriveResponse: ...
+
+    async def reach(
+        self, request: tailer_pb2.ReachRequest, timeout_s: float | None = None
+    ) -> tailer_pb2.ReachResponse: ...
+
+
+class SourceReach(Protocol):
+    """Tells what topics and files still have."""
+
+    async def missing(self, collection: Collection, timeout_s: float | None) -> str:
+        """What of them can't be read from its beginning any more; empty if all can.
+
+        Raises AlderError where nobody can tell.
+        """
+        ...
 
 
 class QueryService(Protocol):

@@ -339,3 +339,9 @@ class RemoteTailer(_Stub):
     ) -> quarantine_pb2.RedriveResponse:
         response: quarantine_pb2.RedriveResponse = await self._unary("redrive", request, timeout_s)
         return response
+
+    async def reach(
+        self, request: tailer_pb2.ReachRequest, timeout_s: float | None = None
+    ) -> tailer_pb2.ReachResponse:
+        response: tailer_pb2.ReachResponse = await self._unary("reach", request, timeout_s)
+        return response

@@ -26,6 +26,12 @@ def check_reaches_back(name: str, offsets: log_pb2.OffsetsResponse) -> None:
             )
 
 
+def check_sources(name: str, missing: str) -> None:
+    """Raises AlderError(OUT_OF_RANGE) where topics or files miss a part of what was read."""
+    if missing:
+        raise AlderError(Reason.OUT_OF_RANGE, f"{name} can't be built anew without loss: {missing}")
+
+
 def check_serves(collection: Collection) -> None:
     """Raises AlderError(INVALID_ARGUMENT) for what is being built and does not serve yet."""
     if collection.topic:

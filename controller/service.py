@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from alder.catalog import Collection, CollectionSettings, Node, Snapshot, next_name
+from alder.catalog import LOG_SOURCE, Collection, CollectionSettings, Node, Snapshot, next_name
 from alder.errors import AlderError, Reason
-from alder.interfaces import LogClient
+from alder.interfaces import LogClient, SourceReach
 from alder.transformation import Transformation
 from alder.v1 import catalog_pb2, log_pb2
 from controller import definitions, rebuilding, requests, sources
@@ -42,6 +42,11 @@ class Controller:
         self._liveness = Liveness(self._settings.lease_s, monotonic_s)
         self._catalog = Catalog(path, self._settings.snapshot_bytes_max, self._liveness.holds)
         self._defining = asyncio.Lock()
+        self._reach: SourceReach | None = None
+
+    def ask_about_sources(self, reach: SourceReach) -> None:
+        """Whom to ask about topics and files; until then they are taken for whole."""
+        self._reach = reach
 
     @property
     def snapshot(self) -> Snapshot:
@@ -327,6 +332,9 @@ class Controller:
             await asyncio.to_thread(Transformation, transform_sql)
         asked = log_pb2.OffsetsRequest(topic=request.name)
         rebuilding.check_reaches_back(request.name, await self._log.offsets(asked, timeout_s))
+        if self._reach is not None and any(one.url != LOG_SOURCE for one in serving.sources):
+            missing = await self._reach.missing(serving, timeout_s)
+            rebuilding.check_sources(request.name, missing)
         await self._wait_for_leaf(timeout_s)
 
         def decide(state: CatalogState) -> Sequence[Change]:

@@ -26,6 +26,7 @@ from tailer.fence import Fence
 from tailer.leaves import ask_positions
 from tailer.partition import PartitionTask
 from tailer.paused import PausedPartition
+from tailer.reach import missing_of
 from tailer.redrive import RedrivenPartition, Redriver
 from tailer.settings import TailerSettings
 from tailer.sources.choose import open_partition
@@ -59,8 +60,12 @@ class Tailer:
         log: LogReader,
         settings: TailerSettings | None = None,
         holds_lease: Callable[[], bool] = lambda: True,
+        open_source: Callable[..., PartitionSource] = open_partition,
     ) -> None:
-        """``holds_lease`` says whether this node may go on as a live one (default: always)."""
+        """``holds_lease`` says whether this node may go on as a live one (default: always).
+
+        ``open_source`` opens partitions, as ``open_partition`` does.
+        """
         self._node_id = node_id
         self._catalog = catalog
         self._follower = follower
@@ -68,6 +73,7 @@ class Tailer:
         self._log = log
         self._settings = settings or TailerSettings()
         self._holds_lease = holds_lease
+        self._open_source = open_source
         self._kafka = KafkaClients(self._settings.kafka)
         self._ends = PartitionEnds(log, self._kafka, self._settings)
         self._executor = ThreadPoolExecutor(self._settings.worker_threads, "tailer")
@@ -145,11 +151,7 @@ class Tailer:
         limit = self._settings.redrive_records_max
         if len(request.records) > limit:
             raise AlderError(Reason.LIMIT, f"one call redrives {limit} records; name fewer at once")
-        collection = self._follower.snapshot.collections.get(request.collection)
-        if collection is None or collection.collection_id != request.collection_id:
-            raise AlderError(
-                Reason.UNKNOWN_COLLECTION, f"there is no collection {request.collection!r}"
-            )
+        collection = self._known(request.collection, request.collection_id)
         answers = await ask_positions(self._directory, collection, self._settings.ask_timeout_s)
         offsets: dict[tuple[str, int], set[int]] = {}
         for record in request.records:
@@ -168,6 +170,23 @@ class Tailer:
                 )
                 response.records.add(position=position, reason=reason)
         return response
+
+    async def reach(
+        self, request: tailer_pb2.ReachRequest, timeout_s: float | None = None
+    ) -> tailer_pb2.ReachResponse:
+        """Whether the topics and files of a collection have all that was read of them.
+
+        Raises AlderError: UNKNOWN_COLLECTION, UNAVAILABLE where brokers don't tell.
+        """
+        collection = self._known(request.collection, request.collection_id)
+        missing = await asyncio.to_thread(missing_of, collection, self._kafka)
+        return tailer_pb2.ReachResponse(missing=missing)
+
+    def _known(self, name: str, collection_id: int) -> Collection:
+        collection = self._follower.snapshot.collections.get(name)
+        if collection is None or collection.collection_id != collection_id:
+            raise AlderError(Reason.UNKNOWN_COLLECTION, f"there is no collection {name!r}")
+        return collection
 
     def _redriven(
         self, collection: Collection, name: str, number: int, paths: frozenset[str]
@@ -195,7 +214,7 @@ class Tailer:
     def _open(
         self, collection: Collection, source: Source, partition: SourcePartition
     ) -> PartitionSource:
-        return open_partition(
+        return self._open_source(
             self._log,
             collection.log_topic,
             source,

@@ -23,6 +23,7 @@ from alder.errors import AlderError, Reason
 from alder.interfaces import CatalogClient, LogClient
 from alder.lease import Lease
 from alder.membership import CatalogFollower, Directory
+from alder.reach import TailersReach
 from alder.remote import RemoteCatalog, RemoteLog, open_channel
 from alder.serving import Server
 from alder.v1 import catalog_pb2, leaf_pb2, log_pb2, proof_pb2, query_pb2, tailer_pb2
@@ -75,9 +76,11 @@ async def standalone(
     follower = await _follow(stack, catalog)
     directory = Directory(follower)
     stack.push_async_callback(directory.close)
+    reach = TailersReach(follower, directory)
+    controller.ask_about_sources(reach)
     for index in range(leaves):
         node = Node(f"leaf-{index}", catalog_pb2.NODE_ROLE_LEAF, "")
-        history = SourceHistory(log)
+        history = SourceHistory(log, reach)
         leaf = Leaf(
             node.node_id,
             data / node.node_id,
@@ -117,6 +120,10 @@ async def controller_node(stack: AsyncExitStack, config: NodeConfig) -> str:
         settings_from(ControllerSettings, own, "settings"),
         settings_from(LogSettings, _table(log_table), "settings.log"),
     )
+    follower = await _follow(stack, controller)
+    directory = Directory(follower)
+    stack.push_async_callback(directory.close)
+    controller.ask_about_sources(TailersReach(follower, directory))
     await _metrics(stack, config)
     address = await _serve(stack, config.listen, {LOG: log, CATALOG: controller})
     _end_watches_first(stack, controller)
@@ -131,12 +138,14 @@ async def leaf_node(stack: AsyncExitStack, config: NodeConfig) -> str:
     settings = settings_from(LeafSettings, own, "settings")
     limits = settings_from(DecodeLimits, _table(decode), "settings.decode")
     follower = await _follow(stack, catalog)
+    directory = Directory(follower)
+    stack.push_async_callback(directory.close)
     leaf = Leaf(
         config.node_id,
         _data(config),
         follower,
         settings,
-        history=SourceHistory(log),
+        history=SourceHistory(log, TailersReach(follower, directory)),
         documents=merged_documents(limits),
     )
     await _start(stack, leaf.start, leaf.close)

@@ -85,6 +85,13 @@ def _positions(
     help="How long a shard may take for one answer.",
 )
 @click.option(
+    "--kafka-config",
+    "kafka_config_file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="The logins of brokers, the file that kafka.config_file names for tailers.",
+)
+@click.option(
     "--format",
     "form",
     type=click.Choice(["table", "json"]),
@@ -105,6 +112,7 @@ def verify(
     scratch: Path | None,
     scratch_mb: int,
     timeout_s: float,
+    kafka_config_file: str | None,
     form: str,
     server: str | None,
 ) -> None:
@@ -127,6 +135,7 @@ def verify(
         scratch_bytes_max=scratch_mb << 20,
         conditions=conditions,
         timeout_s=timeout_s,
+        kafka_config_file=kafka_config_file,
     )
     report = asyncio.run(prove(settings, _tell))
     if form == "json":

@@ -7,6 +7,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class ReachRequest(_message.Message):
+    __slots__ = ("collection", "collection_id")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_ID_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    collection_id: int
+    def __init__(self, collection: _Optional[str] = ..., collection_id: _Optional[int] = ...) -> None: ...
+
+class ReachResponse(_message.Message):
+    __slots__ = ("missing",)
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    missing: str
+    def __init__(self, missing: _Optional[str] = ...) -> None: ...
+
 class DescribeTailerRequest(_message.Message):
     __slots__ = ("collection", "look")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]

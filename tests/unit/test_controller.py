@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from alder.catalog import Snapshot
+from alder.catalog import Collection, Snapshot, next_name
 from alder.errors import AlderError, Reason
 from alder.v1 import catalog_pb2, log_pb2
 from controller.log import EmbeddedLog
@@ -499,3 +499,27 @@ def test_a_rebuild_says_first_what_the_log_does_not_have_any_more() -> None:
     with pytest.raises(AlderError, match="offset 7 in partition 1") as failure:
         check_reaches_back("x", log_pb2.OffsetsResponse(partitions=[bounds]))
     assert failure.value.reason is Reason.OUT_OF_RANGE
+
+
+def test_a_rebuild_says_first_what_topics_and_files_do_not_have_any_more(tmp_path: Path) -> None:
+    class Sources:
+        told = "partition 0 of the topic t begins at offset 9 by now"
+
+        async def missing(self, collection: Collection, timeout_s: float | None) -> str:
+            assert [source.name for source in collection.sources] == ["log", "kafka1"]
+            return self.told
+
+    async def scenario(controller: Controller, log: EmbeddedLog) -> None:
+        await beat(controller, "leaf-0")
+        await create(controller, "x", source_urls=["kafka://a:1/t"])
+        sources = Sources()
+        controller.ask_about_sources(sources)
+        with pytest.raises(AlderError, match="without loss: partition 0 of the topic") as failure:
+            await rebuild(controller, catalog_pb2.REBUILD_STEP_BEGIN)
+        assert failure.value.reason is Reason.OUT_OF_RANGE
+        assert list(controller.snapshot.collections) == ["x"]
+        sources.told = ""
+        await rebuild(controller, catalog_pb2.REBUILD_STEP_BEGIN)
+        assert next_name("x") in controller.snapshot.collections
+
+    use(tmp_path, scenario)

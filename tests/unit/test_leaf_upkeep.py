@@ -19,9 +19,8 @@ from leaf_model import (
     snapshot_of,
 )
 
-from alder.catalog import Collection, Source, SourcePartition
+from alder.catalog import Collection, Source
 from alder.errors import AlderError, Reason
-from alder.files import identity_of
 from alder.interfaces import LogClient
 from alder.positions import PositionVector
 from alder.rocks import Batch, Store
@@ -439,23 +438,25 @@ class Log:
         )
 
 
-def test_a_history_is_whole_if_every_source_reaches_back(tmp_path: Path) -> None:
-    async def missing(log: LogClient, *sources: Source) -> str:
-        return await SourceHistory(log).missing(collection_of(sources=sources))
+class Sources:
+    """What a tailer tells about topics and files."""
+
+    def __init__(self, told: str) -> None:
+        self.told = told
+
+    async def missing(self, collection: Collection, timeout_s: float | None) -> str:
+        return self.told
+
+
+def test_a_history_is_whole_if_every_source_reaches_back() -> None:
+    async def missing(log: LogClient, *sources: Source, told: str = "a file is gone") -> str:
+        return await SourceHistory(log, Sources(told)).missing(collection_of(sources=sources))
 
     log = Source("log", "log", "t")
-    there, gone = tmp_path / "there", tmp_path / "gone"
-    there.write_text("")
-    identity = identity_of(there.stat())
-    files = [SourcePartition(n, str(path), identity) for n, path in enumerate([there, gone])]
-    assert asyncio.run(missing(Log("t", [0, 0]), log)) == ""
+    assert asyncio.run(missing(Log("t", [0, 0]), log)) == "", "nobody is asked without need"
     assert "offset 7 in partition 1" in asyncio.run(missing(Log("t", [0, 7]), log))
     assert "another one" in asyncio.run(missing(Log("new", [0]), log))
-    one = Source("f", "file:///x", partitions=(files[0],))
-    assert asyncio.run(missing(Log("t", [0]), log, one)) == ""
-    both = Source("f", "file:///x", partitions=tuple(files))
-    assert str(gone) in asyncio.run(missing(Log("t", [0]), log, both))
-    there.write_text("other rows")
-    assert "has changed" in asyncio.run(missing(Log("t", [0]), log, one))
-    stored = Source("f", "s3://b/*", partitions=(SourcePartition(0, "s3://b/x", identity),))
-    assert "can't ask" in asyncio.run(missing(Log("t", [0]), log, stored))
+    for other in (Source("file1", "file:///x"), Source("kafka1", "kafka://a:1/t")):
+        assert asyncio.run(missing(Log("t", [0]), log, other)) == "a file is gone"
+        assert asyncio.run(missing(Log("t", [0]), log, other, told="")) == ""
+        assert "offset 7" in asyncio.run(missing(Log("t", [7]), log, other))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -14,7 +15,7 @@ from alder.catalog import Collection, Shard, Source, SourcePartition
 from alder.cli.proof.compare import Limits, ShardComparison
 from alder.cli.proof.coverage import Wanted, coverage_of
 from alder.cli.proof.model import Coverage, Kind, Range, ShardProof
-from alder.cli.proof.scratch import built
+from alder.cli.proof.scratch import TAILER_SETTINGS, built
 from alder.errors import AlderError, Reason
 from alder.interfaces import CatalogClient, ProofClient
 from alder.positions import PositionVector
@@ -68,6 +69,18 @@ def covered(wanted: Wanted | None = None, begin: int = 0, keyed: bool = False) -
     return coverage_of(collection_of(keyed), at, {KEY: begin}, {}, wanted or Wanted())
 
 
+def rebuilt(
+    collection: Collection,
+    coverage: Coverage,
+    log: Log,
+    directory: Path,
+    size_bytes_max: int = 1 << 30,
+) -> AbstractAsyncContextManager[Prover]:
+    return built(
+        collection, coverage, NOBODY, log, TAILER_SETTINGS, directory, size_bytes_max, ignore
+    )
+
+
 def compared(
     directory: Path, serving: Log, log: Log, coverage: Coverage, keyed: bool = False
 ) -> list[ShardProof]:
@@ -86,8 +99,8 @@ def compared(
             place.mkdir()
         whole = covered(keyed=keyed)
         async with (
-            built(collection, whole, NOBODY, serving, places[0], 1 << 30, ignore) as mine,
-            built(collection, coverage, NOBODY, log, places[1], 1 << 30, ignore) as other,
+            rebuilt(collection, whole, serving, places[0]) as mine,
+            rebuilt(collection, coverage, log, places[1]) as other,
         ):
             return await with_both(mine, other)
 
@@ -152,7 +165,7 @@ class Lying:
 def test_an_answer_with_other_rows_is_named(tmp_path: Path) -> None:
     async def main() -> ShardProof:
         collection, coverage = collection_of(), covered()
-        async with built(collection, coverage, NOBODY, Log(), tmp_path, 1 << 30, ignore) as log:
+        async with rebuilt(collection, coverage, Log(), tmp_path) as log:
             made = [await log.conditions("c", (1, shard), 1, 1) for shard in coverage.shards]
             shard = coverage.shards[0] if made[0] else coverage.shards[1]
             lying = cast(ProofClient, Lying(log))
@@ -183,7 +196,7 @@ def test_a_building_that_cant_go_on_says_why(
 ) -> None:
     async def build() -> None:
         coverage = covered()
-        async with built(collection_of(), coverage, NOBODY, log, tmp_path, size_bytes_max, ignore):
+        async with rebuilt(collection_of(), coverage, log, tmp_path, size_bytes_max):
             raise AssertionError("it was built")
 
     asyncio.run(_refused(build, reason, words))

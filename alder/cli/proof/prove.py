@@ -3,23 +3,26 @@
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from alder.catalog import LOG_SOURCE, Collection, Snapshot
+from alder.catalog import LOG_SOURCE, Collection, Snapshot, Source
 from alder.cli.proof.compare import Limits, ShardComparison, patiently
 from alder.cli.proof.coverage import Wanted, coverage_of
 from alder.cli.proof.model import Coverage, Finding, Kind, Report, ShardProof
-from alder.cli.proof.scratch import built, scratch_directory
+from alder.cli.proof.scratch import TAILER_SETTINGS, built, scratch_directory
 from alder.client import connect
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import quote
 from alder.interfaces import CatalogClient, LogClient, ProofClient
 from alder.positions import PartitionKey, PositionVector
 from alder.remote import RemoteCatalog, RemoteLog, RemoteProof, open_channel
+from alder.topicurl import TopicUrl
 from alder.v1 import catalog_pb2, log_pb2, proof_pb2
-from tailer.sources.storage import stored_file
+from tailer.reach import Reach, reach_of
+from tailer.settings import KafkaSettings
+from tailer.sources.kafka.clients import KafkaClients
 
 ASK_S_MAX: Final = 30.0
 PROGRESS_S: Final = 2.0
@@ -37,6 +40,8 @@ class ProofSettings:
     scratch_bytes_max: int
     conditions: int
     timeout_s: float
+    kafka_config_file: str | None = None
+    """The logins of brokers, as tailers have them."""
 
 
 Tell = Callable[[str], None]
@@ -68,6 +73,10 @@ class _Proof:
         self._catalog = catalog
         self._log = log
         self._serving = serving
+        self._tailer_settings = replace(
+            TAILER_SETTINGS, kafka=KafkaSettings(settings.kafka_config_file)
+        )
+        self._kafka = KafkaClients(self._tailer_settings.kafka)
         self._begun_s = time.monotonic()
 
     async def run(self) -> Report:
@@ -134,28 +143,35 @@ class _Proof:
     async def _sources(
         self, collection: Collection
     ) -> tuple[dict[PartitionKey, int], dict[PartitionKey, str]]:
-        """Where the log begins, and which files can't be read from here."""
+        """Where logs and topics begin, and what can't be read from here."""
         begins: dict[PartitionKey, int] = {}
         unreadable: dict[PartitionKey, str] = {}
         for source in collection.sources:
             if source.url != LOG_SOURCE:
-                for entry in source.partitions:
-                    why = (
-                        "it is of a Kafka topic, which is not read again"
-                        if source.is_topic
-                        else await asyncio.to_thread(_why_not, entry.name, entry.identity)
-                    )
-                    if why:
-                        unreadable[source.name, entry.partition] = why
+                for one in await asyncio.to_thread(self._reach, source):
+                    key = (source.name, one.partition)
+                    begins[key] = one.begin_offset
+                    if one.lost:
+                        unreadable[key] = one.lost
                 continue
             request = log_pb2.OffsetsRequest(topic=collection.name)
             bounds = await self._log.offsets(request, ASK_S_MAX)
-            for one in bounds.partitions:
-                key = (source.name, one.partition)
-                begins[key] = one.begin_offset
+            for bound in bounds.partitions:
+                key = (source.name, bound.partition)
+                begins[key] = bound.begin_offset
                 if bounds.topic_id != source.topic_id:
                     unreadable[key] = f"the log of {collection.name} is another one by now"
         return begins, unreadable
+
+    def _reach(self, source: Source) -> list[Reach]:
+        """What a source still has that can be compared; brokers that don't tell have nothing."""
+        try:
+            if not source.is_topic or not self._kafka.is_compacted(TopicUrl.parse(source.url)):
+                return list(reach_of(source, self._kafka))
+            why = "its topic is compacted: what is not there any more may have been replaced"
+        except AlderError as error:
+            why = error.message
+        return [Reach(source.name, one.partition, lost=why) for one in source.partitions]
 
     async def _compared(self, collection: Collection, coverage: Coverage) -> list[ShardProof]:
         settings = self._settings
@@ -168,6 +184,7 @@ class _Proof:
                 coverage,
                 self._catalog,
                 self._log,
+                self._tailer_settings,
                 directory,
                 settings.scratch_bytes_max,
                 told.built,
@@ -226,12 +243,3 @@ class _Progress:
             self._told_s = now_s
             rate = offsets / max(1e-3, now_s - self._begun_s)
             self._tell(f"built {offsets:,} of {self._offsets:,} offsets ({rate:,.0f} a second)")
-
-
-def _why_not(name: str, identity: str) -> str:
-    """Why a file can't be read as it was registered; empty if it can."""
-    try:
-        found = stored_file(name).identity()
-    except OSError as error:
-        return f"the file {name} can't be read from here: {error.strerror or error}"
-    return "" if found == identity else f"the file {name} has changed since it was registered"

@@ -1,8 +1,8 @@
 """A collection built anew from its log: the same tailer and the same leaf, in this process.
 
 The catalog that they follow stands still and names this leaf for the shards that are wanted; the
-others go to one that forgets them. The log that they read ends at the cut, and has only what is to
-be compared.
+others go to one that forgets them. Logs and topics that they read end at the cut, and a log has
+only what is to be compared.
 """
 
 import asyncio
@@ -11,16 +11,18 @@ import shutil
 import tempfile
 import time
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 
 from alder.arrow import from_bytes, to_bytes
-from alder.catalog import LOG_SOURCE, Collection, Node, Snapshot
+from alder.catalog import LOG_SOURCE, Collection, Node, Snapshot, Source, SourcePartition
 from alder.cli.proof.model import Coverage, Range
 from alder.errors import AlderError, Reason
 from alder.interfaces import CatalogClient, LogReader, PushClient
@@ -31,9 +33,13 @@ from alder.v1 import catalog_pb2, leaf_pb2, log_pb2, quarantine_pb2, tailer_pb2
 from leaf.proving import Prover
 from leaf.service import Leaf
 from leaf.settings import LeafSettings
+from tailer.deletes import chosen
 from tailer.merged import merged_documents
 from tailer.service import Tailer
 from tailer.settings import TailerSettings
+from tailer.sources.choose import open_partition
+from tailer.sources.kafka.clients import KafkaClients
+from tailer.sources.model import PartitionSource, RawBatch, empty_batch
 
 HERE: Final = "scratch"
 ELSEWHERE: Final = "elsewhere"
@@ -76,6 +82,7 @@ async def built(
     coverage: Coverage,
     catalog: CatalogClient,
     log: LogReader,
+    settings: TailerSettings,
     directory: Path,
     size_bytes_max: int,
     progress: Progress,
@@ -88,10 +95,13 @@ async def built(
     placed = _placed(collection, coverage)
     follower = _StillFollower(_snapshot(placed))
     part = PartOfLog(log, coverage)
-    documents = merged_documents(TAILER_SETTINGS.decode)
+    documents = merged_documents(settings.decode)
     leaf = Leaf(HERE, directory, follower, SETTINGS, documents=documents)
     nodes = _Nodes(leaf, [s.shard for s in placed.shards if s.leaf == ELSEWHERE])
-    tailer = Tailer(HERE, catalog, follower, nodes, part, TAILER_SETTINGS)
+    ends = {one.key: one.end for one in coverage.ranges}
+    tailer = Tailer(
+        HERE, catalog, follower, nodes, part, settings, open_source=partial(_opened, ends)
+    )
     await leaf.start()
     try:
         await tailer.start()
@@ -155,6 +165,52 @@ def _up_to(response: log_pb2.ReadResponse, end: int) -> log_pb2.ReadResponse:
     if response.offset + table.num_rows > end:
         response.records = to_bytes(table.slice(0, end - response.offset))
     return response
+
+
+class _UpTo:
+    """Implements :class:`tailer.sources.model.PartitionSource`: a topic that ends at an offset."""
+
+    finite = False
+
+    def __init__(self, inner: PartitionSource, end: int) -> None:
+        self._inner = inner
+        self._end = end
+
+    async def read(self, offset: int, wait_ms: int, leader_epoch: int = -1) -> RawBatch:
+        """What comes before the end; nothing from there on."""
+        if offset >= self._end:
+            await asyncio.sleep(wait_ms / 1_000)
+            return empty_batch(offset, source_end=self._end)
+        batch = await self._inner.read(offset, wait_ms, leader_epoch)
+        if batch.end <= self._end:
+            return batch
+        before = chosen(batch, batch.offsets < self._end)
+        quarantined = tuple(one for one in batch.quarantined if one.offset < self._end)
+        return replace(before, end=self._end, quarantined=quarantined, leader_epoch=-1)
+
+    def close(self) -> None:
+        """Closes the topic."""
+        self._inner.close()
+
+
+def _opened(
+    ends: Mapping[PartitionKey, int],
+    log: LogReader,
+    topic: str,
+    source: Source,
+    partition: SourcePartition,
+    settings: TailerSettings,
+    executor: Executor,
+    busy_partitions: Callable[[], int],
+    kafka: KafkaClients,
+) -> PartitionSource:
+    """As ``open_partition``; topics end where their range does."""
+    found = open_partition(
+        log, topic, source, partition, settings, executor, busy_partitions, kafka
+    )
+    if not source.is_topic:
+        return found
+    return _UpTo(found, ends[source.name, partition.partition])
 
 
 class _Forgetful:
@@ -228,12 +284,18 @@ def _placed(collection: Collection, coverage: Coverage) -> Collection:
         replace(shard, leaf=HERE if shard.shard in coverage.shards else ELSEWHERE)
         for shard in collection.shards
     )
+    begins = {one.key: one.begin for one in coverage.ranges if one.key[0] != LOG_SOURCE}
     sources = [
         replace(
             source,
             paused=False,
-            url=source.url if source.url == LOG_SOURCE else NO_FILES,
-            partitions=tuple(p for p in source.partitions if (source.name, p.partition) in read),
+            url=source.url if source.url == LOG_SOURCE or source.is_topic else NO_FILES,
+            partitions=tuple(
+                replace(p, begin_offset=max(p.begin_offset, begins.get(key, 0)))
+                for p in source.partitions
+                for key in [(source.name, p.partition)]
+                if key in read
+            ),
         )
         for source in collection.sources
     ]

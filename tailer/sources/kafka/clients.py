@@ -19,7 +19,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 
 from alder.errors import AlderError, Reason
 from alder.topicurl import TopicUrl
@@ -137,6 +137,22 @@ class KafkaClients:
                 request_timeout=self._settings.timeout_s,
             )
             return {entry.partition: answer.result().offset for entry, answer in answers.items()}
+        except KafkaException as error:
+            raise self.unavailable(url, str(error.args[0].str())) from error
+
+    def is_compacted(self, url: TopicUrl) -> bool:
+        """Whether brokers remove records that later ones of their key have replaced.
+
+        Raises AlderError(UNAVAILABLE) where they don't tell.
+        """
+        resource = ConfigResource(ConfigResource.Type.TOPIC, url.topic)
+        try:
+            (answer,) = (
+                self._admin(url)
+                .describe_configs([resource], request_timeout=self._settings.timeout_s)
+                .values()
+            )
+            return "compact" in str(answer.result()["cleanup.policy"].value)
         except KafkaException as error:
             raise self.unavailable(url, str(error.args[0].str())) from error
 
