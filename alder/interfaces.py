@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from alder.catalog import Collection
 from alder.fragments import FragmentAnswer, Take
 from alder.push import PushFields
+from alder.reads import ReadFields
 from alder.v1 import (
     catalog_pb2,
     common_pb2,
@@ -108,7 +109,7 @@ class LogReader(Protocol):
 
     async def read(
         self, request: log_pb2.ReadRequest, timeout_s: float | None = None
-    ) -> log_pb2.ReadResponse: ...
+    ) -> ReadFields: ...
 
 
 class LogClient(LogReader, Protocol):

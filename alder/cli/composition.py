@@ -27,7 +27,7 @@ from alder.reach import TailersReach
 from alder.remote import RemoteCatalog, RemoteLog, open_channel
 from alder.serving import Server
 from alder.v1 import catalog_pb2, leaf_pb2, log_pb2, proof_pb2, query_pb2, tailer_pb2
-from controller.log import EmbeddedLog, LogSettings
+from controller.log import EmbeddedLog, LogHere, LogSettings
 from controller.service import Controller
 from controller.settings import ControllerSettings
 from leaf.history import SourceHistory
@@ -94,7 +94,8 @@ async def standalone(
         await _follow(stack, catalog, node)
     node = Node("tailer-0", catalog_pb2.NODE_ROLE_TAILER, "")
     lease = Lease()
-    tailer = Tailer(node.node_id, catalog, follower, directory, log, settings.tailer, lease.holds)
+    near = LogHere(log)
+    tailer = Tailer(node.node_id, catalog, follower, directory, near, settings.tailer, lease.holds)
     directory.add_tailer(node.node_id, tailer)
     await _start(stack, tailer.start, tailer.close)
     await _follow(stack, catalog, node, lease)

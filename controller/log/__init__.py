@@ -4,7 +4,8 @@ What is acknowledged is on disk; what is on disk is never rewritten, and is chec
 served.
 """
 
+from controller.log.here import LogHere
 from controller.log.service import EmbeddedLog
 from controller.log.settings import LogSettings
 
-__all__ = ["EmbeddedLog", "LogSettings"]
+__all__ = ["EmbeddedLog", "LogHere", "LogSettings"]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from alder.errors import AlderError, Reason
+from alder.reads import Read, message_of
 from alder.v1 import log_pb2
 from controller.log.appending import ANY_PARTITION, AppendCall, Submission, payloads
 from controller.log.budget import ByteBudget
@@ -151,6 +152,10 @@ class EmbeddedLog:
     async def read(
         self, request: log_pb2.ReadRequest, timeout_s: float | None = None
     ) -> log_pb2.ReadResponse:
+        """As :meth:`read_here`, as a message."""
+        return message_of(await self.read_here(request, timeout_s))
+
+    async def read_here(self, request: log_pb2.ReadRequest, timeout_s: float | None = None) -> Read:
         """Consecutive records from an offset; waits for one where there is none yet.
 
         Raises AlderError: UNKNOWN_COLLECTION, IDENTITY_CHANGED (another topic of that name),
@@ -165,7 +170,7 @@ class EmbeddedLog:
             self._check_same(partition, request)
         end = partition.bounds.end
         if end <= request.offset:
-            return log_pb2.ReadResponse(offset=request.offset, end_offset=end)
+            return Read(request.offset, b"", end)
         size_bytes_max = min(request.size_bytes_max, self._settings.read_bytes_max)
         spec = partition.topic.spec
         try:
@@ -178,9 +183,7 @@ class EmbeddedLog:
         except AlderError:
             self._check_same(partition, request)
             raise
-        return log_pb2.ReadResponse(
-            offset=request.offset, records=records, end_offset=partition.bounds.end
-        )
+        return Read(request.offset, records, partition.bounds.end)
 
     async def offsets(
         self, request: log_pb2.OffsetsRequest, timeout_s: float | None = None

@@ -103,7 +103,7 @@ class LogStorage:
 
     def read(
         self, topic: TopicSpec, partition: int, offset: int, end: int, size_bytes_max: int
-    ) -> bytes:
+    ) -> memoryview:
         """Records from ``offset`` on, before ``end``, as the Arrow stream of a ``ReadResponse``.
 
         They have ``size_bytes_max`` at most, but there is at least one. Raises AlderError(CORRUPT)
@@ -133,7 +133,7 @@ class LogStorage:
                     break
         if not found:
             raise corrupt(topic.name, partition, offset, "it is missing")
-        return arrow.to_bytes(pa.concat_tables(found).combine_chunks())
+        return arrow.to_memory(pa.concat_tables(found).combine_chunks())
 
     def first_after(self, topic: TopicSpec, partition: int, bounds: Bounds, moment_us: int) -> int:
         """The first offset of a record later than a moment; ``bounds.end`` if there is none.

@@ -12,6 +12,7 @@ import pyarrow as pa
 from alder.arrow import from_bytes
 from alder.errors import AlderError, Reason
 from alder.interfaces import LogReader
+from alder.reads import Read, ReadFields
 from alder.records import KEY, ORIGINAL_SIZE_BYTES, TIMESTAMP_US, VALUE
 from alder.v1 import log_pb2
 from tailer.sources.model import (
@@ -65,15 +66,17 @@ class LogSource:
             if error.reason is Reason.OUT_OF_RANGE and begin > offset:
                 return _truncated(offset, begin)
             raise
-        if not response.records:
-            return empty_batch(offset, response.end_offset)
-        return to_batch(offset, response, self._limits)
+        # A message copies its records each time that they are asked for.
+        read = Read(response.offset, response.records, response.end_offset)
+        if not read.records:
+            return empty_batch(offset, read.end_offset)
+        return to_batch(offset, read, self._limits)
 
     def close(self) -> None:
         """Nothing to release."""
 
 
-def to_batch(offset: int, response: log_pb2.ReadResponse, limits: ReadLimits) -> RawBatch:
+def to_batch(offset: int, response: ReadFields, limits: ReadLimits) -> RawBatch:
     """The records of an answer to a read from ``offset``."""
     table = from_bytes(response.records).slice(0, limits.rows_max)
     values, keys = (_whole(table.column(name)) for name in (VALUE, KEY))

@@ -9,9 +9,10 @@ import pytest
 from log_records import Record, appended, records_of
 
 from alder.errors import AlderError, Reason
+from alder.reads import message_of
 from alder.rocks import Batch, Store
 from alder.v1 import log_pb2
-from controller.log import EmbeddedLog, LogSettings
+from controller.log import EmbeddedLog, LogHere, LogSettings
 from controller.log.storage import LogStorage, PlacedBlock
 
 
@@ -68,6 +69,20 @@ async def stream(*values: str) -> AsyncIterator[log_pb2.AppendRequest]:
 async def end(log: EmbeddedLog) -> int:
     response = await log.offsets(log_pb2.OffsetsRequest(topic="t"))
     return response.partitions[0].end_offset
+
+
+def test_a_reader_in_the_same_process_gets_what_travels(tmp_path: Path) -> None:
+    async def scenario(log: EmbeddedLog, _: GatedStorage) -> None:
+        await log.append(stream("a", "b" * 100_000, "c"))
+        for offset in range(4):
+            request = log_pb2.ReadRequest(topic="t", offset=offset, size_bytes_max=1 << 20)
+            here = await LogHere(log).read(request)
+            assert message_of(here) == await log.read(request)
+            assert [r.value[:1] for r in records_of(message_of(here))] == [b"a", b"b", b"c"][
+                offset:
+            ]
+
+    use(tmp_path, scenario)
 
 
 async def values(log: EmbeddedLog) -> list[str]:

@@ -28,6 +28,7 @@ from alder.errors import AlderError, Reason
 from alder.interfaces import CatalogClient, LogReader, PushClient
 from alder.positions import PartitionKey, PositionVector, cut
 from alder.push import PushFields
+from alder.reads import Read, ReadFields
 from alder.rocks import file_bytes
 from alder.v1 import catalog_pb2, leaf_pb2, log_pb2, quarantine_pb2, tailer_pb2
 from leaf.proving import Prover
@@ -134,13 +135,13 @@ class PartOfLog:
 
     async def read(
         self, request: log_pb2.ReadRequest, timeout_s: float | None = None
-    ) -> log_pb2.ReadResponse:
+    ) -> ReadFields:
         """Records of the first range that is not before the offset; none from its end on."""
         one = self._next(request.partition, request.offset)
         if one is None or self.failure is not None:
             await asyncio.sleep(request.wait_ms / 1_000)
             end = self._at[LOG_SOURCE, request.partition]
-            return log_pb2.ReadResponse(offset=request.offset, end_offset=end)
+            return Read(request.offset, b"", end)
         inner = log_pb2.ReadRequest()
         inner.CopyFrom(request)
         inner.offset = max(one.begin, request.offset)
@@ -149,7 +150,7 @@ class PartOfLog:
         except AlderError as error:
             if error.reason in {Reason.OUT_OF_RANGE, Reason.IDENTITY_CHANGED}:
                 self.failure = error
-                return log_pb2.ReadResponse(offset=request.offset)
+                return Read(request.offset, b"", 0)
             raise
         return _up_to(response, one.end) if response.records else response
 
@@ -159,12 +160,13 @@ class PartOfLog:
         return ranges[place] if place < len(ranges) else None
 
 
-def _up_to(response: log_pb2.ReadResponse, end: int) -> log_pb2.ReadResponse:
+def _up_to(response: ReadFields, end: int) -> ReadFields:
     """The records before an offset."""
     table: pa.Table = from_bytes(response.records)
-    if response.offset + table.num_rows > end:
-        response.records = to_bytes(table.slice(0, end - response.offset))
-    return response
+    if response.offset + table.num_rows <= end:
+        return response
+    records = to_bytes(table.slice(0, end - response.offset))
+    return Read(response.offset, records, response.end_offset)
 
 
 class _UpTo:
