@@ -1,7 +1,7 @@
 """A collection's leaves as a tailer sees them: they tell positions and take pushes."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from alder.catalog import Collection
@@ -37,17 +37,32 @@ class LeafAnswers:
         }
 
 
+def joined(answers: Iterable[LeafAnswers]) -> LeafAnswers:
+    """What several leaves told, in one."""
+    positions: dict[int, PositionVector] = {}
+    paths: frozenset[str] = frozenset()
+    leader_epochs: dict[int, Mapping[PartitionKey, int]] = {}
+    for answer in answers:
+        positions |= answer.positions
+        paths |= answer.paths
+        leader_epochs |= answer.leader_epochs
+    return LeafAnswers(positions, paths, leader_epochs)
+
+
 async def ask_positions(
-    directory: PushDirectory, collection: Collection, timeout_s: float
+    directory: PushDirectory,
+    collection: Collection,
+    timeout_s: float,
+    leaves: Iterable[str] | None = None,
 ) -> LeafAnswers:
-    """Asks all leaves of a collection. Raises AlderError if one of them does not answer."""
+    """Asks leaves of a collection (default: all). Raises AlderError if one does not answer."""
     request = leaf_pb2.PositionsRequest(
         collection=collection.name, collection_id=collection.collection_id
     )
     answers = await asyncio.gather(
         *(
             directory.leaf(leaf).positions(request, timeout_s)
-            for leaf in collection.shards_by_leaf()
+            for leaf in (collection.shards_by_leaf() if leaves is None else leaves)
         )
     )
     positions = {

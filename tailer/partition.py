@@ -20,7 +20,7 @@ from tailer import core
 from tailer.batch import Builder
 from tailer.builders import builder_of
 from tailer.fence import Fence
-from tailer.leaves import LeafAnswers, ask_positions, push
+from tailer.leaves import LeafAnswers, ask_positions, joined, push
 from tailer.reader import PartitionReader
 from tailer.settings import TailerSettings
 from tailer.shardrows import PreparedRange
@@ -44,9 +44,14 @@ class PartitionTask:
         gate: asyncio.Semaphore,
         ends: EndsSeen,
         fence: Fence,
+        leaves: frozenset[str],
     ) -> None:
-        """``ends`` is what is seen of the partition's end, here and by others."""
+        """``ends`` is what is seen of the partition's end, here and by others.
+
+        ``leaves`` of the collection are fed, and no others.
+        """
         self.collection = collection
+        self.leaves = leaves
         self.defect = ""
         """Why the task before this one ended; empty once this one has read on."""
         self._source = source
@@ -60,7 +65,9 @@ class PartitionTask:
         self._leader_epochs: dict[int, int] = {}
         self._prepared: dict[core.Range, PreparedRange] = {}
         self._events: asyncio.Queue[tuple[core.Event, PreparedRange | None]] = asyncio.Queue()
-        self._state, self._first_effects = core.start(_shard_map(collection))
+        self._state, self._first_effects = core.start(_shard_map(collection, leaves))
+        self._unanswered: dict[str, float] = {}
+        """Since when each leaf has answered nothing that it was asked."""
         self._reading: asyncio.Task[None] | None = None
         self._read_error = ""
         self._records = 0
@@ -104,11 +111,32 @@ class PartitionTask:
         """What to hand to :meth:`observe` with positions asked from now on; None if not idle."""
         return self._state.sequence if self._state.idle else None
 
-    def change_map(self, collection: Collection) -> None:
-        """Goes on with another shard map of the same collection."""
-        if _shard_map(collection) != _shard_map(self.collection):
-            self.collection = collection
-            self._tell(core.MapChanged(_shard_map(collection)))
+    @property
+    def knows_positions(self) -> bool:
+        """False until all leaves have told where their shards stand."""
+        return bool(self._state.positions)
+
+    @property
+    def next_offset(self) -> int:
+        """The lowest position over the shards, as far as is known."""
+        return self._state.next_offset
+
+    def unanswered_s(self, now_s: float) -> dict[str, float]:
+        """For how long leaves have answered nothing; ``now_s`` by the monotonic clock."""
+        return {leaf: now_s - since_s for leaf, since_s in self._unanswered.items()}
+
+    def has_map_of(self, collection: Collection) -> bool:
+        """True if the shard map of the collection is the one that is gone by."""
+        return (collection.epoch, collection.shards) == (
+            self.collection.epoch,
+            self.collection.shards,
+        )
+
+    def change_map(self, collection: Collection, leaves: frozenset[str]) -> None:
+        """Goes on with another shard map of the same collection, or for other leaves of it."""
+        self.collection, self.leaves = collection, leaves
+        self._unanswered = {k: at for k, at in self._unanswered.items() if k in leaves}
+        self._tell(core.MapChanged(_shard_map(collection, leaves)))
 
     def is_of(self, collection: Collection) -> bool:
         """False if the collection says something else of the partition by now."""
@@ -133,6 +161,8 @@ class PartitionTask:
             ends=[tailer_pb2.EndSeen(end_offset=end, age_us=age_us) for end, age_us in ends],
             applied_log_time_us=self._applied_log_time_us,
             waiting_log_time_us=self._waiting_log_time_us(),
+            held_bytes=sum(held.size_bytes for held in self._prepared.values())
+            + self._reader.pending_bytes,
         )
 
     def _waiting_log_time_us(self) -> int:
@@ -176,6 +206,7 @@ class PartitionTask:
                 prepared = await self._reader.next(
                     effect.offset,
                     self.collection.shards,
+                    self._shards_here(),
                     self._leader_epochs.get(effect.offset, -1),
                 )
                 break
@@ -223,9 +254,11 @@ class PartitionTask:
         request = make() if is_whole else await loop.run_in_executor(self._executor, make)
         try:
             self.fence.check()
+            self._unanswered.setdefault(effect.leaf, time.monotonic())
             results = await push(
                 self._directory, effect.leaf, request, self._settings.push_timeout_s
             )
+            self._unanswered.pop(effect.leaf, None)
         except AlderError as error:
             message = f"leaf {effect.leaf} did not take a push: {error.message}"
             self._tell(core.PushFailed(effect.number, message))
@@ -237,14 +270,27 @@ class PartitionTask:
 
     async def _ask(self, effect: core.Ask) -> None:
         try:
-            answers = await ask_positions(
-                self._directory, self.collection, self._settings.ask_timeout_s
-            )
+            answers = await self._positions_of_all()
         except AlderError as error:
             self._tell(core.AskFailed(effect.number, error.message))
         else:
             self._paths = answers.paths
             self._tell(core.Positions(effect.number, self._positions(answers)))
+
+    async def _positions_of_all(self) -> LeafAnswers:
+        """Asks the leaves that are fed. Raises AlderError if one of them does not answer."""
+
+        async def ask(leaf: str) -> LeafAnswers:
+            self._unanswered.setdefault(leaf, time.monotonic())
+            timeout_s = self._settings.ask_timeout_s
+            answers = await ask_positions(self._directory, self.collection, timeout_s, [leaf])
+            self._unanswered.pop(leaf, None)
+            return answers
+
+        return joined(await asyncio.gather(*map(ask, sorted(self.leaves))))
+
+    def _shards_here(self) -> frozenset[int]:
+        return frozenset(one.shard for one in self.collection.shards if one.leaf in self.leaves)
 
     async def _wait(self, effect: core.Wait) -> None:
         await asyncio.sleep(self._settings.delay_s(effect.failures))
@@ -263,5 +309,6 @@ class PartitionTask:
         return builder_of(self.collection, source, partition, self._settings, self._paths)
 
 
-def _shard_map(collection: Collection) -> core.ShardMap:
-    return core.ShardMap(collection.epoch, {shard.shard: shard.leaf for shard in collection.shards})
+def _shard_map(collection: Collection, leaves: frozenset[str]) -> core.ShardMap:
+    served = {one.shard: one.leaf for one in collection.shards if one.leaf in leaves}
+    return core.ShardMap(collection.epoch, served)

@@ -45,22 +45,34 @@ class PartitionReader:
         self._preparing = threading.Lock()
 
     async def next(
-        self, offset: int, shards: tuple[Shard, ...], leader_epoch: int = -1
+        self,
+        offset: int,
+        shards: tuple[Shard, ...],
+        wanted: frozenset[int],
+        leader_epoch: int = -1,
     ) -> PreparedRange:
         """The next range from ``offset`` on, never empty; waits until there is one.
 
+        It has the rows of the shards that are ``wanted``; ``shards`` are all of the collection.
         ``leader_epoch`` belongs to ``offset``, as far as it is known. Raises AlderError as the
         source does.
         """
         loop = asyncio.get_running_loop()
         if self._pending and self._pending[0].range.begin == offset:
             rows = self._pending.popleft()
-            return await loop.run_in_executor(self._executor, prepare, rows, shards)
+            return await loop.run_in_executor(self._executor, prepare, rows, shards, wanted)
         self._pending.clear()
         raw = await self._read(offset, leader_epoch)
-        prepared, rest = await loop.run_in_executor(self._executor, self._build, raw, shards)
+        prepared, rest = await loop.run_in_executor(
+            self._executor, self._build, raw, shards, wanted
+        )
         self._pending.extend(rest)
         return prepared
+
+    @property
+    def pending_bytes(self) -> int:
+        """Size of the rows that were read and are not prepared yet."""
+        return sum(rows.table.nbytes for rows in self._pending)
 
     def close(self) -> None:
         """Gives everything back."""
@@ -95,13 +107,15 @@ class PartitionReader:
         elif raw.end == raw.begin:
             self._ends.ended(raw.end)
 
-    def _build(self, raw: RawBatch, shards: tuple[Shard, ...]) -> tuple[PreparedRange, list[Rows]]:
+    def _build(
+        self, raw: RawBatch, shards: tuple[Shard, ...], wanted: frozenset[int]
+    ) -> tuple[PreparedRange, list[Rows]]:
         # A read that was given up may still be at work in its thread.
         with self._preparing:
             if self._builder is None:
                 self._builder = self._make_builder()
             first, *rest = self._builder.build(raw)
-        return prepare(first, shards), rest
+        return prepare(first, shards, wanted), rest
 
     def _release(self) -> None:
         self._builder = None

@@ -23,6 +23,7 @@ from tailer.builders import builder_of
 from tailer.discovery import Discovery
 from tailer.ends import LookedAt, PartitionEnds
 from tailer.fence import Fence
+from tailer.lanes import PartitionLanes
 from tailer.leaves import ask_positions
 from tailer.partition import PartitionTask
 from tailer.paused import PausedPartition
@@ -78,7 +79,7 @@ class Tailer:
         self._ends = PartitionEnds(log, self._kafka, self._settings)
         self._executor = ThreadPoolExecutor(self._settings.worker_threads, "tailer")
         self._gate = asyncio.Semaphore(2 * self._settings.worker_threads)
-        self._partitions: dict[PartitionId, tuple[PartitionTask, asyncio.Task[None]]] = {}
+        self._partitions: dict[PartitionId, tuple[PartitionLanes, asyncio.Task[None]]] = {}
         self._paused: dict[PartitionId, PausedPartition] = {}
         self._discoveries: dict[
             DiscoveryId, tuple[Discovery | TopicDiscovery, asyncio.Task[None]]
@@ -241,7 +242,7 @@ class Tailer:
 
     def _reconcile(self, snapshot: Snapshot) -> None:
         tailers = [n.node_id for n in snapshot.live_nodes(catalog_pb2.NODE_ROLE_TAILER)]
-        wanted: dict[PartitionId, Callable[[], PartitionTask]] = {}
+        wanted: dict[PartitionId, Callable[[], PartitionLanes]] = {}
         ends: dict[Hashable, LookedAt] = {}
         paused: dict[PartitionId, PausedPartition] = {}
         listed: dict[DiscoveryId, tuple[Collection, Source]] = {}
@@ -266,28 +267,34 @@ class Tailer:
 
     def _maker(
         self, collection: Collection, source: Source, partition: SourcePartition, assignment: int
-    ) -> Callable[[], PartitionTask]:
-        def make() -> PartitionTask:
-            return PartitionTask(
-                collection,
-                source,
-                partition,
-                self._open(collection, source, partition),
-                self._directory,
-                self._settings,
-                self._executor,
-                self._gate,
-                self._ends.seen((collection.collection_id, source.name, partition.partition)),
-                Fence(self._holds_lease, assignment),
-            )
+    ) -> Callable[[], PartitionLanes]:
+        def make() -> PartitionLanes:
+            fence = Fence(self._holds_lease, assignment)
+
+            def lane(collection: Collection, leaves: frozenset[str]) -> PartitionTask:
+                return PartitionTask(
+                    collection,
+                    source,
+                    partition,
+                    self._open(collection, source, partition),
+                    self._directory,
+                    self._settings,
+                    self._executor,
+                    self._gate,
+                    self._ends.seen((collection.collection_id, source.name, partition.partition)),
+                    fence,
+                    leaves,
+                )
+
+            return PartitionLanes(collection, lane, self._settings)
 
         return make
 
     def _busy_partitions(self) -> int:
-        return sum(work.idle_at is None for work, _ in self._partitions.values())
+        return sum(work.busy_lanes for work, _ in self._partitions.values())
 
     def _reconcile_partitions(
-        self, wanted: dict[PartitionId, Callable[[], PartitionTask]], snapshot: Snapshot
+        self, wanted: dict[PartitionId, Callable[[], PartitionLanes]], snapshot: Snapshot
     ) -> None:
         defects: dict[PartitionId, str] = {}
         collections = {one.collection_id: one for one in snapshot.collections.values()}
@@ -308,7 +315,7 @@ class Tailer:
             except AlderError as error:
                 logger.error("collection %d: %s", key[0], error)
                 continue
-            work.defect = defects.get(key, "")
+            work.note_defect(defects.get(key, ""))
             self._partitions[key] = (work, asyncio.create_task(work.run()))
 
     def _reconcile_discoveries(self, listed: dict[DiscoveryId, tuple[Collection, Source]]) -> None:
@@ -334,7 +341,7 @@ class Tailer:
         """A leaf that lost a suffix says nothing by itself, so idle partitions are compared."""
         while True:
             await asyncio.sleep(self._settings.audit_interval_s)
-            idle: dict[int, list[tuple[PartitionTask | PausedPartition, int]]] = {}
+            idle: dict[int, list[tuple[PartitionLanes | PausedPartition, int]]] = {}
             for (collection_id, _, _), (work, _) in self._partitions.items():
                 if work.idle_at is not None:
                     idle.setdefault(collection_id, []).append((work, work.idle_at))

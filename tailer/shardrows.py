@@ -44,6 +44,11 @@ class PreparedRange:
     log_times_us: tuple[int, int] | None
     """Of the first and of the last row; None where there is no row."""
 
+    @property
+    def size_bytes(self) -> int:
+        """What is kept of the rows, in bytes."""
+        return sum(len(part.rows) + len(part.quarantined) for part in self.parts.values())
+
     def rows(self, shard: int, begin: int) -> ShardRows:
         """What a push holds for a shard that stands at ``begin``."""
         part = self.parts[shard]
@@ -54,13 +59,18 @@ class PreparedRange:
         return ShardRows(shard, begin, self.range.end, rows, quarantined)
 
 
-def prepare(rows: Rows, shards: tuple[Shard, ...]) -> PreparedRange:
-    """Splits rows by shard and encodes them; ``shards`` ascend by slot and cover all slots."""
+def prepare(rows: Rows, shards: tuple[Shard, ...], wanted: frozenset[int]) -> PreparedRange:
+    """Splits rows by shard and encodes those of the shards that are wanted.
+
+    ``shards`` ascend by slot and cover all slots.
+    """
     slot_ends = [shard.slot_end for shard in shards]
     row_groups = rows_by_shard(rows.slots, slot_ends)
     refused_groups = rows_by_shard(rows.quarantine_slots, slot_ends)
     parts = {}
     for shard, indices, refused in zip(shards, row_groups, refused_groups, strict=True):
+        if shard.shard not in wanted:
+            continue
         table = without_empty_columns(take_rows(rows.table, indices))
         quarantine = take_rows(rows.quarantine, refused)
         parts[shard.shard] = ShardPart(_encoded(table), _encoded(quarantine))

@@ -89,6 +89,9 @@ def families(partitions: Iterable[tailer_pb2.PartitionProgress]) -> list[Metric]
     stalled = GaugeMetricFamily(
         "alder_tailer_stalled", "1 where an error keeps the partition where it is.", labels=_LABELS
     )
+    held = GaugeMetricFamily(
+        "alder_tailer_held_bytes", "Rows that wait for a push or its answer.", labels=_LABELS
+    )
     records = CounterMetricFamily(
         "alder_tailer_records", "Records read since the tailer took it over.", labels=_LABELS
     )
@@ -105,6 +108,7 @@ def families(partitions: Iterable[tailer_pb2.PartitionProgress]) -> list[Metric]
         if one.applied_log_time_us:
             applied.add_metric(labels, one.applied_log_time_us / US_PER_S)
         stalled.add_metric(labels, float(bool(one.error)))
+        held.add_metric(labels, one.held_bytes)
         records.add_metric(labels, one.records)
         quarantined.add_metric(labels, one.quarantined)
-    return [behind, lag, applied, stalled, records, quarantined]
+    return [behind, lag, applied, stalled, held, records, quarantined]

@@ -260,7 +260,10 @@ class PartitionLag:
 
 @dataclass(frozen=True, slots=True)
 class PartitionProgress:
-    """A partition as its tailer sees it; ``error`` says why it stands still."""
+    """A partition as its tailer sees it; ``error`` says why it stands still.
+
+    ``held_bytes``: rows that wait there for a push or for its answer.
+    """
 
     collection: str
     source: str
@@ -269,6 +272,7 @@ class PartitionProgress:
     records: int
     quarantined: int
     error: str
+    held_bytes: int
 
     @classmethod
     def from_proto(cls, message: tailer_pb2.PartitionProgress) -> "PartitionProgress":
@@ -281,6 +285,7 @@ class PartitionProgress:
             records=message.records,
             quarantined=message.quarantined,
             error=message.error,
+            held_bytes=message.held_bytes,
         )
 
 

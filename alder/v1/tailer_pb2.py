@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from alder.v1 import quarantine_pb2 as alder_dot_v1_dot_quarantine__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61lder/v1/tailer.proto\x12\x08\x61lder.v1\x1a\x19\x61lder/v1/quarantine.proto\"9\n\x0cReachRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\" \n\rReachResponse\x12\x0f\n\x07missing\x18\x01 \x01(\t\"9\n\x15\x44\x65scribeTailerRequest\x12\x12\n\ncollection\x18< \x01(\t\x12\x0c\n\x04look\x18= \x01(\x08\"-\n\x07\x45ndSeen\x12\x12\n\nend_offset\x18\x01 \x01(\x03\x12\x0e\n\x06\x61ge_us\x18\x02 \x01(\x03\"\x93\x02\n\x11PartitionProgress\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x13\n\x0bnext_offset\x18\x04 \x01(\x03\x12\x12\n\nend_offset\x18\x05 \x01(\x03\x12\x0f\n\x07records\x18\x06 \x01(\x03\x12\x13\n\x0bquarantined\x18\x07 \x01(\x03\x12\r\n\x05\x65rror\x18\x08 \x01(\t\x12\x1f\n\x04\x65nds\x18< \x03(\x0b\x32\x11.alder.v1.EndSeen\x12\x1b\n\x13\x61pplied_log_time_us\x18= \x01(\x03\x12\x1b\n\x13waiting_log_time_us\x18> \x01(\x03\x12\x0e\n\x06paused\x18? \x01(\x08\"Z\n\x16\x44\x65scribeTailerResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12/\n\npartitions\x18\x02 \x03(\x0b\x32\x1b.alder.v1.PartitionProgress2\xd7\x01\n\x06Tailer\x12M\n\x08\x44\x65scribe\x12\x1f.alder.v1.DescribeTailerRequest\x1a .alder.v1.DescribeTailerResponse\x12\x44\n\x07Redrive\x12\x1e.alder.v1.TailerRedriveRequest\x1a\x19.alder.v1.RedriveResponse\x12\x38\n\x05Reach\x12\x16.alder.v1.ReachRequest\x1a\x17.alder.v1.ReachResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x61lder/v1/tailer.proto\x12\x08\x61lder.v1\x1a\x19\x61lder/v1/quarantine.proto\"9\n\x0cReachRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x15\n\rcollection_id\x18\x02 \x01(\x03\" \n\rReachResponse\x12\x0f\n\x07missing\x18\x01 \x01(\t\"9\n\x15\x44\x65scribeTailerRequest\x12\x12\n\ncollection\x18< \x01(\t\x12\x0c\n\x04look\x18= \x01(\x08\"-\n\x07\x45ndSeen\x12\x12\n\nend_offset\x18\x01 \x01(\x03\x12\x0e\n\x06\x61ge_us\x18\x02 \x01(\x03\"\xa7\x02\n\x11PartitionProgress\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x13\n\x0bnext_offset\x18\x04 \x01(\x03\x12\x12\n\nend_offset\x18\x05 \x01(\x03\x12\x0f\n\x07records\x18\x06 \x01(\x03\x12\x13\n\x0bquarantined\x18\x07 \x01(\x03\x12\r\n\x05\x65rror\x18\x08 \x01(\t\x12\x1f\n\x04\x65nds\x18< \x03(\x0b\x32\x11.alder.v1.EndSeen\x12\x1b\n\x13\x61pplied_log_time_us\x18= \x01(\x03\x12\x1b\n\x13waiting_log_time_us\x18> \x01(\x03\x12\x0e\n\x06paused\x18? \x01(\x08\x12\x12\n\nheld_bytes\x18@ \x01(\x03\"Z\n\x16\x44\x65scribeTailerResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12/\n\npartitions\x18\x02 \x03(\x0b\x32\x1b.alder.v1.PartitionProgress2\xd7\x01\n\x06Tailer\x12M\n\x08\x44\x65scribe\x12\x1f.alder.v1.DescribeTailerRequest\x1a .alder.v1.DescribeTailerResponse\x12\x44\n\x07Redrive\x12\x1e.alder.v1.TailerRedriveRequest\x1a\x19.alder.v1.RedriveResponse\x12\x38\n\x05Reach\x12\x16.alder.v1.ReachRequest\x1a\x17.alder.v1.ReachResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,9 +41,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENDSEEN']._serialized_start=214
   _globals['_ENDSEEN']._serialized_end=259
   _globals['_PARTITIONPROGRESS']._serialized_start=262
-  _globals['_PARTITIONPROGRESS']._serialized_end=537
-  _globals['_DESCRIBETAILERRESPONSE']._serialized_start=539
-  _globals['_DESCRIBETAILERRESPONSE']._serialized_end=629
-  _globals['_TAILER']._serialized_start=632
-  _globals['_TAILER']._serialized_end=847
+  _globals['_PARTITIONPROGRESS']._serialized_end=557
+  _globals['_DESCRIBETAILERRESPONSE']._serialized_start=559
+  _globals['_DESCRIBETAILERRESPONSE']._serialized_end=649
+  _globals['_TAILER']._serialized_start=652
+  _globals['_TAILER']._serialized_end=867
 # @@protoc_insertion_point(module_scope)

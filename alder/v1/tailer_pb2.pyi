@@ -38,7 +38,7 @@ class EndSeen(_message.Message):
     def __init__(self, end_offset: _Optional[int] = ..., age_us: _Optional[int] = ...) -> None: ...
 
 class PartitionProgress(_message.Message):
-    __slots__ = ("collection", "source", "partition", "next_offset", "end_offset", "records", "quarantined", "error", "ends", "applied_log_time_us", "waiting_log_time_us", "paused")
+    __slots__ = ("collection", "source", "partition", "next_offset", "end_offset", "records", "quarantined", "error", "ends", "applied_log_time_us", "waiting_log_time_us", "paused", "held_bytes")
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
@@ -51,6 +51,7 @@ class PartitionProgress(_message.Message):
     APPLIED_LOG_TIME_US_FIELD_NUMBER: _ClassVar[int]
     WAITING_LOG_TIME_US_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
+    HELD_BYTES_FIELD_NUMBER: _ClassVar[int]
     collection: str
     source: str
     partition: int
@@ -63,7 +64,8 @@ class PartitionProgress(_message.Message):
     applied_log_time_us: int
     waiting_log_time_us: int
     paused: bool
-    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., records: _Optional[int] = ..., quarantined: _Optional[int] = ..., error: _Optional[str] = ..., ends: _Optional[_Iterable[_Union[EndSeen, _Mapping]]] = ..., applied_log_time_us: _Optional[int] = ..., waiting_log_time_us: _Optional[int] = ..., paused: _Optional[bool] = ...) -> None: ...
+    held_bytes: int
+    def __init__(self, collection: _Optional[str] = ..., source: _Optional[str] = ..., partition: _Optional[int] = ..., next_offset: _Optional[int] = ..., end_offset: _Optional[int] = ..., records: _Optional[int] = ..., quarantined: _Optional[int] = ..., error: _Optional[str] = ..., ends: _Optional[_Iterable[_Union[EndSeen, _Mapping]]] = ..., applied_log_time_us: _Optional[int] = ..., waiting_log_time_us: _Optional[int] = ..., paused: _Optional[bool] = ..., held_bytes: _Optional[int] = ...) -> None: ...
 
 class DescribeTailerResponse(_message.Message):
     __slots__ = ("node_id", "partitions")

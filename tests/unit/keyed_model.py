@@ -183,7 +183,7 @@ class Fed:
             pa.array([record.key.encode() for record in records], pa.binary()),
         )
         for rows in self._builders[stream].build(raw):
-            part = prepare(rows, WHOLE).parts[0]
+            part = prepare(rows, WHOLE, frozenset({0})).parts[0]
             span = rows.range
             header = PushHeader(1, 1, *stream, "t", span.begin, span.end)
             answer = self.shard.apply(header, 1, part.rows, part.quarantined, rows.overflow)

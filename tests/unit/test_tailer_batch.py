@@ -233,7 +233,7 @@ def test_rows_too_large_for_one_message_are_split() -> None:
     parts = builder(push_size_bytes_max=100_000).build(raw(*values))
     assert len(parts) > 3
     for part in parts:
-        prepared = prepare(part, shards(1))
+        prepared = prepare(part, shards(1), frozenset({0}))
         assert len(prepared.parts[0].rows) < 200_000
         columns = [name for name in from_bytes(prepared.parts[0].rows).column_names if ":" in name]
         assert len(columns) == part.table.num_rows
@@ -241,7 +241,7 @@ def test_rows_too_large_for_one_message_are_split() -> None:
 
 def test_a_shard_inside_the_range_gets_only_what_it_lacks() -> None:
     values = [b'{"n":%d}' % n if n % 3 else b"bad" for n in range(30)]
-    prepared = prepare(build(raw(*values)), shards(1))
+    prepared = prepare(build(raw(*values)), shards(1), frozenset({0}))
     for begin in (0, 1, 15, 29, 30):
         message = prepared.rows(0, begin)
         assert (message.from_offset, message.to_offset) == (begin, 30)

@@ -106,6 +106,7 @@ class FakeLeaf:
         self.epoch = epoch
         self.shards = {n: StoredShard(ShardState(7, epoch)) for n in shards}
         self.down = False
+        self.stopped: asyncio.Event | None = None
         self.lose_answers = 0
         self.calls = 0
         self.assignment = 0
@@ -114,7 +115,7 @@ class FakeLeaf:
     async def apply(
         self, request: leaf_pb2.ApplyRequest, timeout_s: float | None = None
     ) -> leaf_pb2.ApplyResponse:
-        await asyncio.sleep(0)
+        await self._work(timeout_s)
         if self.down:
             raise AlderError(Reason.UNAVAILABLE, "down")
         self.calls += 1
@@ -157,6 +158,7 @@ class FakeLeaf:
     async def positions(
         self, request: leaf_pb2.PositionsRequest, timeout_s: float | None = None
     ) -> leaf_pb2.PositionsResponse:
+        await self._work(timeout_s)
         if self.down:
             raise AlderError(Reason.UNAVAILABLE, "down")
         return leaf_pb2.PositionsResponse(
@@ -165,6 +167,16 @@ class FakeLeaf:
                 for n, shard in self.shards.items()
             ]
         )
+
+    async def _work(self, timeout_s: float | None) -> None:
+        """Takes a moment, or, while it is stopped, until it is set going or nobody waits."""
+        await asyncio.sleep(0)
+        if self.stopped is not None:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self.stopped.wait()
+            except TimeoutError as error:
+                raise AlderError(Reason.DEADLINE, "no answer in time") from error
 
     def lose_last_pushes(self, count: int) -> None:
         """What a crash does: the last commits that were not synced are gone."""
@@ -750,10 +762,10 @@ def test_a_file_that_cannot_be_read_leaves_its_place_to_others() -> None:
         with ThreadPoolExecutor(1) as pool:
             reader = PartitionReader(MissingFile(), lambda: None, pool, 0, gate)
             with pytest.raises(AlderError, match="no such file"):
-                await reader.next(0, ())
+                await reader.next(0, (), frozenset())
             assert not gate.locked()
             with pytest.raises(AlderError, match="no such file"):
-                await reader.next(0, ())
+                await reader.next(0, (), frozenset())
 
     run(main)
 
