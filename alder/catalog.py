@@ -127,6 +127,7 @@ class CollectionSettings:
     back a cut may lie; 0: as far as the log, or for a part of the time that documents are retained.
     Both are microseconds of the log's time. ``indexes``: of paths that the default does not suit.
     ``transform_sql``: what makes documents of records (:mod:`alder.transformation`); may be empty.
+    ``ordinal_bits``: as many as number the documents of a record; 0 where it becomes one at most.
 
     What documents of a key mean: ``version_path``: where the version is by which they are ordered;
     empty: the order of the log. ``deleted_path``: documents with true there delete their key.
@@ -143,6 +144,7 @@ class CollectionSettings:
     merge: bool = False
     envelope: str = ""
     transform_sql: str = ""
+    ordinal_bits: int = 0
 
     @classmethod
     def from_proto(cls, message: catalog_pb2.CollectionSettings) -> "CollectionSettings":
@@ -157,6 +159,7 @@ class CollectionSettings:
             message.merge,
             message.envelope,
             transform_sql=message.transform_sql,
+            ordinal_bits=message.ordinal_bits,
         )
 
     def to_proto(self) -> catalog_pb2.CollectionSettings:
@@ -173,6 +176,7 @@ class CollectionSettings:
             merge=self.merge,
             envelope=self.envelope,
             transform_sql=self.transform_sql,
+            ordinal_bits=self.ordinal_bits,
         )
 
 

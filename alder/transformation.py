@@ -2,29 +2,45 @@
 
 ``_input`` has one row per record: ``_doc`` (JSON), ``_source``, ``_partition``, ``_offset`` and
 ``_log_time``. The SELECT has a document for each row that passes its WHERE: the column ``_doc``
-where that is the only one, else an object with its columns. What a record becomes depends on the
-record alone (invariant I1): only functions of their arguments are allowed, nothing that counts,
-orders or joins rows, and a record that can't be transformed fails for itself.
+where that is the only one, else an object with its columns. Lists are taken apart by ``unnest``, in
+the select list or in FROM, and UNION ALL puts several SELECTs together, so a record may become
+several documents. What a record becomes depends on the record alone (invariant I1): only functions
+of their arguments are allowed, nothing that counts, orders or joins rows of different records, and
+a record that can't be transformed fails for itself.
 
-The tree that is checked is the one that runs, with one more column to tell the records apart.
+The tree that is checked is the one that runs, with more columns that tell the records apart and
+order the documents of each: by the SELECT of the union, then by the places in the lists of its
+FROM. The engine joins these lists in an order that depends on what else it was given; lists of a
+select list it takes apart one row after the other.
 """
 
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import quote
-from alder.functions import is_refused
+from alder.transformationtree import (
+    BRANCH,
+    BRANCHES_MAX,
+    INPUT,
+    PLACES,
+    ROW,
+    Node,
+    branches_of,
+    lists_max,
+    numbered,
+    takes_apart,
+    unlike,
+)
 
-Node = dict[str, Any]
-"""A node of the engine's tree. Its values are whatever the engine serialises, hence Any."""
-INPUT: Final = "_input"
 DOCUMENT: Final = "_doc"
 COLUMNS: Final = pa.schema(
     [
@@ -38,83 +54,132 @@ COLUMNS: Final = pa.schema(
 """What is known of each record; documents are valid JSON."""
 TEXT_CHARACTERS_MAX: Final = 16_384
 MEMORY: Final = "256MB"
-_ROW: Final = "__row"
-_CLOCKS: Final = frozenset(
-    {"current_timestamp", "current_date", "current_time", "localtimestamp", "localtime"}
-)
-_IMPURE: Final = frozenset({"age", "version", "error"})
-_MACROS: Final = frozenset(
-    {"array_append", "date_add", "list_append", "list_prepend", "split_part"}
-)
+ORDINAL_BITS: Final = 10
+"""Bits of the number of a document within its record, where one may become several."""
+MADE_BYTES_MAX: Final = 16 << 20
+"""Documents of one record, and what is made at once of several."""
+_BATCH_ROWS: Final = 8_192
 _REASON_CHARACTERS_MAX: Final = 300
-_EMPTY: Final[dict[str, object]] = {
-    "modifiers": [],
-    "group_expressions": [],
-    "group_sets": [],
-    "having": None,
-    "qualify": None,
-    "sample": None,
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Transformed:
-    """Documents (string) made of records, with the numbers of these, ascending; and failures.
+    """Documents (string) of the next records, with the numbers of these, ascending; and failures.
 
-    A record that is in neither was left out by the WHERE.
+    They are of the records before ``end`` that the one before was not of. A record that is in
+    neither was left out by the WHERE, or its lists are empty.
     """
 
-    rows: list[int]
+    end: int
+    rows: NDArray[np.int64]
     documents: pa.Array
     failed: dict[int, str]
 
 
-class Transformation:
-    """A checked transformation with an engine of its own. Not for two threads at once."""
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What became of some records: documents, or why there are none."""
 
-    def __init__(self, sql: str) -> None:
-        """Raises AlderError: SYNTAX, FORBIDDEN, UNSUPPORTED, WRONG_TYPE, LIMIT."""
+    end: int
+    made: pa.Table
+    failed: dict[int, str]
+
+
+class Transformation:
+    """A checked transformation with an engine of its own. Not for two threads at once.
+
+    ``explodes``: a record may become several documents.
+    """
+
+    def __init__(self, sql: str, ordinal_bits: int = ORDINAL_BITS) -> None:
+        """A record becomes at most as many documents as these bits can number.
+
+        Raises AlderError: SYNTAX, FORBIDDEN, UNSUPPORTED, WRONG_TYPE, LIMIT.
+        """
         if len(sql) > TEXT_CHARACTERS_MAX:
             raise AlderError(
                 Reason.LIMIT, f"a transformation has at most {TEXT_CHARACTERS_MAX} characters"
             )
+        self._documents_max = 1 << ordinal_bits
         self._connection = _connect()
-        self._sql = self._prepared(sql)
+        node = self._parsed(sql)
+        branches = list(branches_of(node))
+        self.explodes = len(branches) > 1 or any(map(takes_apart, branches))
+        if len(branches) > BRANCHES_MAX:
+            raise AlderError(
+                Reason.LIMIT, f"a transformation unites at most {BRANCHES_MAX} SELECTs"
+            )
+        self._order = [ROW, BRANCH, *PLACES[: lists_max(branches)]]
+        self._sql = self._prepared(node)
 
-    def apply(self, records: pa.Table) -> Transformed:
-        """Transforms records, given in :data:`COLUMNS`."""
-        numbered = records.append_column(_ROW, pa.array(range(records.num_rows), pa.int64()))
-        failed: dict[int, str] = {}
-        made = pa.concat_tables([_NOTHING, *self._made(numbered, failed)]).sort_by(_ROW)
+    def apply(self, records: pa.Table) -> Iterator[Transformed]:
+        """Transforms records, given in :data:`COLUMNS`; as many at once as their documents let."""
+        numbered = records.append_column(ROW, pa.array(range(records.num_rows), pa.int64()))
+        runs: list[_Run] = []
+        size_bytes = 0
+        for run in self._runs(numbered, records.num_rows):
+            runs.append(run)
+            size_bytes += run.made.nbytes
+            if size_bytes > MADE_BYTES_MAX:
+                yield self._joined(runs)
+                runs, size_bytes = [], 0
+        if runs:
+            yield self._joined(runs)
+
+    def _joined(self, runs: Sequence[_Run]) -> Transformed:
+        made = pa.concat_tables([run.made for run in runs])
+        by = self._order if self.explodes else [ROW]
+        # Stable, so rows of a list that the select list takes apart stay in its order.
+        made = made.sort_by([(name, "ascending") for name in by])
+        failed = {row: reason for run in runs for row, reason in run.failed.items()}
+        rows = made.column(ROW).to_numpy()
         documents = made.column(DOCUMENT).combine_chunks()
-        rows = made.column(_ROW).to_pylist()
         failed.update(
-            (row, "the transformation gives NULL in the place of a document")
-            for row, document in zip(rows, documents.is_null().to_pylist(), strict=True)
-            if document
+            dict.fromkeys(
+                rows[documents.is_null().to_numpy(zero_copy_only=False)].tolist(),
+                "the transformation gives NULL in the place of a document",
+            )
         )
-        kept = documents.is_valid()
-        rows = [row for row, valid in zip(rows, kept.to_pylist(), strict=True) if valid]
-        return Transformed(rows, documents.filter(kept), failed)
+        found, counts = np.unique(rows, return_counts=True)
+        failed.update(
+            (row, f"it becomes {count:,} documents, more than {self._documents_max:,}")
+            for row, count in zip(found.tolist(), counts.tolist(), strict=True)
+            if count > self._documents_max
+        )
+        if failed:
+            kept = ~np.isin(rows, list(failed))
+            rows, documents = rows[kept], documents.filter(pa.array(kept))
+        return Transformed(runs[-1].end, rows, documents, failed)
 
-    def _made(self, records: pa.Table, failed: dict[int, str]) -> Iterator[pa.Table]:
-        """Documents with the numbers of their records; failures are narrowed down to records."""
+    def _runs(self, records: pa.Table, end: int) -> Iterator[_Run]:
+        """What becomes of records up to ``end``; failures are narrowed down to single ones."""
         if not records.num_rows:
             return
         try:
-            yield self._run(records)
-        except duckdb.Error as error:
+            yield _Run(end, self._run(records), {})
+        except (duckdb.Error, _TooMuchError) as error:
             if records.num_rows == 1:
-                failed[records.column(_ROW)[0].as_py()] = _reason(error)
+                failed = {records.column(ROW)[0].as_py(): _reason(error)}
+                yield _Run(end, self._nothing, failed)
                 return
             middle = records.num_rows // 2
-            yield from self._made(records.slice(0, middle), failed)
-            yield from self._made(records.slice(middle), failed)
+            yield from self._runs(records.slice(0, middle), end - records.num_rows + middle)
+            yield from self._runs(records.slice(middle), end)
 
     def _run(self, records: pa.Table) -> pa.Table:
+        """Raises _TooMuchError as soon as it is."""
         self._connection.register("records", records)
         try:
-            return self._connection.sql(self._sql).to_arrow_table().cast(_NOTHING.schema)
+            batches, size_bytes = [], 0
+            with self._connection.sql(self._sql).to_arrow_reader(_BATCH_ROWS) as reader:
+                for batch in reader:
+                    batches.append(batch)
+                    size_bytes += batch.nbytes
+                    if size_bytes > MADE_BYTES_MAX:
+                        raise _TooMuchError(
+                            f"it becomes more than {MADE_BYTES_MAX >> 20} MB of documents"
+                        )
+                return pa.Table.from_batches(batches, reader.schema).cast(self._nothing.schema)
         except (duckdb.InternalException, duckdb.FatalException):
             # The engine refuses everything after such an error.
             self._connection = _connect()
@@ -123,16 +188,19 @@ class Transformation:
             # The engine cuts the text that it quotes in a message, also inside of a character.
             raise duckdb.InvalidInputException("a value can't be converted") from error
 
-    def _prepared(self, sql: str) -> str:
-        node = self._parsed(sql)
-        _check(node)
-        row = {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "column_names": [_ROW]}
-        select = self._text({**node, "select_list": [*node["select_list"], row]})
+    @property
+    def _nothing(self) -> pa.Table:
+        order = [(name, pa.int64()) for name in self._order]
+        return pa.schema([*order, (DOCUMENT, pa.string())]).empty_table()
+
+    def _prepared(self, node: Node) -> str:
+        """The statement that runs. Raises AlderError for one that can't."""
+        select = self._text(numbered(node, itertools.count(), len(self._order) - 2))
         given = ", ".join(
             f"CAST({name} AS JSON) AS {name}" if name == DOCUMENT else name
             for name in COLUMNS.names
         )
-        source = f"WITH {INPUT} AS (SELECT {given}, {_ROW} FROM records)"
+        source = f"WITH {INPUT} AS (SELECT {given}, {ROW} FROM records)"
         self._connection.register("records", _NO_RECORDS)
         try:
             found = self._connection.execute(f"DESCRIBE {source} {select}").fetchall()
@@ -140,16 +208,18 @@ class Transformation:
             raise AlderError(Reason.WRONG_TYPE, f"the transformation: {_reason(error)}") from error
         finally:
             self._connection.unregister("records")
-        names = [str(name) for name, *_ in found[:-1]]
-        if len({name.lower() for name in names}) < len(names):
+        every = [str(name) for name, *_ in found]
+        if len({name.lower() for name in every}) < len(every):
             raise AlderError(
                 Reason.INVALID_ARGUMENT, "the transformation names a column twice; use AS"
             )
+        names = [name for name in every if name not in self._order]
         quoted = [f"{_literal(name)}, made.{quote(name)}" for name in names]
         whole = names == [DOCUMENT]
         document = f"made.{DOCUMENT}" if whole else f"json_object({', '.join(quoted)})"
+        order = ", ".join(f"CAST(made.{name} AS BIGINT) AS {name}" for name in self._order)
         return (
-            f"SELECT made.{_ROW}, CAST({document} AS VARCHAR) AS {DOCUMENT} "
+            f"SELECT {order}, CAST({document} AS VARCHAR) AS {DOCUMENT} "
             f"FROM ({source} {select}) AS made"
         )
 
@@ -165,7 +235,7 @@ class Transformation:
             message = str(parsed["error_message"]).splitlines()[0]
             raise AlderError(Reason.SYNTAX, f"the transformation can't be parsed: {message}")
         if len(parsed["statements"]) != 1:
-            raise _unlike("it is not one statement")
+            raise unlike("it is not one statement")
         node: Node = parsed["statements"][0]["node"]
         return node
 
@@ -175,78 +245,19 @@ class Transformation:
         return str(self._connection.execute(query, [json.dumps(tree)]).fetchall()[0][0])
 
 
-_NOTHING: Final = pa.table({_ROW: pa.array([], pa.int64()), DOCUMENT: pa.array([], pa.string())})
-_NO_RECORDS: Final = COLUMNS.empty_table().append_column(_ROW, pa.array([], pa.int64()))
+def ordinal_bits_of(sql: str) -> int:
+    """The bits that number the documents of a record; 0 where it becomes one at most.
+
+    ``sql`` is empty for no transformation. Raises AlderError as :class:`Transformation`.
+    """
+    return ORDINAL_BITS if sql and Transformation(sql).explodes else 0
 
 
-def _check(node: Node) -> None:
-    """Raises AlderError for anything but expressions over single rows of the input."""
-    if node["type"] != "SELECT_NODE":
-        raise _unlike("it is no plain SELECT")
-    if any(node.get(name) not in (value, None) for name, value in _EMPTY.items()):
-        raise _unlike("it groups, orders, limits or samples rows, or has DISTINCT")
-    if node["cte_map"]["map"]:
-        raise _unlike("it has a WITH")
-    table = node["from_table"]
-    if table["type"] != "BASE_TABLE" or table["qualified_name"]["path"] != [INPUT]:
-        raise _unlike(f"it reads something else than {INPUT}")
-    if table["alias"] or table["sample"] or table["at_clause"] or table["column_name_alias"]:
-        raise _unlike(f"{INPUT} has an alias, a sample or a moment")
-    for expression in [*node["select_list"], node["where_clause"]]:
-        for part in _walk(expression or {}):
-            _check_expression(part)
+_NO_RECORDS: Final = COLUMNS.empty_table().append_column(ROW, pa.array([], pa.int64()))
 
 
-def _check_expression(part: Node) -> None:
-    match part.get("class"):
-        case "SUBQUERY":
-            raise _unlike("it has a subquery")
-        case "WINDOW":
-            raise _unlike("it has a window function")
-        case "STAR":
-            raise _unlike("it has a *; name what a document shall have")
-        case "PARAMETER":
-            raise _unlike("it has a parameter")
-        case "FUNCTION":
-            _check_function(part)
-        case "COLUMN_REF" if str(part["column_names"][-1]).lower() in {*_CLOCKS, _ROW}:
-            raise _impure(part["column_names"][-1])
-
-
-def _check_function(part: Node) -> None:
-    name = str(part["function_name"]).lower()
-    if name == "unnest":
-        raise AlderError(
-            Reason.UNSUPPORTED, "a transformation makes one document of a record, so no unnest"
-        )
-    if len(part["qualified_name"]["path"]) > 1 or part["export_state"]:
-        raise AlderError(Reason.FORBIDDEN, f"call {name} by its plain name")
-    if name not in _functions():
-        raise _impure(name)
-
-
-@cache
-def _functions() -> frozenset[str]:
-    """Names of the scalar functions whose result depends on their arguments alone."""
-    with duckdb.connect(":memory:") as connection:
-        rows = connection.execute(
-            "SELECT lower(function_name) FROM duckdb_functions() WHERE function_type = 'scalar' "
-            "GROUP BY ALL HAVING bool_or(stability = 'CONSISTENT') "
-            "AND NOT bool_or(stability = 'VOLATILE')"
-        ).fetchall()
-    names = {name for (name,) in rows if not is_refused(name)}
-    return frozenset(names - _IMPURE | _MACROS)
-
-
-def _walk(node: Node) -> Iterator[Node]:
-    waiting: list[object] = [node]
-    while waiting:
-        current = waiting.pop()
-        if isinstance(current, dict):
-            yield current
-            waiting.extend(current.values())
-        elif isinstance(current, list):
-            waiting.extend(current)
+class _TooMuchError(Exception):
+    """More is made of some records than may be at once."""
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
@@ -272,18 +283,3 @@ def _literal(text: str) -> str:
 def _reason(error: Exception) -> str:
     line = (str(error).splitlines() or [type(error).__name__])[0]
     return line[:_REASON_CHARACTERS_MAX]
-
-
-def _unlike(why: str) -> AlderError:
-    return AlderError(
-        Reason.UNSUPPORTED,
-        f"a transformation is one SELECT of expressions FROM {INPUT}, with a WHERE if any: {why}",
-    )
-
-
-def _impure(name: str) -> AlderError:
-    return AlderError(
-        Reason.FORBIDDEN,
-        f"{name} is not available to a transformation, which may call scalar functions whose "
-        "result depends on their arguments alone",
-    )

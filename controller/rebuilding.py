@@ -8,11 +8,12 @@ it in the place of the other, so whoever looks at a snapshot sees the one or the
 from collections.abc import Sequence
 from dataclasses import replace
 
-from alder.catalog import Collection, next_name
+from alder.catalog import Collection, CollectionSettings, next_name
 from alder.errors import AlderError, Reason
 from alder.v1 import log_pb2
 from controller.changes import CatalogState, Change, PutCollection, RemoveCollection
 from controller.placement import place_shards, shards_per_leaf
+from controller.requests import check_transformed
 
 
 def check_reaches_back(name: str, offsets: log_pb2.OffsetsResponse) -> None:
@@ -42,26 +43,22 @@ def check_serves(collection: Collection) -> None:
 
 
 def begun(
-    state: CatalogState, serving: Collection, transform_sql: str, leaves: Sequence[str]
+    state: CatalogState, serving: Collection, settings: CollectionSettings, leaves: Sequence[str]
 ) -> Sequence[Change]:
-    """Adds what is to be built, unless it is there.
+    """Adds what is to be built, with its settings, unless it is there.
 
     Raises AlderError(CONFLICT) where it is there with another transformation, UNSUPPORTED for one
-    of records in an envelope.
+    that it can't have.
     """
     known = state.snapshot.collections.get(next_name(serving.name))
     if known is not None:
-        if known.settings.transform_sql != transform_sql:
+        if known.settings.transform_sql != settings.transform_sql:
             raise AlderError(
                 Reason.CONFLICT,
                 f"{serving.name} is being built anew with another transformation; abort that first",
             )
         return ()
-    if serving.settings.envelope and transform_sql:
-        raise AlderError(
-            Reason.UNSUPPORTED,
-            "a transformation takes records as they are, and they are in an envelope here",
-        )
+    check_transformed(settings)
     shards = place_shards(
         len(serving.shards), leaves, shards_per_leaf(state.snapshot.collections.values())
     )
@@ -71,7 +68,7 @@ def begun(
         collection_id=state.next_collection_id,
         shards=shards,
         epoch=1,
-        settings=replace(serving.settings, transform_sql=transform_sql),
+        settings=settings,
         topic=serving.name,
     )
     return (PutCollection(built),)

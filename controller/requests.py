@@ -11,6 +11,7 @@ from alder.catalog import (
     KAFKA_SCHEME,
     LOG_SOURCE,
     Collection,
+    CollectionSettings,
     Source,
     SourcePartition,
     check_collection_name,
@@ -96,11 +97,21 @@ def _check_keyed(
             "patches of a key have to be in one partition, and the log spreads documents; leave "
             "--partitions out, so that there is one",
         )
+
+
+def check_transformed(kept: CollectionSettings) -> None:
+    """Raises AlderError(UNSUPPORTED) for a transformation that such a collection can't have."""
     if kept.envelope and kept.transform_sql:
         raise AlderError(
             Reason.UNSUPPORTED,
             "a transformation takes records as they are, and they are in an envelope here; "
-            "leave --transform out and use a view",
+            "leave it out and use a view",
+        )
+    if kept.merge and kept.ordinal_bits:
+        raise AlderError(
+            Reason.UNSUPPORTED,
+            "a record that becomes several documents is refused whole or not at all, which patches "
+            "of several keys can't be; leave --merge out, or unnest in a view",
         )
 
 

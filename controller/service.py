@@ -13,7 +13,7 @@ from typing import Final
 from alder.catalog import LOG_SOURCE, Collection, CollectionSettings, Node, Snapshot, next_name
 from alder.errors import AlderError, Reason
 from alder.interfaces import LogClient, SourceReach
-from alder.transformation import Transformation
+from alder.transformation import ordinal_bits_of
 from alder.v1 import catalog_pb2, log_pb2
 from controller import definitions, rebuilding, requests, sources
 from controller.catalog import Catalog, Decision
@@ -89,8 +89,9 @@ class Controller:
         if request.name in self.snapshot.collections:
             raise requests.already_exists(request.name)
         definitions.check_unused(self.snapshot, request.name)
-        if request.settings.transform_sql:
-            await asyncio.to_thread(Transformation, request.settings.transform_sql)
+        bits = await asyncio.to_thread(ordinal_bits_of, request.settings.transform_sql)
+        request.settings.ordinal_bits = bits
+        requests.check_transformed(CollectionSettings.from_proto(request.settings))
         await self._wait_for_leaf(timeout_s)
         collection, revision = await self._catalog.uninterrupted(self._create(request, timeout_s))
         return catalog_pb2.CreateCollectionResponse(
@@ -328,8 +329,7 @@ class Controller:
         transform_sql = serving.settings.transform_sql
         if request.HasField("transform_sql"):
             transform_sql = request.transform_sql
-        if transform_sql:
-            await asyncio.to_thread(Transformation, transform_sql)
+        ordinal_bits = await asyncio.to_thread(ordinal_bits_of, transform_sql)
         asked = log_pb2.OffsetsRequest(topic=request.name)
         rebuilding.check_reaches_back(request.name, await self._log.offsets(asked, timeout_s))
         if self._reach is not None and any(one.url != LOG_SOURCE for one in serving.sources):
@@ -343,7 +343,8 @@ class Controller:
                 raise _no_leaf()
             now = self._collection(state, request.name)
             sources.check_none_paused(now)
-            return rebuilding.begun(state, now, transform_sql, leaves)
+            settings = replace(now.settings, transform_sql=transform_sql, ordinal_bits=ordinal_bits)
+            return rebuilding.begun(state, now, settings, leaves)
 
         return decide
 

@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from alder import points, words
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import EMPTY_LIST, column_name
-from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
-from leaf.births import births_of_ids, is_id
+from leaf.births import Streams, births_of_ids, is_id
 from leaf.format.pages import PAGE_ROWS
 from leaf.indexes import zones
 from leaf.indexes.kind import Candidates
@@ -73,7 +72,7 @@ class Scope:
 
     fields: Mapping[str, Iterable[str]]
     keyed: bool
-    streams: Sequence[PartitionKey]
+    streams: Streams
     without: Container[str] = ()
     _births: dict[Condition, NDArray[np.int64] | None] = field(default_factory=dict, compare=False)
 
@@ -345,7 +344,7 @@ def _comparable(value: Scalar, tag: str, mixed: bool) -> bool:
     return abs(value) < EXACT_INT_MAX
 
 
-def _births(values: Sequence[Scalar], streams: Sequence[PartitionKey]) -> NDArray[np.int64] | None:
+def _births(values: Sequence[Scalar], streams: Streams) -> NDArray[np.int64] | None:
     ids = [value for value in values if isinstance(value, str) and is_id(value)]
     return births_of_ids(ids, streams) if len(ids) == len(values) else None
 

@@ -8,7 +8,7 @@ from alder.errors import AlderError
 from alder.fragments import FragmentAnswer
 from alder.positions import PositionVector
 from alder.v1 import leaf_pb2
-from leaf.births import cut_births, offsets_of
+from leaf.births import cut_births
 from leaf.cache import CacheUsage
 from leaf.digest import to_hex
 from leaf.fragmentmodel import FragmentResult
@@ -60,7 +60,7 @@ def describe_shard(
     except AlderError as error:
         damage = error.message
     ends = cut_births(view.streams, view.positions)
-    floor = offsets_of(view.log_time.floor()).tolist()
+    floor = view.streams.offsets_of(view.log_time.floor()).tolist()
     return leaf_pb2.ShardDescription(
         collection=collection,
         shard=number,

@@ -14,7 +14,7 @@ from alder.errors import AlderError, Reason
 from alder.fieldtypes import column_name, quote, value_expression
 from alder.paths import CAUSES, SYSTEM_FIELDS, json_pointer, split
 from alder.v1 import leaf_pb2
-from leaf.pieces import ColumnNeeds
+from leaf.pieces import ORDINAL, ColumnNeeds
 
 TABLE = "physical"
 """The name under which the engine knows the stored columns."""
@@ -67,6 +67,7 @@ def projection(
         source="_source" in needed,
         partition="_partition" in needed,
         offset="_offset" in needed,
+        ordinal=ORDINAL in needed,
         causes=CAUSES in needed,
     )
     names = needs.schema().names
@@ -91,7 +92,7 @@ def _needed(
     if binding.path not in SYSTEM_FIELDS:
         return ["_doc"]
     if binding.path == "_id":
-        return ["_key"] if keyed else ["_source", "_partition", "_offset"]
+        return ["_key"] if keyed else [*_ID]
     return [binding.path]
 
 
@@ -114,8 +115,8 @@ def _expression(
         value = f"nullif({value}, 'null'::JSON)"
         return value if binding.sql_type == "JSON" else f"{value}::{binding.sql_type}"
     if binding.path == "_id" and not keyed:
-        parts = (known_as[name] for name in ("_source", "_partition", "_offset"))
-        return "(" + " || '/' || ".join(parts) + ")"
+        # Leaves out the ordinal of a document that is the only one of its record.
+        return f"concat_ws('/', {', '.join(known_as[name] for name in _ID)})"
     if binding.path == "_doc":
         return f"{known_as['_doc']}::JSON"
     return known_as["_key" if binding.path == "_id" else binding.path]
@@ -154,7 +155,8 @@ def _overflowed(binding: leaf_pb2.ColumnBinding, document: str) -> str:
     )
 
 
-_FROM_BIRTHS: Final = frozenset({"_source", "_partition", "_offset", CAUSES})
+_ID: Final = ("_source", "_partition", "_offset", ORDINAL)
+_FROM_BIRTHS: Final = frozenset({*_ID, CAUSES})
 _OVERFLOWED: Final[Mapping[str, tuple[str | None, str]]] = {
     "VARCHAR": ("'VARCHAR'", "({value} ->> '$')"),
     "BIGINT": ("'BIGINT', 'UBIGINT'", "{value}::{type}"),

@@ -122,7 +122,7 @@ def change_of(
 
     resolution, table = (
         None,
-        parsed.table.add_column(0, "_birth", pa.array(births.pack(stream, parsed.offsets))),
+        parsed.table.add_column(0, "_birth", pa.array(births.pack(stream, parsed.places))),
     )
     log_time, late = _passed(view.log_time, stream, parsed)
     if log_time is not view.log_time:
@@ -160,7 +160,7 @@ def _passed(before: LogTime, stream: int, parsed: PushedRows) -> tuple[LogTime, 
     )
     steps = before.steps(stream, log_times)
     late = before.late(times, steps) & ~is_marker(parsed.table)
-    return before.passed(stream, parsed.offsets, steps), int(late.sum())
+    return before.passed(stream, parsed.first_places, steps), int(late.sum())
 
 
 def _resolved(
@@ -180,7 +180,7 @@ def _resolved(
 
 def _digest(push: PushHeader, parsed: PushedRows) -> int:
     documents = parsed.table.column("_doc")
-    return digest_rows(push.source, push.partition, parsed.offsets, documents)
+    return digest_rows(push.source, push.partition, parsed.places, documents)
 
 
 def put_quarantined(batch: Batch, stream: int, records: Iterable[Mapping[str, Any]]) -> None:
@@ -191,12 +191,15 @@ def put_quarantined(batch: Batch, stream: int, records: Iterable[Mapping[str, An
 
 
 def stream_record(
-    records: Sequence[StreamRecord], numbers: Mapping[PartitionKey, int], push: PushHeader
+    records: Sequence[StreamRecord],
+    numbers: Mapping[PartitionKey, int],
+    push: PushHeader,
+    ordinal_bits: int,
 ) -> tuple[int, StreamRecord]:
     """The number and the record of the pushed stream after the push. Raises AlderError(LIMIT)."""
     known = numbers.get(push.key)
     stream = len(records) if known is None else known
-    births.check(stream, push.to_offset)
+    births.check(stream, push.to_offset, ordinal_bits)
     record = (
         StreamRecord(push.source, push.partition, push.source_identity)
         if known is None

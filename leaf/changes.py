@@ -6,15 +6,13 @@ at the other one without what was lost and with what was won. Only what may have
 at: pieces that end in the other cut are searched for victims alone.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from alder.positions import PartitionKey
-from leaf.births import offsets_of, streams_of
+from leaf.births import Streams, streams_of
 from leaf.pieces import Piece, Rows, births_of
 from leaf.segment import Segment
 from leaf.tail import TailChunk
@@ -32,7 +30,7 @@ class Changes:
 
     at: Horizon
     unless: Horizon
-    streams: Sequence[PartitionKey]
+    streams: Streams
     victims: Births
     killers: Births
 
@@ -91,7 +89,7 @@ class Changes:
     def _ids(self, births: Births) -> pa.Array:
         partitions = pa.array([f"{source}/{number}/" for source, number in self.streams])
         within = partitions.cast(pa.string()).take(pa.array(streams_of(births)))
-        offsets = pa.array(offsets_of(births)).cast(pa.string())
+        offsets = pa.array(self.streams.offsets_of(births)).cast(pa.string())
         return pc.binary_join_element_wise(within, offsets, "")
 
 

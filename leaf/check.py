@@ -29,7 +29,7 @@ from leaf.format.meta import Index
 from leaf.fragmentmodel import FragmentTools
 from leaf.indexes import zones
 from leaf.pieces import Piece, piece_table
-from leaf.probes import PROBE_COLUMN, Probe, ids_of, probes
+from leaf.probes import PROBE_COLUMN, Probe, probes
 from leaf.segment import Segment
 from leaf.view import ShardView
 from leaf.ways import counts
@@ -299,7 +299,7 @@ class _Comparison:
                 tally.note(*self._differs("reading some rows gives other values than a scan"))
 
     def _row(self, row: int) -> str:
-        return ids_of(self.segment.births()[row : row + 1], self.view.streams)[0]
+        return self.view.streams.ids_of(self.segment.births()[row : row + 1])[0]
 
     def _differs(self, what: str) -> tuple[leaf_pb2.IndexVerdict, str]:
         where = f"{self.target.binding.path} in segment {self.segment.number}"

@@ -25,15 +25,15 @@ _NO_DOCUMENT: Final = b"\xff"
 _BLOCK_ROWS: Final = 1024
 _HALF: Final = np.uint64(0xFFFF_FFFF)
 _SPREAD: Final = np.uint64(0x9E37_79B9_7F4A_7C15)
-"""An odd number, so that different offsets give different seeds."""
+"""An odd number, so that different places give different seeds."""
 Hashes = NDArray[np.uint64]
 
 
 def digest_rows(
-    source: str, partition: int, offsets: NDArray[np.int64], documents: pa.ChunkedArray
+    source: str, partition: int, places: NDArray[np.int64], documents: pa.ChunkedArray
 ) -> int:
     """The sum of the hashes of these rows; ``documents`` (string) are null for deletions."""
-    seeds = seeds_of(offsets, origins([(source, partition)])[0])
+    seeds = seeds_of(places, origins([(source, partition)])[0])
     values = pc.fill_null(documents.cast(pa.binary()), _NO_DOCUMENT)
     total = 0
     # Between two blocks other threads may run.
@@ -51,9 +51,9 @@ def origins(streams: Sequence[PartitionKey]) -> Hashes:
     return np.frombuffer(data, dtype="<u8").astype(np.uint64)
 
 
-def seeds_of(offsets: NDArray[np.int64], origin: Hashes | np.uint64) -> Hashes:
-    """A number for each birth; ``origin`` is that of its partition."""
-    seeds: Hashes = offsets.astype(np.uint64) * _SPREAD ^ origin
+def seeds_of(places: NDArray[np.int64], origin: Hashes | np.uint64) -> Hashes:
+    """A number for each birth by its place; ``origin`` is that of its partition."""
+    seeds: Hashes = places.astype(np.uint64) * _SPREAD ^ origin
     return seeds
 
 

@@ -19,10 +19,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from alder.fieldtypes import ROW_COLUMN
-from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
 from leaf.access import Condition, Narrowed, Scope, conditions, narrowed
-from leaf.births import births_of_ids, is_id
+from leaf.births import Streams, births_of_ids, is_id
 from leaf.engine import Cancellation
 from leaf.kernels.livetail import Work
 from leaf.kernels.unsupported import Unsupported
@@ -64,13 +63,13 @@ class _Found:
     """Rows of a piece that meet all conditions."""
 
     piece: Piece
-    streams: Sequence[PartitionKey]
+    streams: Streams
 
 
 class _Rows(Protocol):
     """Tells which rows of a piece meet a condition."""
 
-    def mask(self, piece: Piece, streams: Sequence[PartitionKey]) -> NDArray[np.bool_]: ...
+    def mask(self, piece: Piece, streams: Streams) -> NDArray[np.bool_]: ...
 
 
 def direct_result(
@@ -123,7 +122,7 @@ class _Comparison:
         self._operator = condition.operator
         self._constants = pa.array(constants, pa.int64() if kind == pa.int32() else kind)
 
-    def mask(self, piece: Piece, streams: Sequence[PartitionKey]) -> NDArray[np.bool_]:
+    def mask(self, piece: Piece, streams: Streams) -> NDArray[np.bool_]:
         """True where the condition holds. Raises Unsupported for NaN, and AlderError(CORRUPT)."""
         kind = self._constants.type
         column = self._values.of(piece, streams).cast(kind)
@@ -144,9 +143,9 @@ class _Ids:
         if condition.operator not in {"=", "in"}:
             raise Unsupported
         self.condition: Final = condition
-        self._known: dict[Sequence[PartitionKey], NDArray[np.int64]] = {}
+        self._known: dict[Streams, NDArray[np.int64]] = {}
 
-    def mask(self, piece: Piece, streams: Sequence[PartitionKey]) -> NDArray[np.bool_]:
+    def mask(self, piece: Piece, streams: Streams) -> NDArray[np.bool_]:
         """True for the rows born there. Raises AlderError(CORRUPT)."""
         known = self._known.get(streams)
         if known is None:

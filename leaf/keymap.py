@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from alder.errors import AlderError, Reason
-from leaf.births import OFFSET_BITS
+from leaf.births import PLACE_BITS
 
 _VERSION: Final = struct.Struct(">qqq")
 BIRTH, NUMBER, TIME_US = range(3)
@@ -41,7 +41,7 @@ class Version(NamedTuple):
     @property
     def stream(self) -> int:
         """The stream that it came in."""
-        return self.birth >> OFFSET_BITS
+        return self.birth >> PLACE_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def parsed(entries: Sequence[bytes | None], stream: int) -> KnownKeys:
     lasts[single] = np.frombuffer(
         b"".join(array.filter(pa.array(single)).to_pylist()), dtype=">i8"
     ).reshape(-1, 3)
-    mine = single & (lasts[:, BIRTH] >> OFFSET_BITS == stream)
+    mine = single & (lasts[:, BIRTH] >> PLACE_BITS == stream)
     return KnownKeys(lasts, mine, (lengths > 0) & ~mine, entries)
 
 

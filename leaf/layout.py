@@ -42,7 +42,7 @@ FAMILIES: Final[Mapping[str, FamilyOptions]] = {
 SEGMENT_FAMILIES: Final = (COLUMNS, POSTINGS)
 """What a segment's blocks are in, under its number."""
 
-FORMAT: Final = b"4"
+FORMAT: Final = b"5"
 FORMAT_KEY: Final = b"format"
 COUNTERS_KEY: Final = b"counters"
 SCHEMA_KEY: Final = b"schema"
@@ -143,9 +143,9 @@ def quarantine_key(stream: int, offset: int) -> bytes:
     return _U32.pack(stream) + _U64.pack(offset)
 
 
-def settled_key(stream: int, offset: int) -> bytes:
-    """The key of what became of a record that was in quarantine."""
-    return SETTLED_PREFIX + quarantine_key(stream, offset)
+def settled_key(stream: int, place: int) -> bytes:
+    """The key of what became of a document of a record that was in quarantine."""
+    return SETTLED_PREFIX + quarantine_key(stream, place)
 
 
 def encode_stream(record: StreamRecord) -> bytes:

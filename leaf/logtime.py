@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alder.catalog import CollectionSettings
-from leaf.births import OFFSET_BITS, OFFSET_MAX
+from leaf.births import PLACE_BITS, PLACE_MAX
 
 STEPS: Final = 16
 """Steps in which the time of a history passes."""
@@ -32,9 +32,9 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """From the row at ``offset`` on it is ``step`` in its stream."""
+    """From the row at this place (:mod:`leaf.births`) on it is ``step`` in its stream."""
 
-    offset: int
+    place: int
     step: int
 
 
@@ -63,29 +63,29 @@ class LogTime:
         marks = self._marks(stream)
         return np.maximum(steps, marks[-1].step) if marks else steps
 
-    def passed(self, stream: int, offsets: Births, steps: Births) -> "LogTime":
-        """The time after some more rows of a stream, whose offsets ascend, with their steps."""
+    def passed(self, stream: int, places: Births, steps: Births) -> "LogTime":
+        """The time after some more rows of a stream, whose places ascend, with their steps."""
         marks = self._marks(stream)
         before = marks[-1].step if marks else None
         begins = np.flatnonzero(np.diff(steps, prepend=steps[0] - 1 if before is None else before))
         if not len(begins):
             return self
-        more = map(Mark, offsets[begins].tolist(), steps[begins].tolist())
+        more = map(Mark, places[begins].tolist(), steps[begins].tolist())
         streams = [self._marks(number) for number in range(max(len(self.streams), stream + 1))]
         streams[stream] = (*marks, *more)
         later = replace(self, streams=tuple(streams))
         streams[stream] = later.needed(stream)
         return replace(self, streams=tuple(streams))
 
-    def inserted(self, stream: int, offset: int, step: int) -> tuple["LogTime", int]:
+    def inserted(self, stream: int, place: int, step: int) -> tuple["LogTime", int]:
         """The time with a row that comes later than those after it, and the step at it."""
         marks = self._marks(stream)
-        earlier = [mark for mark in marks if mark.offset <= offset]
+        earlier = [mark for mark in marks if mark.place <= place]
         if earlier and earlier[-1].step >= step:
             return self, earlier[-1].step
         later = (mark for mark in marks[len(earlier) :] if mark.step > step)
         streams = [self._marks(number) for number in range(max(len(self.streams), stream + 1))]
-        streams[stream] = (*earlier, Mark(offset, step), *later)
+        streams[stream] = (*earlier, Mark(place, step), *later)
         after = replace(self, streams=tuple(streams))
         streams[stream] = after.needed(stream)
         return replace(self, streams=tuple(streams)), step
@@ -103,10 +103,10 @@ class LogTime:
 
     def floor(self) -> Births:
         """For each stream the first birth that a cut may lack: those before are in every cut."""
-        offsets = [
-            marks[self._first_in_history(marks)].offset if marks else 0 for marks in self.streams
+        places = [
+            marks[self._first_in_history(marks)].place if marks else 0 for marks in self.streams
         ]
-        return _ends(offsets)
+        return _ends(places)
 
     def oldest_us(self, ends: Births) -> int | None:
         """The oldest event time in the answer at a cut; None for any.
@@ -116,7 +116,7 @@ class LogTime:
         if not self.retain_us:
             return None
         reached = [
-            max((mark.step for mark in marks if _birth(number, mark.offset) < end), default=None)
+            max((mark.step for mark in marks if _birth(number, mark.place) < end), default=None)
             for number, (marks, end) in enumerate(zip(self.streams, ends.tolist(), strict=False))
         ]
         steps = [step for step in reached if step is not None]
@@ -140,9 +140,9 @@ class LogTime:
         return self.streams[stream] if stream < len(self.streams) else ()
 
 
-def _ends(offsets: Sequence[int]) -> Births:
-    return np.asarray([_birth(number, at) for number, at in enumerate(offsets)], dtype=np.int64)
+def _ends(places: Sequence[int]) -> Births:
+    return np.asarray([_birth(number, at) for number, at in enumerate(places)], dtype=np.int64)
 
 
-def _birth(stream: int, offset: int) -> int:
-    return stream << OFFSET_BITS | min(offset, OFFSET_MAX)
+def _birth(stream: int, place: int) -> int:
+    return stream << PLACE_BITS | min(place, PLACE_MAX)

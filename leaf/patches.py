@@ -108,7 +108,7 @@ class Patches:
         found.update({n: table.column(n) for n in table.column_names if n not in found})
         found.update({n: columns.column(n) for n in columns.column_names if n != "_time"})
         made = replace(
-            rows, offsets=rows.offsets[kept], table=pa.table(found), numbers=rows.numbers[kept]
+            rows, places=rows.places[kept], table=pa.table(found), numbers=rows.numbers[kept]
         )
         return made, overflow
 

@@ -5,7 +5,7 @@ same columns, nulls where it has no such column, so that the pieces of all shard
 without a copy.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from alder.paths import CAUSES
-from alder.positions import PartitionKey
 from leaf import births
+from leaf.births import Streams
 from leaf.rows import column_type
 from leaf.segment import Segment
 from leaf.tail import TailChunk
@@ -23,6 +23,8 @@ from leaf.view import ShardView
 from leaf.visibility import Horizon, alive
 
 Rows = NDArray[np.int64]
+ORDINAL: Final = "_ordinal"
+"""A document's number in its record; null where a record becomes one document at most."""
 COUNTING_COLUMN: Final = "counting"
 """Stands in where a fragment needs no column, because a table without one has no rows."""
 
@@ -38,12 +40,13 @@ class ColumnNeeds:
     source: bool = False
     partition: bool = False
     offset: bool = False
+    ordinal: bool = False
     causes: bool = False
 
     @property
     def births(self) -> bool:
         """True if births must be read."""
-        return self.source or self.partition or self.offset or self.causes
+        return self.source or self.partition or self.offset or self.ordinal or self.causes
 
     def schema(self) -> pa.Schema:
         """The columns and types of every piece; at least one."""
@@ -54,6 +57,8 @@ class ColumnNeeds:
             fields.append(("_partition", pa.int32()))
         if self.offset:
             fields.append(("_offset", pa.int64()))
+        if self.ordinal:
+            fields.append((ORDINAL, pa.int64()))
         if self.causes:
             fields.append((CAUSES, pa.list_(pa.string())))
         return pa.schema(fields or [(COUNTING_COLUMN, pa.bool_())])
@@ -123,7 +128,7 @@ def whole_table(segment: Segment, needs: ColumnNeeds) -> tuple[pa.Table, int]:
 
 def piece_table(
     piece: Piece,
-    streams: Sequence[PartitionKey],
+    streams: Streams,
     needs: ColumnNeeds,
     causes: Callable[[Rows], pa.Array] | None = None,
 ) -> pa.Table:
@@ -178,9 +183,7 @@ def _whole(holder: TailChunk | Segment, at: Horizon) -> bool:
     return not len(at.dead) and bool((last < at.ends[births.streams_of(last)]).all())
 
 
-def _birth_columns(
-    chosen: Rows, streams: Sequence[PartitionKey], needs: ColumnNeeds
-) -> list[pa.Array]:
+def _birth_columns(chosen: Rows, streams: Streams, needs: ColumnNeeds) -> list[pa.Array]:
     numbers = births.streams_of(chosen)
     columns = []
     if needs.source:
@@ -190,5 +193,7 @@ def _birth_columns(
         partitions = np.asarray([partition for _, partition in streams], dtype=np.int32)
         columns.append(pa.array(partitions[numbers]))
     if needs.offset:
-        columns.append(pa.array(births.offsets_of(chosen)))
+        columns.append(pa.array(streams.offsets_of(chosen)))
+    if needs.ordinal:
+        columns.append(streams.ordinals_of(chosen))
     return columns

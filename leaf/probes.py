@@ -18,7 +18,6 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from alder import words
 from alder.errors import AlderError, Reason
@@ -31,9 +30,8 @@ from alder.points import (
     OPERATOR,
     Box,
 )
-from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
-from leaf import births
+from leaf.births import Streams
 from leaf.format.meta import Index
 
 PROBE_COLUMN: Final = "c0"
@@ -84,7 +82,7 @@ class Probe:
 def probes(
     binding: leaf_pb2.ColumnBinding,
     columns: Mapping[str, pa.ChunkedArray],
-    streams: Sequence[PartitionKey],
+    streams: Streams,
     values_max: int,
     seed: int,
     indexes: Container[Index] = (),
@@ -134,7 +132,7 @@ def _equalities(
 
 def _bounds(
     columns: Mapping[str, pa.ChunkedArray],
-    streams: Sequence[PartitionKey],
+    streams: Streams,
     values_max: int,
     seed: int,
 ) -> list[tuple[str, Scalar]]:
@@ -246,16 +244,6 @@ def probe_of(
     return binding, _probe(binding, operator, values)
 
 
-def ids_of(rows: NDArray[np.int64], streams: Sequence[PartitionKey]) -> list[str]:
-    """The identities of births, as ``_id`` gives them in collections without keys."""
-    numbers, offsets = births.streams_of(rows).tolist(), births.offsets_of(rows).tolist()
-    keys = [streams[number] for number in numbers]
-    return [
-        f"{source}/{partition}/{offset}"
-        for (source, partition), offset in zip(keys, offsets, strict=True)
-    ]
-
-
 def _spread(values: pa.ChunkedArray, count: int, seed: int) -> pa.ChunkedArray:
     stride = max(1, len(values) // count)
     places = np.arange(seed % stride, len(values), stride, dtype=np.int64)[:count]
@@ -272,10 +260,10 @@ def _ends(ends: Sequence[pa.StructScalar], bound: str, kind: pa.DataType) -> pa.
     return pa.chunked_array([pa.array([one.as_py() for one in found], kind)])
 
 
-def _values(name: str, values: pa.ChunkedArray, streams: Sequence[PartitionKey]) -> list[Scalar]:
+def _values(name: str, values: pa.ChunkedArray, streams: Streams) -> list[Scalar]:
     """The values as scalars of JSON, without those that can't be one or are too long."""
     if name == "_birth":
-        return [*ids_of(values.to_numpy(), streams)]
+        return [*streams.ids_of(values.to_numpy())]
     if name == "_time":
         return [*_times(values.cast(pa.int64()).to_pylist())]
     return [value for value in values.to_pylist() if _usable(value)]

@@ -86,7 +86,7 @@ class Probing:
         if self.ranges:
             mine = mine[Places(streams, self.ranges).of(mine) >= 0]
         origin = origins(streams)[births.streams_of(mine)]
-        seeds = seeds_of(births.offsets_of(mine), origin)
+        seeds = seeds_of(births.places_of(mine), origin)
         (digest,) = group_sums(pair_hashes(seeds, seeds), np.zeros(len(mine), np.int64), 1)
         return proof_pb2.ProbeAnswer(rows=len(mine), digest=to_hex(digest))
 
@@ -125,8 +125,8 @@ class Probing:
             np.stack([codes, partitions.to_numpy()], axis=1), axis=0, return_inverse=True
         )
         streams = [numbers[names[code], partition] for code, partition in pairs.tolist()]
-        mine = np.asarray(streams, dtype=np.int64)[places.reshape(-1)] << births.OFFSET_BITS
-        found: Births = mine | offsets.to_numpy()
+        mine = np.asarray(streams, dtype=np.int64)[places.reshape(-1)] << births.PLACE_BITS
+        found: Births = mine | self.view.streams.first_places(offsets.to_numpy())
         return found
 
 

@@ -19,7 +19,6 @@ from leaf.digest import origins, row_hashes, seeds_of, to_hex
 from leaf.engine import Cancellation
 from leaf.fragmentmodel import FragmentTools
 from leaf.ownership import ShardKey
-from leaf.probes import ids_of
 from leaf.probing import CONDITIONS_MAX, Condition, Probing, conditions_of
 from leaf.ranges import Damage, Floor, Range, RangeReader, RangeReport, RangeSums, quarantined_value
 from leaf.shard import Shard
@@ -145,8 +144,8 @@ def ranges_of(messages: Sequence[proof_pb2.OffsetRange]) -> list[Range]:
     return [
         Range(
             (one.source, one.partition),
-            min(max(one.begin_offset, 0), births.OFFSET_MAX),
-            min(max(one.end_offset, 0), births.OFFSET_MAX),
+            min(max(one.begin_offset, 0), births.PLACE_MAX),
+            min(max(one.end_offset, 0), births.PLACE_MAX),
         )
         for one in messages
     ]
@@ -182,9 +181,12 @@ def _stored_rows(view: ShardView, report: RangeReport) -> list[proof_pb2.StoredR
 
     def at(birth: int) -> proof_pb2.StoredRow:
         if birth not in found:
-            source, partition = view.streams[birth >> births.OFFSET_BITS]
-            offset = birth & births.OFFSET_MAX
-            found[birth] = proof_pb2.StoredRow(source=source, partition=partition, offset=offset)
+            source, partition = view.streams[birth >> births.PLACE_BITS]
+            (offset,) = view.streams.offsets_of(np.asarray([birth])).tolist()
+            (ordinal,) = view.streams.ordinals_of(np.asarray([birth])).to_pylist()
+            found[birth] = proof_pb2.StoredRow(
+                source=source, partition=partition, offset=offset, ordinal=ordinal
+            )
         return found[birth]
 
     for row in report.rows:
@@ -193,13 +195,13 @@ def _stored_rows(view: ShardView, report: RangeReport) -> list[proof_pb2.StoredR
         message.document = row.document[:DOCUMENT_CHARACTERS_MAX]
         message.document_bytes = len(row.document.encode())
     for victim, killer in sorted(report.deaths):
-        at(victim).killers.extend(ids_of(np.asarray([killer]), view.streams))
+        at(victim).killers.extend(view.streams.ids_of(np.asarray([killer])))
     rows = [*found.values(), *map(_quarantined, report.quarantined)]
     if len(rows) > ROWS_MAX:
         raise AlderError(
             Reason.LIMIT, f"one call names {ROWS_MAX} rows; ask for shorter ranges of offsets"
         )
-    return sorted(rows, key=lambda row: (row.source, row.partition, row.offset))
+    return sorted(rows, key=lambda row: (row.source, row.partition, row.offset, row.ordinal))
 
 
 def _quarantined(record: common_pb2.QuarantinedRecord) -> proof_pb2.StoredRow:
@@ -236,7 +238,7 @@ def _by_stream(mine: Births) -> list[Births]:
 def _between(view: ShardView, mine: Births) -> proof_pb2.OffsetRange:
     """The offsets within which births of one stream, which ascend, lie."""
     source, partition = view.streams[int(births.streams_of(mine[:1])[0])]
-    first, last = births.offsets_of(mine[[0, -1]]).tolist()
+    first, last = view.streams.offsets_of(mine[[0, -1]]).tolist()
     return proof_pb2.OffsetRange(
         source=source, partition=partition, begin_offset=first, end_offset=last + 1
     )

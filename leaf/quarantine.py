@@ -113,9 +113,9 @@ class Quarantine:
             and not self._is_dropped(stream, offset)
         ]
 
-    def redriven(self, stream: int, offsets: Sequence[int]) -> list[bool]:
-        """Whether the row of each offset was applied here by a redrive."""
-        keys = [layout.settled_key(stream, offset) for offset in offsets]
+    def redriven(self, stream: int, places: Iterable[int]) -> list[bool]:
+        """Whether the row of each place was applied here by a redrive."""
+        keys = [layout.settled_key(stream, place) for place in places]
         return [mark == layout.REDRIVEN for mark in self._replica.store.get_many(layout.META, keys)]
 
     def put_gone(self, batch: Batch, stream: int, offsets: Iterable[int]) -> None:
@@ -123,10 +123,10 @@ class Quarantine:
         for offset in offsets:
             batch.delete(layout.QUARANTINE, layout.quarantine_key(stream, offset))
 
-    def put_redriven(self, batch: Batch, stream: int, offsets: Iterable[int]) -> None:
-        """Has a batch remember that the rows of these offsets are applied with it."""
-        for offset in offsets:
-            batch.put(layout.META, layout.settled_key(stream, offset), layout.REDRIVEN)
+    def put_redriven(self, batch: Batch, stream: int, places: Iterable[int]) -> None:
+        """Has a batch remember that the rows of these places are applied with it."""
+        for place in places:
+            batch.put(layout.META, layout.settled_key(stream, place), layout.REDRIVEN)
 
     def put_dropped(self, batch: Batch, positions: Iterable[Position]) -> list[Position]:
         """Has a batch drop those of the records that wait here; they are returned."""
@@ -135,7 +135,7 @@ class Quarantine:
         for source, partition, offset in positions:
             stream = streams.get((source, partition))
             if stream is not None and self.waiting(stream, [offset]):
-                batch.put(layout.META, layout.settled_key(stream, offset), layout.DROPPED)
+                batch.put(layout.META, self._dropped_key(stream, offset), layout.DROPPED)
                 dropped.append((source, partition, offset))
         return dropped
 
@@ -145,8 +145,12 @@ class Quarantine:
         }
 
     def _is_dropped(self, stream: int, offset: int) -> bool:
-        key = layout.settled_key(stream, offset)
+        key = self._dropped_key(stream, offset)
         return self._replica.store.get(layout.META, key) == layout.DROPPED
+
+    def _dropped_key(self, stream: int, offset: int) -> bytes:
+        """A record is dropped whole: what became of it is kept where its first document's is."""
+        return layout.settled_key(stream, offset << self._replica.view.streams.ordinal_bits)
 
     def _scanned(
         self, stream: int, begin: int, end: int | None

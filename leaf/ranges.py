@@ -22,6 +22,7 @@ from alder.errors import AlderError, Reason
 from alder.positions import PartitionKey, PositionVector
 from alder.v1 import common_pb2
 from leaf import births
+from leaf.births import Streams
 from leaf.cache import PageCache
 from leaf.digest import (
     Hashes,
@@ -75,7 +76,7 @@ class Floor:
     def of(cls, view: ShardView) -> "Floor":
         """That of a shard's own history."""
         ends = view.log_time.floor()
-        offsets = births.offsets_of(ends).tolist()
+        offsets = view.streams.offsets_of(ends).tolist()
         positions = PositionVector(dict(zip(view.streams, offsets, strict=False)))
         return cls(positions, view.log_time.oldest_us(ends))
 
@@ -299,7 +300,7 @@ class RangeReader:
                 self.report.quarantined.extend(records)
 
     def _seeds(self, mine: Births) -> Hashes:
-        return seeds_of(births.offsets_of(mine), self._origins[births.streams_of(mine)])
+        return seeds_of(births.places_of(mine), self._origins[births.streams_of(mine)])
 
 
 def _documents(segment: Segment, rows: NDArray[np.int64], zone: int | None) -> pa.ChunkedArray:
@@ -315,17 +316,19 @@ def _documents(segment: Segment, rows: NDArray[np.int64], zone: int | None) -> p
 class Places:
     """Which of some ranges, that don't overlap, a birth lies in."""
 
-    def __init__(self, streams: Sequence[PartitionKey], ranges: Sequence[Range]) -> None:
+    def __init__(self, streams: Streams, ranges: Sequence[Range]) -> None:
         numbers = {key: number for number, key in enumerate(streams)}
         found = [
-            (numbers[one.key] << births.OFFSET_BITS, one.begin, one.end, place)
+            (numbers[one.key] << births.PLACE_BITS, one.begin, one.end, place)
             for place, one in enumerate(ranges)
             if one.key in numbers and one.begin < one.end
         ]
         found.sort()
-        self._begins = np.asarray([first | begin for first, begin, _, _ in found], dtype=np.int64)
+        firsts, begins, ends, _ = np.asarray(found, dtype=np.int64).reshape(-1, 4).T
+        self._begins = firsts | streams.first_places(begins)
         # The end of the last offset of a stream is no birth, so the last one inside is compared.
-        self._lasts = np.asarray([first | end - 1 for first, _, end, _ in found], dtype=np.int64)
+        last = (1 << streams.ordinal_bits) - 1
+        self._lasts = firsts | streams.first_places(ends - 1) | last
         self._numbers = np.asarray([place for *_, place in found], dtype=np.int64)
 
     def of(self, mine: Births) -> NDArray[np.int64]:

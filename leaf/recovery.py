@@ -189,5 +189,5 @@ _NUMBERS_END: Final = b"\xff" * 9
 def stream_numbers(streams: tuple[StreamRecord, ...]) -> dict[tuple[str, int], int]:
     """The number of each partition. Raises AlderError(LIMIT) where there are too many."""
     if streams:
-        births.check(len(streams) - 1, 0)
+        births.check(len(streams) - 1, 0, 0)
     return {(record.source, record.partition): n for n, record in enumerate(streams)}

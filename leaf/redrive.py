@@ -48,11 +48,12 @@ class Redrive:
     """What some late rows change.
 
     ``replaced`` are deaths (victim, killer) that are there and are no more: the victim dies by a
-    late row. ``refused`` are the offsets of the rows that are not in the change, with the reason.
+    late row. ``places`` are those of the rows in the change, ``refused`` the offsets of those that
+    are not, with the reason.
     """
 
     change: Change
-    offsets: list[int]
+    places: list[int]
     replaced: frozenset[tuple[int, int]]
     refused: Mapping[int, str]
 
@@ -87,7 +88,7 @@ def late_parts(
 
     ``redriven`` tells of each row whether it was applied by a redrive before.
     """
-    numbers = births.pack(stream, parsed.offsets)
+    numbers = births.pack(stream, parsed.places)
     here = np.asarray(redriven, dtype=bool)
     for holder in holders(view):
         found = holder.births()
@@ -104,7 +105,7 @@ def late_parts(
             times_seen[keys[row]] = part + 1
         parts.setdefault(part, []).append(row)
     for part in sorted(parts):
-        yield _taken(parsed, np.asarray(parts[part], dtype=np.int64))
+        yield parsed.taken(np.asarray(parts[part], dtype=np.int64))
 
 
 def redrive_of(
@@ -125,20 +126,20 @@ def redrive_of(
     if lookup is not None:
         parsed, times_us = _in_order(view, stream, parsed)
         insertion = _inserted(view, stream, parsed, times_us, lookup)
-        kept = ~np.isin(births.pack(stream, parsed.offsets), list(insertion.refused))
-        parsed = _taken(parsed, np.flatnonzero(kept))
+        kept = ~np.isin(births.pack(stream, parsed.places), list(insertion.refused))
+        parsed = parsed.taken(np.flatnonzero(kept))
         last_us = times_us[kept].max(initial=record.log_time_us)
         record = replace(record, log_time_us=int(last_us))
     refused = dict.fromkeys(np.setdiff1d(asked, parsed.offsets).tolist(), OUT_OF_ORDER)
     log_time, late = _passed(view.log_time, stream, parsed)
     if log_time is not view.log_time:
         record = replace(record, marks=log_time.streams[stream])
-    packed = pa.array(births.pack(stream, parsed.offsets))
+    packed = pa.array(births.pack(stream, parsed.places))
     table = parsed.table.add_column(0, "_birth", packed)
     if lookup is not None:
         table = table.filter(pa.array(~is_marker(table)))
     deaths = insertion.deaths if insertion is not None else None
-    digest = digest_rows(push.source, push.partition, parsed.offsets, parsed.table.column("_doc"))
+    digest = digest_rows(push.source, push.partition, parsed.places, parsed.table.column("_doc"))
     before = view.counters
     counters = replace(
         before,
@@ -161,13 +162,11 @@ def redrive_of(
         insertion.keys if insertion is not None else {},
     )
     replaced = insertion.replaced if insertion is not None else frozenset()
-    return Redrive(change, parsed.offsets.tolist(), replaced, refused)
+    return Redrive(change, parsed.places.tolist(), replaced, refused)
 
 
-def put_redrive(
-    batch: Batch, replica: Replica, late: Redrive, gone: int
-) -> tuple[Change, Manifest]:
-    """Puts the change of late rows into a batch, with ``gone`` fewer records in quarantine.
+def put_redrive(batch: Batch, replica: Replica, late: Redrive) -> tuple[Change, Manifest]:
+    """Puts the change of late rows into a batch.
 
     Gives the change and the manifest as they are with it. Raises AlderError(CORRUPT).
     """
@@ -183,16 +182,10 @@ def put_redrive(
         replica.deaths_replaced += 1
     if late.change.deaths is not None:
         tombstones = tombstones.added(late.change.deaths)
-    counters = replace(view.counters, quarantined=view.counters.quarantined - gone)
-    view = replace(view, counters=counters, tombstones=tombstones)
+    view = replace(view, tombstones=tombstones)
     change = replace(late.change, view=view)
     change.put(batch, before)
     return change, manifest
-
-
-def _taken(parsed: PushedRows, rows: NDArray[np.int64]) -> PushedRows:
-    table = parsed.table.take(pa.array(rows))
-    return PushedRows(parsed.offsets[rows], table, parsed.numbers[rows])
 
 
 def _in_order(
@@ -212,7 +205,7 @@ def _in_order(
     stored = np.concatenate(numbers)
     order = np.argsort(stored)
     running = np.maximum.accumulate(np.concatenate(times)[order])
-    places = np.searchsorted(stored[order], births.pack(stream, parsed.offsets)).tolist()
+    places = np.searchsorted(stored[order], births.pack(stream, parsed.places)).tolist()
     own = parsed.table.column("_log_time").cast(pa.int64()).to_pylist()
     rows, times_us, latest_us = [], [], _EARLIEST_US
     for row, (place, time_us) in enumerate(zip(places, own, strict=True)):
@@ -222,7 +215,7 @@ def _in_order(
             latest_us = here_us
             rows.append(row)
             times_us.append(here_us)
-    return _taken(parsed, np.asarray(rows, np.int64)), np.asarray(times_us, np.int64)
+    return parsed.taken(np.asarray(rows, np.int64)), np.asarray(times_us, np.int64)
 
 
 def _inserted(
@@ -233,7 +226,7 @@ def _inserted(
     lookup: Lookup,
 ) -> Insertion:
     keys = [key.encode() for key in parsed.table.column("_key").to_pylist()]
-    numbers = births.pack(stream, parsed.offsets)
+    numbers = births.pack(stream, parsed.places)
     return insert(keys, numbers, times_us, view.streams, view.tombstones, lookup)
 
 
@@ -246,10 +239,10 @@ def _passed(before: LogTime, stream: int, parsed: PushedRows) -> tuple[LogTime, 
     )
     log_time, late = before, 0
     is_deletion = is_marker(parsed.table).tolist()
-    for offset, time_us, log_time_us, deletion in zip(
-        parsed.offsets.tolist(), times.tolist(), log_times.tolist(), is_deletion, strict=True
+    for place, time_us, log_time_us, deletion in zip(
+        parsed.first_places.tolist(), times.tolist(), log_times.tolist(), is_deletion, strict=True
     ):
-        log_time, step = log_time.inserted(stream, offset, log_time_us // before.step_us)
+        log_time, step = log_time.inserted(stream, place, log_time_us // before.step_us)
         is_late = log_time.late(np.asarray([time_us]), np.asarray([step]))[0]
         late += bool(is_late and not deletion)
     return log_time, late

@@ -12,6 +12,7 @@ import pyarrow as pa
 from alder.positions import PositionVector
 from alder.schema import Schema
 from alder.v1 import leaf_pb2
+from leaf.births import Streams
 from leaf.engine import Cancellation
 from leaf.fragment import run_fragment
 from leaf.fragmentmodel import FragmentMode, FragmentResult, FragmentTools
@@ -34,7 +35,7 @@ def rehearse(tools: FragmentTools) -> list[FragmentResult]:
     """Runs an aggregation by the kernels, then by the engine; what they gave."""
     table = pa.table({name: pa.array(c, column_type(name)) for name, c in _COLUMNS.items()})
     view = ShardView(
-        streams=(("rehearsal", 0),),
+        streams=Streams([("rehearsal", 0)]),
         positions=PositionVector({("rehearsal", 0): table.num_rows}),
         segments=(),
         tail=(TailChunk(0, table),),

@@ -4,7 +4,7 @@ A shard stores what it is given for ever, so names, types and order are verified
 modules rely on them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
@@ -27,6 +27,9 @@ SYSTEM_COLUMNS: Final = {
     "_key": pa.string(),
 }
 """Columns that rows have beside those of their fields; ``_key`` in keyed collections only."""
+ORDINALS: Final = "_ordinal"
+"""A pushed column that is not stored: the number of each document within its record (int64), where
+one may become several."""
 NUMBERS: Final = "_version"
 """A pushed column that is not stored: the number of each row's version (int64), null for a deletion
 without one."""
@@ -43,14 +46,31 @@ QUARANTINE_SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class PushedRows:
-    """Checked rows of a push: ``offsets`` ascend, the table has all columns that are stored.
+    """Checked rows of a push: ``places`` ascend, the table has all columns that are stored.
 
+    ``places`` (:mod:`leaf.births`) end with ``ordinal_bits`` of the document's ordinal.
     ``numbers`` are those of :class:`leaf.keymap.Version`, ``UNNUMBERED`` where there is none.
     """
 
-    offsets: NDArray[np.int64]
+    places: NDArray[np.int64]
     table: pa.Table
     numbers: NDArray[np.int64]
+    ordinal_bits: int = 0
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """The offset of each row's record."""
+        return self.places >> self.ordinal_bits
+
+    @property
+    def first_places(self) -> NDArray[np.int64]:
+        """The place that the first document of each row's record has."""
+        return self.offsets << self.ordinal_bits
+
+    def taken(self, rows: NDArray[np.int64]) -> "PushedRows":
+        """Some of the rows, by their numbers, which ascend."""
+        table = self.table.take(pa.array(rows))
+        return replace(self, places=self.places[rows], table=table, numbers=self.numbers[rows])
 
     @property
     def field_columns(self) -> list[str]:
@@ -69,9 +89,11 @@ def column_type(name: str) -> pa.DataType:
 
 
 def parse_rows(
-    data: bytes | memoryview, push: PushHeader, keyed: bool, rows_max: int
+    data: bytes | memoryview, push: PushHeader, keyed: bool, rows_max: int, ordinal_bits: int = 0
 ) -> PushedRows | None:
     """The rows of a push, None for an empty one.
+
+    With ``ordinal_bits`` they have :data:`ORDINALS`.
 
     Raises AlderError(INVALID_ARGUMENT) for rows that are not what the contract says, LIMIT for too
     many, CORRUPT for bytes that are no Arrow stream.
@@ -84,19 +106,20 @@ def parse_rows(
     if table.num_rows > rows_max:
         raise AlderError(Reason.LIMIT, f"a push holds at most {rows_max} rows; push fewer at once")
     required = ["_offset", "_time", "_log_time", "_doc", *(["_key"] if keyed else [])]
+    required += [ORDINALS] * bool(ordinal_bits)
     missing = [name for name in required if name not in table.column_names]
     if missing or len(set(table.column_names)) != table.num_columns:
         raise _refused(f"they lack the columns {missing}, or hold a column twice")
-    offsets = _checked_offsets(table.column("_offset"), push)
+    places = _checked_places(table, push, ordinal_bits)
     numbers = _checked_numbers(table, keyed)
     stored = (name for name in table.column_names if name not in {*required, NUMBERS})
-    kept = [*required[1:], *stored]
+    kept = [*(name for name in required[1:] if name != ORDINALS), *stored]
     columns = {name: _checked_column(name, table.column(name)) for name in kept}
     if columns["_doc"].null_count and not keyed:
         raise _refused("a row without a document deletes a key, but the collection has no keys")
-    if any(columns[name].null_count for name in ("_time", "_log_time", *required[4:])):
+    if any(columns[name].null_count for name in kept if name in _FULL):
         raise _refused("a time or a key is missing")
-    return PushedRows(offsets, pa.table(columns), numbers)
+    return PushedRows(places, pa.table(columns), numbers, ordinal_bits)
 
 
 def parse_quarantine(data: bytes | memoryview, push: PushHeader) -> pa.Table:
@@ -119,14 +142,29 @@ def parse_quarantine(data: bytes | memoryview, push: PushHeader) -> pa.Table:
     return table
 
 
-def _checked_offsets(column: pa.ChunkedArray, push: PushHeader) -> NDArray[np.int64]:
-    if column.type != pa.int64() or column.null_count:
-        raise _refused("_offset must be int64 without nulls")
-    offsets: NDArray[np.int64] = np.ascontiguousarray(column.to_numpy())
+_FULL: Final = frozenset({"_time", "_log_time", "_key"})
+
+
+def _checked_places(table: pa.Table, push: PushHeader, ordinal_bits: int) -> NDArray[np.int64]:
+    offsets = _numbers_of(table, "_offset")
+    places = offsets
+    if ordinal_bits:
+        ordinals = _numbers_of(table, ORDINALS)
+        if ordinals.min() < 0 or ordinals.max() >= 1 << ordinal_bits:
+            raise _refused(f"a record becomes at most {1 << ordinal_bits} documents")
+        places = offsets << ordinal_bits | ordinals
     inside = offsets[0] >= push.from_offset and offsets[-1] < push.to_offset
-    if not inside or not (np.diff(offsets) > 0).all():
+    if not inside or not (np.diff(places) > 0).all():
         raise _refused("offsets must ascend and lie inside of the pushed range")
-    return offsets
+    return places
+
+
+def _numbers_of(table: pa.Table, name: str) -> NDArray[np.int64]:
+    column = table.column(name)
+    if column.type != pa.int64() or column.null_count:
+        raise _refused(f"{name} must be int64 without nulls")
+    numbers: NDArray[np.int64] = np.ascontiguousarray(column.to_numpy())
+    return numbers
 
 
 def _checked_numbers(table: pa.Table, keyed: bool) -> NDArray[np.int64]:

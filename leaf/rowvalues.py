@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alder.fieldtypes import EMPTY_LIST, arrow_type, column_name, single_sql_type
-from alder.positions import PartitionKey
 from alder.v1 import leaf_pb2
+from leaf.births import Streams
 from leaf.kernels.unsupported import Unsupported
 from leaf.pieces import ColumnNeeds, Piece, piece_table, stored_column
 
@@ -51,7 +51,7 @@ class RowValues:
             self.kind = _SYSTEM[path]
             self._needs = _system_needs(path, keyed)
 
-    def of(self, piece: Piece, streams: Sequence[PartitionKey]) -> pa.ChunkedArray:
+    def of(self, piece: Piece, streams: Streams) -> pa.ChunkedArray:
         """The values of the rows of a piece. Raises AlderError(CORRUPT)."""
         if self._needs == ColumnNeeds(()):
             return pa.chunked_array([pa.nulls(piece.rows_count, self.kind)])
@@ -60,7 +60,8 @@ class RowValues:
         else:
             columns = piece_table(piece, streams, self._needs).columns
         if self._made_of_birth:
-            return pc.binary_join_element_wise(*(one.cast(self.kind) for one in columns), "/")
+            texts = [one.cast(self.kind) for one in columns]
+            return pc.binary_join_element_wise(*texts, "/", null_handling="skip")
         made = [
             one if one.type == self.kind else one.cast(self.kind, safe=False) for one in columns
         ]
@@ -72,7 +73,7 @@ def _system_needs(path: str, keyed: bool) -> ColumnNeeds:
         case "_id" if keyed:
             return ColumnNeeds(("_key",))
         case "_id":
-            return ColumnNeeds((), source=True, partition=True, offset=True)
+            return ColumnNeeds((), source=True, partition=True, offset=True, ordinal=True)
         case "_source":
             return ColumnNeeds((), source=True)
         case "_partition":

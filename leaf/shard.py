@@ -19,6 +19,7 @@ from alder.interfaces import DocumentColumns
 from alder.positions import PositionVector
 from alder.rocks import Batch, StoreMemory
 from leaf import layout
+from leaf.births import Streams
 from leaf.cache import PageCache
 from leaf.change import Change, change_of, put_quarantined, stream_record
 from leaf.compaction import Compaction
@@ -87,7 +88,7 @@ class Shard:
             {key: self._records[n].leader_epoch for key, n in self._numbers.items()},
         )
         view = ShardView(
-            streams=tuple(self._numbers),
+            streams=Streams(self._numbers, self._kept.ordinal_bits),
             positions=self._state.positions,
             segments=recovered.segments,
             tail=recovered.tail,
@@ -142,7 +143,7 @@ class Shard:
             early = decide(self._state, push)
         if not early.accepted:
             return early
-        parsed = parse_rows(rows, push, self._keyed, self._settings.rows_per_push_max)
+        parsed = self._parsed(rows, push)
         quarantined = parse_quarantine(quarantine, push)
         with self._replica.lock:
             decision = decide(self._state, push)
@@ -286,7 +287,7 @@ class Shard:
 
         Raises AlderError as :meth:`apply`, and as :func:`leaf.redrive.check_redrive`.
         """
-        parsed = parse_rows(rows, push, self._keyed, self._settings.rows_per_push_max)
+        parsed = self._parsed(rows, push)
         waiting = parse_quarantine(quarantine, push)
         refused: dict[int, str] = {}
         with self._replica.lock:
@@ -297,9 +298,9 @@ class Shard:
             if parsed is not None and (self._kept.version_path or self._patches is not None):
                 refused = dict.fromkeys(parsed.offsets.tolist(), WITH_VERSIONS)
             elif parsed is not None:
-                redriven = self.quarantine.redriven(stream, parsed.offsets.tolist())
+                redriven = self.quarantine.redriven(stream, parsed.places.tolist())
                 for part in late_parts(self.view, stream, parsed, redriven):
-                    refused |= self._redrive_part(push, part, settled, overflow)
+                    refused |= self._redrive_part(push, part, overflow)
             gone = self.quarantine.waiting(stream, [at for at in settled if at not in refused])
             here = set(self.quarantine.waiting(stream, waiting.column("offset").to_pylist()))
             batch = self._replica.store.batch()
@@ -337,12 +338,12 @@ class Shard:
     def _take(
         self, push: PushHeader, parsed: PushedRows | None, quarantined: pa.Table, overflow: bool
     ) -> None:
-        stream, record = stream_record(self._records, self._numbers, push)
+        stream, record = stream_record(self._records, self._numbers, push, self._kept.ordinal_bits)
         state = applied(self._state, push)
-        streams = self.view.streams if push.key in self._numbers else (*self.view.streams, push.key)
+        streams = self.view.streams
         view = replace(
             self.view,
-            streams=streams,
+            streams=streams if push.key in self._numbers else streams.with_key(push.key),
             positions=state.positions,
             leader_epochs=state.leader_epochs,
         )
@@ -358,20 +359,22 @@ class Shard:
         self._set_record(stream, record)
         self._state, self._replica.view = state, view
 
+    def _parsed(self, rows: bytes | memoryview, push: PushHeader) -> PushedRows | None:
+        rows_max = self._settings.rows_per_push_max
+        return parse_rows(rows, push, self._keyed, rows_max, self._kept.ordinal_bits)
+
     def _redrive_part(
-        self, push: PushHeader, rows: PushedRows, settled: Sequence[int], overflow: bool
+        self, push: PushHeader, rows: PushedRows, overflow: bool
     ) -> Mapping[int, str]:
         """Applies late rows, of which no two have one key; those that are refused."""
         replica, stream = self._replica, self._numbers[push.key]
         lookup = self._lookup if self._keyed else None
         late = redrive_of(self.view, self._records[stream], push, rows, overflow, lookup)
-        if not late.offsets:
+        if not late.places:
             return late.refused
-        gone = self.quarantine.waiting(stream, sorted(set(settled).intersection(late.offsets)))
         batch = replica.store.batch()
-        change, manifest = put_redrive(batch, replica, late, len(gone))
-        self.quarantine.put_gone(batch, stream, gone)
-        self.quarantine.put_redriven(batch, stream, late.offsets)
+        change, manifest = put_redrive(batch, replica, late)
+        self.quarantine.put_redriven(batch, stream, late.places)
         replica.publish(batch, manifest, self._with_rows(change))
         self._set_record(stream, change.record)
         return late.refused

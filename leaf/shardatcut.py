@@ -67,10 +67,12 @@ def horizon_of(view: ShardView, cut: PositionVector | None) -> Horizon:
     missing = view.log_time.missing(ends)
     if missing is not None:
         source, partition = view.streams[missing]
-        first = births.offsets_of(view.log_time.floor())[missing]
+        first, asked = (
+            view.streams.offsets_of(some)[missing] for some in (view.log_time.floor(), ends)
+        )
         raise AlderError(
             Reason.OUT_OF_RANGE,
-            f"the answer as of offset {births.offsets_of(ends)[missing]} of {source}/{partition} "
+            f"the answer as of offset {asked} of {source}/{partition} "
             f"can't be had any more: history reaches back to offset {first}, which is "
             f"{period_text(view.log_time.history_us)} before the newest; ask for a later one",
         )

@@ -10,6 +10,7 @@ from typing import Final
 
 from alder.positions import PartitionKey, PositionVector
 from alder.schema import Schema
+from leaf.births import Streams
 from leaf.layout import Counters
 from leaf.logtime import LogTime
 from leaf.segment import Segment
@@ -26,7 +27,7 @@ class ShardView:
     ``replica`` is a number that all views of one opened replica have and no other has.
     """
 
-    streams: tuple[PartitionKey, ...]
+    streams: Streams
     positions: PositionVector
     segments: tuple[Segment, ...]
     tail: tuple[TailChunk, ...]

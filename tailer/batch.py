@@ -1,9 +1,9 @@
 """Raw records to prepared ranges: decoded, timed, keyed, routed, and cut to a size that can be
 sent.
 
-Each record of a raw batch becomes exactly one row or one quarantined record, of one shard; nothing
-is dropped (I7). What a row becomes depends on the record and the collection alone, never on its
-neighbours in the batch (I1).
+Each document of a raw batch becomes exactly one row or one quarantined record, of one shard;
+nothing is dropped (I7). What a row becomes depends on the record and the collection alone, never on
+its neighbours in the batch (I1).
 """
 
 from collections.abc import Sequence
@@ -266,13 +266,13 @@ def _beside(decoded: Decoded, columns: pa.Table) -> pa.Table:
 
 
 def _cut(whole: Rows, pieces: int) -> list[Rows]:
-    """Consecutive parts with about equally many rows."""
+    """Consecutive parts with about equally many rows, none of which begins within a record."""
     if pieces == 1:
         return [whole]
     offsets = whole.table.column("_offset").to_numpy()
     refused = whole.quarantine.column("offset").to_numpy()
-    starts = [whole.table.num_rows * index // pieces for index in range(pieces)]
-    begins = [whole.range.begin, *(int(offsets[start]) for start in starts[1:])]
+    starts = [whole.table.num_rows * index // pieces for index in range(1, pieces)]
+    begins = sorted({whole.range.begin, *offsets[starts].tolist()})
     parts = []
     for begin, end in zip(begins, [*begins[1:], whole.range.end], strict=True):
         first, last = np.searchsorted(offsets, [begin, end])

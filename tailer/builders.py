@@ -38,5 +38,6 @@ def builder_of(
     rows = RowBuilder(spec, settings, JsonDecoder(settings.decode, known))
     if not kept.transform_sql:
         return rows
-    transformation = Transformation(kept.transform_sql)
-    return TransformingBuilder(source, partition, transformation, settings, rows)
+    transformation = Transformation(kept.transform_sql, kept.ordinal_bits)
+    numbered = kept.ordinal_bits > 0
+    return TransformingBuilder(source, partition, transformation, settings, rows, numbered)

@@ -111,18 +111,19 @@ class Redriver:
         others: defaultdict[int, quarantine_pb2.ShardRedrive] = defaultdict(
             quarantine_pb2.ShardRedrive
         )
-        row_shards: dict[int, int] = {}
+        row_shards: defaultdict[int, set[int]] = defaultdict(set)
         row_groups = rows_by_shard(rows.slots, self._slot_ends)
         refused_groups = rows_by_shard(rows.quarantine_slots, self._slot_ends)
         for shard, mine, refused in zip(self._numbers, row_groups, refused_groups, strict=True):
             if len(mine):
                 table = without_empty_columns(take_rows(rows.table, mine))
                 first[shard].rows = _encoded(table)
-                row_shards |= dict.fromkeys(table.column("_offset").to_pylist(), shard)
+                for offset in table.column("_offset").unique().to_pylist():
+                    row_shards[offset].add(shard)
             if len(refused):
                 first[shard].quarantine = _encoded(take_rows(rows.quarantine, refused))
         for offset, home in self._homes(settled):
-            parts = first if row_shards.get(offset, home) == home else others
+            parts = first if row_shards[offset] <= {home} else others
             parts[home].settled_offsets.append(offset)
         return first, others
 

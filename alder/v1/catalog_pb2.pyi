@@ -107,7 +107,7 @@ class IndexSetting(_message.Message):
     def __init__(self, path: _Optional[str] = ..., kind: _Optional[str] = ...) -> None: ...
 
 class CollectionSettings(_message.Message):
-    __slots__ = ("cluster_by_paths", "retain_us", "history_us", "indexes", "version_path", "deleted_path", "merge", "envelope", "transform_sql")
+    __slots__ = ("cluster_by_paths", "retain_us", "history_us", "indexes", "version_path", "deleted_path", "merge", "envelope", "transform_sql", "ordinal_bits")
     CLUSTER_BY_PATHS_FIELD_NUMBER: _ClassVar[int]
     RETAIN_US_FIELD_NUMBER: _ClassVar[int]
     HISTORY_US_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +117,7 @@ class CollectionSettings(_message.Message):
     MERGE_FIELD_NUMBER: _ClassVar[int]
     ENVELOPE_FIELD_NUMBER: _ClassVar[int]
     TRANSFORM_SQL_FIELD_NUMBER: _ClassVar[int]
+    ORDINAL_BITS_FIELD_NUMBER: _ClassVar[int]
     cluster_by_paths: _containers.RepeatedScalarFieldContainer[str]
     retain_us: int
     history_us: int
@@ -126,7 +127,8 @@ class CollectionSettings(_message.Message):
     merge: bool
     envelope: str
     transform_sql: str
-    def __init__(self, cluster_by_paths: _Optional[_Iterable[str]] = ..., retain_us: _Optional[int] = ..., history_us: _Optional[int] = ..., indexes: _Optional[_Iterable[_Union[IndexSetting, _Mapping]]] = ..., version_path: _Optional[str] = ..., deleted_path: _Optional[str] = ..., merge: _Optional[bool] = ..., envelope: _Optional[str] = ..., transform_sql: _Optional[str] = ...) -> None: ...
+    ordinal_bits: int
+    def __init__(self, cluster_by_paths: _Optional[_Iterable[str]] = ..., retain_us: _Optional[int] = ..., history_us: _Optional[int] = ..., indexes: _Optional[_Iterable[_Union[IndexSetting, _Mapping]]] = ..., version_path: _Optional[str] = ..., deleted_path: _Optional[str] = ..., merge: _Optional[bool] = ..., envelope: _Optional[str] = ..., transform_sql: _Optional[str] = ..., ordinal_bits: _Optional[int] = ...) -> None: ...
 
 class Collection(_message.Message):
     __slots__ = ("name", "collection_id", "key_path", "time_path", "shard_by_path", "sources", "shards", "epoch", "settings", "topic")

@@ -56,7 +56,7 @@ class RangeDigest(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., rows_digest: _Optional[str] = ..., deaths: _Optional[int] = ..., deaths_digest: _Optional[str] = ..., quarantined: _Optional[int] = ..., quarantined_digest: _Optional[str] = ...) -> None: ...
 
 class StoredRow(_message.Message):
-    __slots__ = ("source", "partition", "offset", "digest", "key", "document", "document_bytes", "killers", "quarantined")
+    __slots__ = ("source", "partition", "offset", "digest", "key", "document", "document_bytes", "killers", "quarantined", "ordinal")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +66,7 @@ class StoredRow(_message.Message):
     DOCUMENT_BYTES_FIELD_NUMBER: _ClassVar[int]
     KILLERS_FIELD_NUMBER: _ClassVar[int]
     QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    ORDINAL_FIELD_NUMBER: _ClassVar[int]
     source: str
     partition: int
     offset: int
@@ -75,7 +76,8 @@ class StoredRow(_message.Message):
     document_bytes: int
     killers: _containers.RepeatedScalarFieldContainer[str]
     quarantined: str
-    def __init__(self, source: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ..., digest: _Optional[str] = ..., key: _Optional[str] = ..., document: _Optional[str] = ..., document_bytes: _Optional[int] = ..., killers: _Optional[_Iterable[str]] = ..., quarantined: _Optional[str] = ...) -> None: ...
+    ordinal: int
+    def __init__(self, source: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ..., digest: _Optional[str] = ..., key: _Optional[str] = ..., document: _Optional[str] = ..., document_bytes: _Optional[int] = ..., killers: _Optional[_Iterable[str]] = ..., quarantined: _Optional[str] = ..., ordinal: _Optional[int] = ...) -> None: ...
 
 class DamagedRows(_message.Message):
     __slots__ = ("what", "segment", "rows", "births")

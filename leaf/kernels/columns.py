@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from alder.errors import AlderError, Reason
 from alder.fieldtypes import column_name, quote, single_sql_type
-from alder.positions import PartitionKey
 from alder.recent import Recent
 from alder.v1 import leaf_pb2
 from leaf.bindings import TABLE, engine_names, projection
+from leaf.births import Streams
 from leaf.cache import CacheUsage, PageCache
 from leaf.engine import Cancellation, Engine
 from leaf.kernels.dictionaries import Dictionaries, GlobalDictionary
@@ -48,7 +48,7 @@ class Holder:
     """A segment or a chunk of the live tail, the partitions of its shard, and that replica."""
 
     rows: Segment | TailChunk
-    streams: tuple[PartitionKey, ...]
+    streams: Streams
     replica: int
 
 
@@ -344,7 +344,7 @@ class Columns:
         table = table.rename_columns(engine_names(table.num_columns))
         return self._run(table, plan.sql, value, reading)
 
-    def _stored(self, piece: Piece, streams: tuple[PartitionKey, ...], name: str) -> pa.Array:
+    def _stored(self, piece: Piece, streams: Streams, name: str) -> pa.Array:
         segment, kind = piece.holder, column_type(name)
         whole = piece.rows is None and isinstance(segment, Segment) and segment.has(name)
         plain = pa.types.is_int64(kind) or pa.types.is_timestamp(kind)

@@ -85,4 +85,4 @@ def with_document(
 
 def offset_of(table: pa.Table, row: int) -> int:
     """The offset at which a row was born."""
-    return int(births.offsets_of(table.column("_birth").to_numpy())[row])
+    return int(births.places_of(table.column("_birth").to_numpy())[row])

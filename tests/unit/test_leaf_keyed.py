@@ -23,7 +23,7 @@ class Replica:
     """The keyed state of a shard without a store."""
 
     def __init__(self) -> None:
-        self.streams: list[PartitionKey] = []
+        self.streams = births.Streams()
         self.tombstones = Tombstones()
         self.keys: dict[bytes, bytes] = {}
         self.latest: dict[PartitionKey, int] = {}
@@ -32,7 +32,7 @@ class Replica:
     def push(self, rows: list[Row]) -> None:
         partition = rows[0][0]
         if partition not in self.streams:
-            self.streams.append(partition)
+            self.streams = self.streams.with_key(partition)
         stream = self.streams.index(partition)
         numbers = births.pack(stream, np.asarray([row[1] for row in rows]))
         times = running_maximum(
@@ -72,7 +72,7 @@ class Replica:
 
     def deaths(self) -> set[tuple[PartitionKey, int, PartitionKey, int]]:
         def name(birth: int) -> tuple[PartitionKey, int]:
-            return self.streams[birth >> births.OFFSET_BITS], birth & births.OFFSET_MAX
+            return self.streams[birth >> births.PLACE_BITS], birth & births.PLACE_MAX
 
         return {
             (*name(victim), *name(killer))

@@ -13,7 +13,6 @@ from lifecycle_model import SETTINGS, Model, Replica, content, rows_of, seal_now
 
 from alder.catalog import CollectionSettings
 from leaf import purge
-from leaf.births import offsets_of
 from leaf.pieces import holders
 from leaf.shard import Shard
 from leaf.view import ShardView
@@ -22,7 +21,9 @@ ROWS = 300
 
 
 def floors(view: ShardView) -> dict[tuple[str, int], int]:
-    return dict(zip(view.streams, offsets_of(view.log_time.floor()).tolist(), strict=True))
+    return dict(
+        zip(view.streams, view.streams.offsets_of(view.log_time.floor()).tolist(), strict=True)
+    )
 
 
 def rows_stored(shard: Shard) -> int:

@@ -23,6 +23,7 @@ from alder.rocks import Store
 from leaf import layout, merging
 from leaf import seal as sealing
 from leaf.access import Condition, Scope, candidates
+from leaf.births import PLACE_BITS
 from leaf.blocks import SegmentBlocks
 from leaf.cache import PageCache
 from leaf.core import PushHeader
@@ -158,7 +159,7 @@ def parts(draw: st.DrawFn) -> list[pa.Table]:
     """Tables with distinct births of two streams, each with some of the columns."""
     rows = draw(st.integers(2, 90))
     births = np.sort(np.asarray(draw(st.permutations(range(rows)))))
-    births = np.where(births % 3 == 0, births, births + (1 << 43))
+    births = np.where(births % 3 == 0, births, births + (1 << PLACE_BITS))
     segment_of = np.asarray(draw(st.lists(st.integers(0, 3), min_size=rows, max_size=rows)))
     if draw(st.booleans()):
         segment_of = np.sort(segment_of)

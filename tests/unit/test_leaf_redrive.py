@@ -101,7 +101,7 @@ def state(shard: Shard) -> tuple[object, ...]:
     counters = view.counters
     floor = Floor.of(view).positions
     marks = {
-        key: [mark for mark in found if mark.offset >= floor[key]]
+        key: [mark for mark in found if mark.place >= floor[key]]
         for key, found in zip(view.streams, view.log_time.streams, strict=False)
         if view.log_time.step_us
     }

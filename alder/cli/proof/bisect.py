@@ -85,11 +85,14 @@ def findings_of(
     return made
 
 
-_Place = tuple[str, int, int, bool]
+_Place = tuple[str, int, int, int, bool]
 
 
 def _by_place(rows: Sequence[proof_pb2.StoredRow]) -> Mapping[_Place, proof_pb2.StoredRow]:
-    return {(row.source, row.partition, row.offset, bool(row.quarantined)): row for row in rows}
+    return {
+        (row.source, row.partition, row.offset, row.ordinal, bool(row.quarantined)): row
+        for row in rows
+    }
 
 
 def _finding(
@@ -113,6 +116,8 @@ def _finding(
     else:
         return None
     where = f"{some.source}/{some.partition}/{some.offset}"
+    if some.HasField("ordinal"):
+        where += f"/{some.ordinal}"
     return Finding(
         kind,
         shard,
