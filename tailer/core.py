@@ -311,8 +311,8 @@ def _with_results(
         elif result.status == leaf_pb2.APPLY_STATUS_STALE_ASSIGNMENT:
             fenced = trouble = True
             error = (
-                f"the leaf of shard {piece.shard} knows a newer assignment of partitions than this "
-                "tailer, which asks the catalog what is its own; is the controller within reach?"
+                "a leaf knows a newer assignment of partitions than this tailer, which asks the "
+                "catalog what is its own; is the controller within reach?"
             )
         else:
             name = leaf_pb2.ApplyStatus.Name(result.status)
