@@ -25,7 +25,7 @@ SWEEP_S: Final = LEASE_S / 10
 SLACK_S: Final = 20.0
 """What two busy cores need to read on; without a lease that ends nobody reads on at all."""
 WAIT_S_MAX: Final = 60.0
-CHANGES, CHANGES_LONG = 3, 40
+CHANGES, CHANGES_LONG = 2, 40
 Answer = TypeVar("Answer")
 
 
@@ -35,7 +35,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     made = cluster(
         tmp_path_factory.mktemp("tailers"),
         {"seal_rows": 20_000},
-        leaves=2,
+        leaves=1,
         tailers=0,
         controller_settings={"lease_s": LEASE_S},
     )
