@@ -33,12 +33,23 @@ _ARTIFACTS: Final = (
 class Broker:
     """One broker with its storage in ``directory``, which outlives kills and restarts.
 
-    With a ``password`` it also listens where SASL (PLAIN, without TLS) lets :data:`USER` in.
+    With a ``password`` it also listens where SASL (PLAIN) lets :data:`USER` in. With a
+    ``key_store``, a PEM file with a key (PKCS #8) and its certificates, it also listens with TLS,
+    and where there is a password too, with both.
     """
 
-    def __init__(self, directory: Path, port: int = 0, password: str = ""):
+    def __init__(
+        self,
+        directory: Path,
+        port: int = 0,
+        password: str = "",
+        key_store: Path | None = None,
+    ) -> None:
         self.port = port or free_port()
+        self._tls_port = free_port()
+        self._key_store = key_store
         self._login_port = free_port()
+        self._tls_login_port = free_port()
         self._controller_port = free_port()
         self._directory = directory
         self._password = password
@@ -53,6 +64,16 @@ class Broker:
     def login_bootstrap(self) -> str:
         """host:port for clients that log in."""
         return f"127.0.0.1:{self._login_port}"
+
+    @property
+    def tls_bootstrap(self) -> str:
+        """host:port for clients that use TLS."""
+        return f"127.0.0.1:{self._tls_port}"
+
+    @property
+    def tls_login_bootstrap(self) -> str:
+        """host:port for clients that log in over TLS."""
+        return f"127.0.0.1:{self._tls_login_port}"
 
     @property
     def log_directory(self) -> Path:
@@ -71,8 +92,10 @@ class Broker:
         if not self.log_directory.exists():
             shutil.copytree(home / "formatted", self.log_directory)
         config = self._directory / "server.properties"
-        login = _login(self.port, self._login_port, self._controller_port, self._password)
-        config.write_text(_properties(self.port, self._controller_port, self.log_directory, login))
+        further = self._further_listeners()
+        config.write_text(
+            _properties(self.port, self._controller_port, self.log_directory, further)
+        )
         line = command(home, _OPTIONS, "kafka.Kafka", str(config))
         self._process = start(line, self.port, self.output)
 
@@ -111,6 +134,42 @@ class Broker:
         assert self._process is not None
         return self._process.wait()
 
+    def _further_listeners(self) -> dict[str, str]:
+        """What is to be added for listeners with a login or TLS; nothing without them."""
+        wanted: dict[str, tuple[int, str]] = {}
+        if self._password:
+            wanted["LOGIN"] = self._login_port, "SASL_PLAINTEXT"
+        if self._key_store is not None:
+            wanted["TLS"] = self._tls_port, "SSL"
+        if self._password and self._key_store is not None:
+            wanted["TLSLOGIN"] = self._tls_login_port, "SASL_SSL"
+        if not wanted:
+            return {}
+        open_to_all = f"PLAINTEXT://127.0.0.1:{self.port}"
+        listeners = [f"{name}://127.0.0.1:{port}" for name, (port, _) in wanted.items()]
+        protocols = [f"{name}:{protocol}" for name, (_, protocol) in wanted.items()]
+        module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+        entry = f'{module} required user_{USER}="{self._password}";'
+        logins = {
+            f"listener.name.{name.lower()}.plain.sasl.jaas.config": entry
+            for name, (_, protocol) in wanted.items()
+            if protocol.startswith("SASL")
+        }
+        return {
+            "listeners": ",".join(
+                [open_to_all, *listeners, f"CONTROLLER://127.0.0.1:{self._controller_port}"]
+            ),
+            "advertised.listeners": ",".join([open_to_all, *listeners]),
+            "inter.broker.listener.name": "PLAINTEXT",
+            "listener.security.protocol.map": ",".join(
+                ["PLAINTEXT:PLAINTEXT", "CONTROLLER:PLAINTEXT", *protocols]
+            ),
+            "sasl.enabled.mechanisms": "PLAIN",
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(self._key_store or ""),
+            **logins,
+        }
+
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:
             return
@@ -134,30 +193,6 @@ def _format(home: Path) -> None:
     arguments = ["format", "-t", CLUSTER_ID, "-c", str(config)]
     line = command(home, _OPTIONS, "kafka.tools.StorageTool", *arguments)
     run(line, home, "the storage can't be formatted")
-
-
-def _login(port: int, login_port: int, controller_port: int, password: str) -> dict[str, str]:
-    """What is to be added for a listener that asks for a password; nothing without one."""
-    if not password:
-        return {}
-    open_to_all, controller = (
-        f"PLAINTEXT://127.0.0.1:{port}",
-        f"CONTROLLER://127.0.0.1:{controller_port}",
-    )
-    login = f"LOGIN://127.0.0.1:{login_port}"
-    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
-    return {
-        "listeners": f"{open_to_all},{login},{controller}",
-        "advertised.listeners": f"{open_to_all},{login}",
-        "inter.broker.listener.name": "PLAINTEXT",
-        "listener.security.protocol.map": (
-            "PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT"
-        ),
-        "sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.login.plain.sasl.jaas.config": (
-            f'{module} required user_{USER}="{password}";'
-        ),
-    }
 
 
 def _properties(port: int, controller_port: int, logs: Path, settings: dict[str, str]) -> str:

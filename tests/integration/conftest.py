@@ -6,9 +6,11 @@ loudly. Where it has both, a server that does not start fails them.
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, NoReturn
 
 import pytest
+from certificates import write_certificates
 from jvm import ToolsMissing
 from kafka_broker import Broker
 from kafka_cluster import PASSWORD, KafkaCluster
@@ -26,12 +28,13 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaCluster]:
     if bootstrap:
         yield KafkaCluster(bootstrap)
         return
+    certificates = tmp_path_factory.mktemp("kafka")
     try:
-        broker = _started(tmp_path_factory)
+        broker = _started(certificates)
     except ToolsMissing as error:
         _skip_kafka(f"there is no Kafka broker: {error}")
     try:
-        yield KafkaCluster(broker.bootstrap, broker)
+        yield KafkaCluster(broker.bootstrap, broker, certificates)
     finally:
         broker.kill()
 
@@ -72,8 +75,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(reason)
 
 
-def _started(factory: pytest.TempPathFactory) -> Broker:
-    broker = Broker(factory.mktemp("kafka"), password=PASSWORD)
+def _started(certificates: Path) -> Broker:
+    key_store = write_certificates(certificates)
+    broker = Broker(certificates / "broker", password=PASSWORD, key_store=key_store)
     broker.start()
     return broker
 

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, TypeVar
 
 from confluent_kafka import KafkaException, Producer, TopicCollection, TopicPartition
@@ -28,10 +29,11 @@ class Record:
 
 @dataclass
 class KafkaCluster:
-    """Where to connect, and the broker if it was started here."""
+    """Where to connect; the broker and the directory of its certificates if it was started here."""
 
     bootstrap: str
     broker: Broker | None = None
+    certificates: Path | None = None
     admin: AdminClient = field(init=False)
 
     def __post_init__(self) -> None:

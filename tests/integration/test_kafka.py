@@ -3,12 +3,14 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
+from certificates import AUTHORITY, STRANGER
 from deployment import Deployment, standalone
-from kafka_broker import Broker
-from kafka_cluster import KafkaCluster, Record
+from kafka_broker import USER, Broker
+from kafka_cluster import PASSWORD, KafkaCluster, Record
 
 from alder.client import Connection
 
@@ -16,8 +18,20 @@ WAIT_S_MAX: Final = 30.0
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    made = standalone(tmp_path_factory.mktemp("kafka"), {"seal_rows": 2_000, "seal_rows_min": 500})
+def logins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The server's file of logins."""
+    path = tmp_path_factory.mktemp("logins") / "kafka.toml"
+    path.write_text("")
+    return path
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory, logins: Path) -> Iterator[Deployment]:
+    made = standalone(
+        tmp_path_factory.mktemp("kafka"),
+        {"seal_rows": 2_000, "seal_rows_min": 500},
+        tailer_settings={"kafka.config_file": str(logins)},
+    )
     made.start()
     try:
         yield made
@@ -257,3 +271,51 @@ def test_keys_headers_and_times_of_records_are_fields(
     eventually(read_up_to(connection, "by_key", 13), "reading the tombstone")
     rows = connection.execute("SELECT _id FROM by_key ORDER BY 1").fetchall()
     assert rows == [("k0",), ("k2",)]
+
+
+def test_tls_is_by_an_authority_that_is_known_and_what_is_wrong_is_told(
+    kafka: KafkaCluster, kafka_broker: Broker, connection: Connection, logins: Path
+) -> None:
+    assert kafka.certificates is not None
+    topic = kafka.new_topic()
+    kafka.produce(topic, numbered(range(3)))
+    ours, login = kafka_broker.tls_bootstrap, kafka_broker.tls_login_bootstrap
+    by_name = ours.replace("127.0.0.1", "localhost")
+    authority, stranger = (kafka.certificates / name for name in (AUTHORITY, STRANGER))
+    tables = {
+        ours: {"security.protocol": "SSL", "ssl.ca.location": authority},
+        login: {
+            "security.protocol": "SASL_SSL",
+            "ssl.ca.location": authority,
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": USER,
+            "sasl.password": PASSWORD,
+        },
+        by_name: {"security.protocol": "SSL", "ssl.ca.location": stranger},
+        f"{by_name},{ours}": {"security.protocol": "SSL"},
+    }
+    names = ("tls", "tls_login", "tls_stranger", "tls_unknown")
+
+    def write() -> None:
+        lines: list[str] = []
+        for brokers, table in tables.items():
+            lines += [f'["{brokers}"]', *(f'"{name}" = "{table[name]}"' for name in table)]
+        logins.write_text("\n".join(lines))
+
+    write()
+    for name, brokers in zip(names, tables, strict=True):
+        connection.create_collection(name, source_urls=[f"kafka://{brokers}/{topic}"])
+    for name in names[:2]:
+        eventually(read_up_to(connection, name, 3), f"reading {name}")
+    for name in names[2:]:
+        eventually(
+            lambda name=name: any(
+                "certificate verify failed" in error for error in errors(connection, name)
+            ),
+            f"telling why {name} is not read",
+        )
+    tables[by_name]["ssl.ca.location"] = authority
+    write()
+    eventually(read_up_to(connection, names[2], 3), "reading it after the login was mended")
+    for name in names:
+        connection.drop_collection(name)

@@ -283,9 +283,10 @@ def test_a_login_comes_from_the_settings_and_its_secret_goes_nowhere_else(
     with opened(behind, topic, settings=KafkaSettings(str(config))) as read:
         assert read_until(read, 0, 1) == [(0, b"{}")]
     monkeypatch.setenv("ALDER_TEST_PASSWORD", "a wrong secret")
-    for settings in (KafkaSettings(str(config), timeout_s=2.0), KafkaSettings(timeout_s=2.0)):
+    wrong, none = KafkaSettings(str(config), timeout_s=2.0), KafkaSettings(timeout_s=2.0)
+    for settings, why in ((wrong, "can't be read.*Authentication failed"), (none, "can't be read")):
         with (
-            pytest.raises(AlderError, match="can't be read") as caught,
+            pytest.raises(AlderError, match=why) as caught,
             opened(behind, topic, settings=settings),
         ):
             pass

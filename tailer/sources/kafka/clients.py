@@ -8,6 +8,7 @@ partition was read is known by the leaves alone, together with the rows (I2).
 
 import logging
 import threading
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +25,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 from alder.errors import AlderError, Reason
 from alder.topicurl import TopicUrl
 from tailer.settings import KafkaSettings
+from tailer.sources.kafka.complaints import Complaints
 from tailer.sources.kafka.logins import Login, login_of
 from tailer.sources.kafka.registry import SchemaRegistry
 from tailer.sources.kafka.values import JsonValues, SchemaKeys, ValueFormat, schema_values
@@ -50,6 +52,7 @@ class KafkaClients:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._admins: dict[str, AdminClient] = {}
+        self._complaints: defaultdict[str, Complaints] = defaultdict(Complaints)
         self._lock = threading.Lock()
 
     @property
@@ -79,7 +82,8 @@ class KafkaClients:
         }
         login = login_of(self._settings.config_file, url.brokers)
         try:
-            return Consumer(_properties(url, login, owned), logger=logger)
+            heard = self._complaints[url.brokers].heard
+            return Consumer(_properties(url, login, owned), logger=logger, error_cb=heard)
         except KafkaException as error:
             raise _refused(url, login, error) from error
 
@@ -106,6 +110,7 @@ class KafkaClients:
                 asked, request_timeout=self._settings.timeout_s
             )
             described = answers[url.topic].result()
+            self._complaints[url.brokers].answered()
         except KafkaException as error:
             raise self.unavailable(url, str(error.args[0].str())) from error
         return Topic(
@@ -158,10 +163,19 @@ class KafkaClients:
 
     def unavailable(self, url: TopicUrl, why: str) -> AlderError:
         """The error for a topic that can't be read at this moment."""
+        complaints = self._complaints[url.brokers]
+        with self._lock:
+            admin = self._admins.get(url.brokers)
+        if admin is not None:
+            admin.poll(0)
+        if complaints.of_settings:
+            # The next one is made by the settings as they are by then.
+            with self._lock:
+                self._admins.pop(url.brokers, None)
         login = login_of(self._settings.config_file, url.brokers)
+        told = login.without_secrets(complaints.beside(why))
         return AlderError(
-            Reason.UNAVAILABLE,
-            f"the topic {url.topic} at {url.brokers} can't be read: {login.without_secrets(why)}",
+            Reason.UNAVAILABLE, f"the topic {url.topic} at {url.brokers} can't be read: {told}"
         )
 
     def _admin(self, url: TopicUrl) -> AdminClient:
@@ -169,8 +183,9 @@ class KafkaClients:
             known = self._admins.get(url.brokers)
             if known is None:
                 login = login_of(self._settings.config_file, url.brokers)
+                heard = self._complaints[url.brokers].heard
                 try:
-                    known = AdminClient(_properties(url, login, {}), logger=logger)
+                    known = AdminClient(_properties(url, login, {}), logger=logger, error_cb=heard)
                 except KafkaException as error:
                     raise _refused(url, login, error) from error
                 self._admins[url.brokers] = known
