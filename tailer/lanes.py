@@ -5,9 +5,11 @@ for the last of them. A leaf that has not answered for some time leaves the lane
 own, with a reader of its own that begins where its shards stand (catch-up); so it holds nobody
 back, and nothing is dropped for it. Once it has come close to the others it joins them again.
 
-The invariant: a lane holds no more than ``tailer.core`` lets it, two ranges, and one that waits for
-its leaf to tell a position holds none. So what a slow leaf costs in memory does not grow with the
-time that it is slow. Leaves decide about every push themselves (I2), so lanes may overlap in time.
+A leaf takes one push of a partition at a time, and its answer, for which it takes the time that
+sealing needs, is the credit for the next. The invariant: a lane holds no more than ``tailer.core``
+lets it, two ranges, and one that waits for its leaf to tell a position holds none. So what a slow
+leaf costs in memory does not grow with the time that it is slow. Leaves decide about every push
+themselves (I2), so lanes may overlap in time.
 """
 
 import asyncio
@@ -92,6 +94,9 @@ class PartitionLanes:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._main.run())
             while True:
+                # There are many partitions of which nothing is to be sent any more.
+                if not self._apart:
+                    await self._main.owed.wait()
                 await asyncio.sleep(self._settings.slow_leaf_s / 4)
                 self._adjust(tasks)
 
@@ -134,17 +139,14 @@ class PartitionLanes:
                 del self._apart[leaf]
                 leaves |= {leaf}
         slow = falling_behind(leaves, main.unanswered_s(now_s), slow_s)
-        stood, leaves = main.progress(), leaves - slow
-        if leaves != main.leaves:
-            main.change_map(main.collection, leaves)
         for leaf in slow:
+            stood = main.progress()
             lane = self._make(main.collection, frozenset({leaf}))
-            self._apart[leaf] = _Apart(
-                lane,
-                tasks.create_task(lane.run()),
-                stood.next_offset,
-                stood.applied_log_time_us,
-            )
+            running = tasks.create_task(lane.run())
+            at, applied_us = stood.next_offset, stood.applied_log_time_us
+            self._apart[leaf] = _Apart(lane, running, at, applied_us)
+        if leaves - slow != main.leaves:
+            main.change_map(main.collection, leaves - slow)
 
     def _is_close(self, lane: PartitionTask) -> bool:
         """True if the common lane would go back by no more than one push for it."""

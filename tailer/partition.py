@@ -68,6 +68,8 @@ class PartitionTask:
         self._state, self._first_effects = core.start(_shard_map(collection, leaves))
         self._unanswered: dict[str, float] = {}
         """Since when each leaf has answered nothing that it was asked."""
+        self.owed = asyncio.Event()
+        """Set while a leaf owes an answer."""
         self._reading: asyncio.Task[None] | None = None
         self._read_error = ""
         self._records = 0
@@ -135,7 +137,8 @@ class PartitionTask:
     def change_map(self, collection: Collection, leaves: frozenset[str]) -> None:
         """Goes on with another shard map of the same collection, or for other leaves of it."""
         self.collection, self.leaves = collection, leaves
-        self._unanswered = {k: at for k, at in self._unanswered.items() if k in leaves}
+        for leaf in self._unanswered.keys() - leaves:
+            self._hears(leaf)
         self._tell(core.MapChanged(_shard_map(collection, leaves)))
 
     def is_of(self, collection: Collection) -> bool:
@@ -254,11 +257,11 @@ class PartitionTask:
         request = make() if is_whole else await loop.run_in_executor(self._executor, make)
         try:
             self.fence.check()
-            self._unanswered.setdefault(effect.leaf, time.monotonic())
+            self._calls(effect.leaf)
             results = await push(
                 self._directory, effect.leaf, request, self._settings.push_timeout_s
             )
-            self._unanswered.pop(effect.leaf, None)
+            self._hears(effect.leaf)
         except AlderError as error:
             message = f"leaf {effect.leaf} did not take a push: {error.message}"
             self._tell(core.PushFailed(effect.number, message))
@@ -281,13 +284,23 @@ class PartitionTask:
         """Asks the leaves that are fed. Raises AlderError if one of them does not answer."""
 
         async def ask(leaf: str) -> LeafAnswers:
-            self._unanswered.setdefault(leaf, time.monotonic())
+            self._calls(leaf)
             timeout_s = self._settings.ask_timeout_s
             answers = await ask_positions(self._directory, self.collection, timeout_s, [leaf])
-            self._unanswered.pop(leaf, None)
+            self._hears(leaf)
             return answers
 
         return joined(await asyncio.gather(*map(ask, sorted(self.leaves))))
+
+    def _calls(self, leaf: str) -> None:
+        if leaf in self.leaves:
+            self._unanswered.setdefault(leaf, time.monotonic())
+            self.owed.set()
+
+    def _hears(self, leaf: str) -> None:
+        self._unanswered.pop(leaf, None)
+        if not self._unanswered:
+            self.owed.clear()
 
     def _shards_here(self) -> frozenset[int]:
         return frozenset(one.shard for one in self.collection.shards if one.leaf in self.leaves)

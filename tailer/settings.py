@@ -58,8 +58,12 @@ class TailerSettings:
     """How long a read may take beyond its wait before it counts as failed."""
     push_timeout_s: float = 30.0
     """How long a push may take before it counts as failed."""
-    slow_leaf_s: float = 2.0
-    """For how long a leaf may answer nothing before the others of a partition go on without it."""
+    slow_leaf_s: float = 5.0
+    """For how long a leaf may answer nothing before the others of a partition go on without it.
+
+    A lane of its own decodes what it reads once more, so a push that waits a little for sealing is
+    no reason for one.
+    """
     ask_timeout_s: float = 5.0
     """How long a leaf may take to tell its positions."""
     retry_delay_s: float = 0.02
