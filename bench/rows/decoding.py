@@ -20,7 +20,7 @@ from tailer.decode import JsonDecoder
 from tailer.settings import TailerSettings
 
 RATE_MIN: Final = 200_000
-RUNS: Final = 5
+RUNS: Final = 3
 _WAYS: Final = {"as they are": False, "with fields and types that appear": True}
 
 
