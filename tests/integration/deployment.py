@@ -156,6 +156,7 @@ def cluster(
     tailers: int = 2,
     aggregator_settings: Mapping[str, object] | None = None,
     controller_settings: Mapping[str, object] | None = None,
+    tailer_settings: Mapping[str, object] | None = None,
 ) -> Deployment:
     """One controller, one aggregator, and that many leaves and tailers, each its own process."""
     controller = f"127.0.0.1:{free_port()}"
@@ -169,7 +170,7 @@ def cluster(
     for index in range(leaves):
         add("leaf", f"leaf-{index}", f"127.0.0.1:{free_port()}", leaf_settings)
     for index in range(tailers):
-        add("tailer", f"tailer-{index}", f"127.0.0.1:{free_port()}", {})
+        add("tailer", f"tailer-{index}", f"127.0.0.1:{free_port()}", tailer_settings or {})
     add("aggregator", "aggregator", deployment.target, aggregator_settings or {})
     return deployment
 
