@@ -160,6 +160,7 @@ def test_a_source_is_paused_goes_on_there_or_is_sought_past_records(
             line.split() for line in alder(deployment, "source", "sought", "list").split("\n")
         ]
         assert ["kafka1", "0", "150", "179", "30"] in listed
+        alder(deployment, "verify", "sought")
         for _ in building(connection, "sought", None):
             time.sleep(0)
         assert values(connection, "sought") == kept, "a rebuild passes it, too"
@@ -293,3 +294,18 @@ def test_clocks_that_jump_lose_nothing(kafka: KafkaCluster, connection: Connecti
     assert [at for (at,) in told] == times_ms
     assert values(connection, "kept") == [*range(count)], "retention goes by the broker's clock"
     assert values(connection, "latest_of") == [*range(count - 3, count)], "log order decides"
+
+
+def test_a_clock_that_went_back_makes_no_earlier_document_win(
+    kafka: KafkaCluster, connection: Connection
+) -> None:
+    now_ms, minute_ms = time.time_ns() // 1_000_000, 60_000
+    topic = kafka.new_topic(2)
+    for number, (partition, late_ms) in enumerate(
+        [(0, 10 * minute_ms), (0, -7_200 * minute_ms), (1, 0)]
+    ):
+        record = Record(b'{"n": %d, "k": "x"}' % number, timestamp_ms=now_ms + late_ms)
+        kafka.produce(topic, [record], partition)
+    connection.create_collection("back", key_path="k", source_urls=[kafka.url(topic)])
+    eventually(lambda: ends(connection, "back") == [(2, 2), (1, 1)], "reading it")
+    assert values(connection, "back") == [1], "its partition had come to a later time before"
