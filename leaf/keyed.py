@@ -38,7 +38,7 @@ from leaf.keymap import (
     encoded,
     parsed,
 )
-from leaf.visibility import Births, Deaths, Tombstones
+from leaf.visibility import Deaths, Tombstones
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +47,6 @@ class Resolution:
 
     deaths: Deaths
     keys: Mapping[bytes, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Insertion(Resolution):
-    """What late rows do to a keyed shard.
-
-    ``replaced`` are earlier deaths (victim, killer) whose victims die by a late row instead.
-    ``refused`` are the births of rows that have no place in the order, and change nothing.
-    """
-
-    replaced: frozenset[tuple[int, int]]
-    refused: frozenset[int]
 
 
 def running_maximum(times_us: NDArray[np.int64], before_us: int) -> NDArray[np.int64]:
@@ -94,33 +82,6 @@ def resolve(
         resolver.add(open_keys[key], Version(*fields))
     changed.update({names[key]: encode(found) for key, found in open_keys.items()})
     return Resolution(deaths.merged(resolver.deaths()), changed)
-
-
-def insert(
-    keys: Sequence[bytes],
-    births: Births,
-    times_us: NDArray[np.int64],
-    streams: Sequence[PartitionKey],
-    tombstones: Tombstones,
-    lookup: Callable[[Sequence[bytes]], list[bytes | None]],
-) -> Insertion:
-    """Decides rows of one stream that may come later than those after them; keys are distinct.
-
-    For collections without a version field. Nothing is left of their having come late. A row is
-    refused whose time is later than that of the next version of its key in its stream. Raises
-    AlderError(CORRUPT) for a broken key map.
-    """
-    entries = lookup(keys)
-    parsed(entries, 0)
-    lasts = dict(zip(keys, map(decode, entries), strict=True))
-    resolver = _Resolver(streams, tombstones)
-    refused = frozenset(
-        birth
-        for key, birth, time_us in zip(keys, births.tolist(), times_us.tolist(), strict=True)
-        if not resolver.insert(lasts[key], Version(birth, 0, time_us))
-    )
-    values = {key: encode(versions) for key, versions in lasts.items() if versions}
-    return Insertion(resolver.deaths(), values, frozenset(resolver.replaced), refused)
 
 
 def _of_one_stream(
@@ -167,7 +128,6 @@ class _Resolver:
         self._streams = streams
         self._tombstones = tombstones
         self._deaths: list[tuple[int, int, int, int]] = []
-        self.replaced: set[tuple[int, int]] = set()
 
     def add(self, lasts: dict[int, Version], version: Version) -> None:
         """One more version of a key, whose last versions per stream are ``lasts``."""
@@ -179,25 +139,6 @@ class _Resolver:
             return
         self._place(lasts, previous, version)
         lasts[version.stream] = version
-
-    def insert(self, lasts: dict[int, Version], version: Version) -> bool:
-        """A version that may come later than the next ones of its key; False if it has no place."""
-        successor, previous = None, lasts.get(version.stream)
-        while previous is not None and previous.birth > version.birth:
-            successor, previous = previous, self._predecessor(previous)
-        if previous is not None:
-            version = version._replace(time_us=max(version.time_us, previous.time_us))
-        if successor is None:
-            self.add(lasts, version)
-            return True
-        if version.time_us > successor.time_us:
-            return False
-        begin = len(self._deaths)
-        self._place(lasts, previous, version)
-        victims = {victim for victim, *_ in self._deaths[begin:]} - {version.birth}
-        self.replaced.update((victim, successor.birth) for victim in victims)
-        self._die(version, successor)
-        return True
 
     def deaths(self) -> Deaths:
         """All deaths so far."""

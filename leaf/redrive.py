@@ -9,6 +9,7 @@ on it, the row is refused.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -21,7 +22,7 @@ from leaf import births
 from leaf.change import Change, Lookup
 from leaf.core import PushHeader, ShardState
 from leaf.digest import combined, digest_rows
-from leaf.keyed import Insertion, insert
+from leaf.latekeys import Insertion, insert
 from leaf.layout import Manifest, StreamRecord
 from leaf.logtime import LogTime
 from leaf.pieces import Piece, holders, stored_column
@@ -33,12 +34,12 @@ from leaf.view import ShardView
 from leaf.visibility import is_member
 
 OUT_OF_ORDER: Final = (
-    "its log time is later than that of records after it, whose order depends on it; build the "
-    "collection anew from the log"
+    "the order of records after it depends on its log time or its version; alder rebuild NAME "
+    "builds the collection anew"
 )
-WITH_VERSIONS: Final = (
-    "documents of collections with --version or --merge can't be put where they were born; send it "
-    "again, as it is to be"
+OF_PATCHES: Final = (
+    "later records may be patches of what it makes; alder rebuild NAME builds the collection anew, "
+    "by the settings of today"
 )
 _EARLIEST_US: Final = -(1 << 63)
 
@@ -89,12 +90,7 @@ def late_parts(
     ``redriven`` tells of each row whether it was applied by a redrive before.
     """
     numbers = births.pack(stream, parsed.places)
-    here = np.asarray(redriven, dtype=bool)
-    for holder in holders(view):
-        found = holder.births()
-        found = found[is_member(found, numbers)]
-        here |= np.isin(numbers, found)
-    rows = np.flatnonzero(~here)
+    rows = np.flatnonzero(~(np.asarray(redriven, dtype=bool) | _are_rows(view, numbers)))
     times_seen: dict[str, int] = {}
     parts: dict[int, list[int]] = {}
     keys = parsed.table.column("_key").to_pylist() if "_key" in parsed.table.column_names else None
@@ -227,7 +223,20 @@ def _inserted(
 ) -> Insertion:
     keys = [key.encode() for key in parsed.table.column("_key").to_pylist()]
     numbers = births.pack(stream, parsed.places)
-    return insert(keys, numbers, times_us, view.streams, view.tombstones, lookup)
+    versions = np.stack([numbers, parsed.numbers, times_us], axis=1)
+    are_rows = partial(_are_rows, view)
+    return insert(keys, versions, view.streams, view.tombstones, lookup, are_rows)
+
+
+def _are_rows(view: ShardView, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """True for the births of documents that are here."""
+    here = np.zeros(len(numbers), dtype=bool)
+    if len(numbers):
+        ascending = np.sort(numbers)
+        for holder in holders(view):
+            found = holder.births()
+            here |= np.isin(numbers, found[is_member(found, ascending)])
+    return here
 
 
 def _passed(before: LogTime, stream: int, parsed: PushedRows) -> tuple[LogTime, int]:

@@ -30,7 +30,7 @@ from leaf.logtime import LogTime
 from leaf.patches import Patches
 from leaf.quarantine import Position, Quarantine
 from leaf.recovery import open_replica, stream_numbers
-from leaf.redrive import WITH_VERSIONS, check_redrive, late_parts, put_redrive, redrive_of
+from leaf.redrive import OF_PATCHES, check_redrive, late_parts, put_redrive, redrive_of
 from leaf.replica import Replica
 from leaf.rows import PushedRows, parse_quarantine, parse_rows
 from leaf.scrub import Scrub
@@ -295,8 +295,8 @@ class Shard:
             check_redrive(self._state, push)
             self._write_out()
             stream = self._numbers[push.key]
-            if parsed is not None and (self._kept.version_path or self._patches is not None):
-                refused = dict.fromkeys(parsed.offsets.tolist(), WITH_VERSIONS)
+            if parsed is not None and self._patches is not None:
+                refused = dict.fromkeys(parsed.offsets.tolist(), OF_PATCHES)
             elif parsed is not None:
                 redriven = self.quarantine.redriven(stream, parsed.places.tolist())
                 for part in late_parts(self.view, stream, parsed, redriven):
