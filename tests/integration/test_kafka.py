@@ -11,6 +11,7 @@ from certificates import AUTHORITY, STRANGER
 from deployment import Deployment, standalone
 from kafka_broker import USER, Broker
 from kafka_cluster import PASSWORD, KafkaCluster, Record
+from schema_registry import registry_server
 
 from alder.client import Connection
 
@@ -129,6 +130,45 @@ def test_tombstones_delete_and_poison_is_set_aside(
     assert values(connection, "keyless") == [*range(20), 99]
     assert [record.offset for record in connection.quarantine("keyed")] == [20, 21, 22, 23]
     assert [record.offset for record in connection.quarantine("keyless")] == [20, 21, 22, 23, 24]
+
+
+def test_records_that_lacked_their_schema_are_redriven_once_the_registry_has_it(
+    kafka: KafkaCluster, connection: Connection
+) -> None:
+    fields = [{"name": "n", "type": "long"}, {"name": "id", "type": "string"}]
+    known = {"type": "record", "name": "E", "fields": fields}
+    later = {**known, "fields": [*fields, {"name": "more", "type": "double"}]}
+    with registry_server() as registry:
+        first = registry.add(json.dumps(known), "AVRO")
+        old = [b"\0" + first.to_bytes(4) + bytes([2 * n, 2, 97 + n % 3]) for n in range(6)]
+        new = [
+            b"\0" + (first + 1).to_bytes(4) + bytes([2 * n, 2, 97 + n % 3]) + b"\0\0\0\0\0\0\xf8?"
+            for n in range(6)
+        ]
+        topic = kafka.new_topic()
+        mixed = [one for pair in zip(old, new, strict=True) for one in pair]
+        kafka.produce(topic, [Record(value, b"k") for value in [*mixed, b"poison"]])
+        source = kafka.url(topic, f"format=avro&registry={registry.url}")
+        for name, key in (("all", ""), ("last", "id")):
+            connection.create_collection(name, key_path=key, source_urls=[source])
+            eventually(read_up_to(connection, name, 13), "reading all")
+            waiting = [record.offset for record in connection.quarantine(name)]
+            assert waiting == [1, 3, 5, 7, 9, 11, 12]
+            reasons = {one.position.offset: one.reason for one in connection.redrive(name)}
+            assert all(reasons[offset] for offset in waiting)
+        assert registry.add(json.dumps(later), "AVRO") == first + 1
+        for name in ("all", "last"):
+            reasons = {one.position.offset: one.reason for one in connection.redrive(name)}
+            assert [offset for offset, reason in reasons.items() if reason] == [12]
+            assert [record.offset for record in connection.quarantine(name)] == [12]
+    rows = "SELECT _offset, n, id, more, _key FROM {} ORDER BY _offset"
+    expected = [
+        (2 * n + late, n, "abc"[n % 3], 1.5 if late else None, "k")
+        for n in range(6)
+        for late in (False, True)
+    ]
+    assert connection.execute(rows.format('"all"')).fetchall() == expected
+    assert connection.execute(rows.format("last")).fetchall() == expected[-5::2]
 
 
 def test_partitions_that_are_added_are_read_from_their_first_record(
