@@ -1,16 +1,18 @@
 """Building a collection anew while it is queried and appended to, with kill -9 in between."""
 
 import json
+import random
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
-from deployment import Deployment, standalone
+from deployment import Deployment, cluster, standalone
 
 from alder.catalog import next_name
 from alder.client import Connection, Token
+from alder.errors import AlderError
 from alder.v1 import catalog_pb2
 
 SQL = "SELECT _doc->>'$.k' AS k, CAST(_doc->'$.n' AS BIGINT) * 10 AS n FROM _input"
@@ -85,3 +87,51 @@ def test_a_rebuild_swaps_whole_collections(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
     finally:
         deployment.stop()
+
+
+def test_a_rebuild_goes_on_whichever_process_of_a_cluster_is_killed(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    leaf_settings = {"seal_rows": 3_000, "seal_rows_min": 1, "seal_age_s": 0.2}
+    # Small pushes, so that kills come between the first and the last.
+    deployment = cluster(
+        tmp_path,
+        leaf_settings,
+        leaves=2,
+        tailers=1,
+        tailer_settings={"batch_rows_max": 100},
+    )
+    deployment.start()
+    try:
+        with deployment.connect() as connection:
+            connection.create_collection("ev", shards=4, log_partitions=1)
+            token = append(connection, 0, 10 * ROWS)
+        old = sum(range(10 * ROWS))
+        with deployment.connect() as connection:
+            connection.rebuild("ev", catalog_pb2.REBUILD_STEP_BEGIN, transform_sql=SQL)
+        victims = ["controller", "leaf-0", "leaf-1", "tailer-0", "aggregator"]
+        chance.shuffle(victims)
+        for victim in victims:
+            time.sleep(chance.random() / 2)
+            deployment.restart(victim)
+            assert answered(deployment, token) == old, (seed, victim)
+        done = alder(deployment, "rebuild", "ev", "--transform", SQL)
+        assert done.returncode == 0, (seed, done.stderr)
+        assert answered(deployment, token) == 10 * old, seed
+        verified = alder(deployment, "verify", "ev")
+        assert verified.returncode == 0, (seed, verified.stdout + verified.stderr)
+    finally:
+        deployment.stop()
+
+
+def answered(deployment: Deployment, token: Token) -> int:
+    """The sum over all rows, as soon as the cluster answers again."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            with deployment.connect() as connection:
+                return total(connection, token)
+        except AlderError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
