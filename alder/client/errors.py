@@ -62,6 +62,7 @@ _CLASSES: Final[Mapping[Reason, type[Error]]] = {
     Reason.OUT_OF_RANGE: DataError,
     Reason.CONFLICT: OperationalError,
     Reason.NOT_OWNER: OperationalError,
+    Reason.STALE_ASSIGNMENT: OperationalError,
     Reason.SCHEMA_CHANGED: OperationalError,
     Reason.IDENTITY_CHANGED: OperationalError,
     Reason.UNAVAILABLE: OperationalError,
