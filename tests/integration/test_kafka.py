@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
 
 import pytest
 from certificates import AUTHORITY, STRANGER
@@ -12,10 +11,9 @@ from deployment import Deployment, standalone
 from kafka_broker import USER, Broker
 from kafka_cluster import PASSWORD, KafkaCluster, Record
 from schema_registry import registry_server
+from waiting import eventually
 
 from alder.client import Connection
-
-WAIT_S_MAX: Final = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +43,6 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, logins: Path) -> Iterat
 def connection(deployment: Deployment) -> Iterator[Connection]:
     with deployment.connect() as opened:
         yield opened
-
-
-def eventually(check: Callable[[], object], what: str) -> None:
-    """Waits until a check is true, and fails with what it last gave."""
-    deadline = time.monotonic() + WAIT_S_MAX
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"{what} did not come about: {found!r}"
-        time.sleep(0.1)
 
 
 def numbered(numbers: range) -> list[bytes]:
@@ -149,7 +139,7 @@ def test_records_that_lacked_their_schema_are_redriven_once_the_registry_has_it(
         mixed = [one for pair in zip(old, new, strict=True) for one in pair]
         kafka.produce(topic, [Record(value, b"k") for value in [*mixed, b"poison"]])
         source = kafka.url(topic, f"format=avro&registry={registry.url}")
-        for name, key in (("all", ""), ("last", "id")):
+        for name, key in (("schemas", ""), ("schemas_by_id", "id")):
             connection.create_collection(name, key_path=key, source_urls=[source])
             eventually(read_up_to(connection, name, 13), "reading all")
             waiting = [record.offset for record in connection.quarantine(name)]
@@ -157,7 +147,7 @@ def test_records_that_lacked_their_schema_are_redriven_once_the_registry_has_it(
             reasons = {one.position.offset: one.reason for one in connection.redrive(name)}
             assert all(reasons[offset] for offset in waiting)
         assert registry.add(json.dumps(later), "AVRO") == first + 1
-        for name in ("all", "last"):
+        for name in ("schemas", "schemas_by_id"):
             reasons = {one.position.offset: one.reason for one in connection.redrive(name)}
             assert [offset for offset, reason in reasons.items() if reason] == [12]
             assert [record.offset for record in connection.quarantine(name)] == [12]
@@ -167,8 +157,8 @@ def test_records_that_lacked_their_schema_are_redriven_once_the_registry_has_it(
         for n in range(6)
         for late in (False, True)
     ]
-    assert connection.execute(rows.format('"all"')).fetchall() == expected
-    assert connection.execute(rows.format("last")).fetchall() == expected[-5::2]
+    assert connection.execute(rows.format("schemas")).fetchall() == expected
+    assert connection.execute(rows.format("schemas_by_id")).fetchall() == expected[-5::2]
 
 
 def test_partitions_that_are_added_are_read_from_their_first_record(

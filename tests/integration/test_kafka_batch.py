@@ -22,7 +22,7 @@ import pytest
 from deployment import Deployment, standalone
 from documents import generated
 from kafka_cluster import KafkaCluster
-from test_kafka import eventually
+from waiting import eventually
 
 from alder.client import Connection
 from alder.fieldtypes import quote

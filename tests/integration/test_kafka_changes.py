@@ -14,7 +14,8 @@ import pytest
 from deployment import Deployment, standalone
 from kafka_cluster import KafkaCluster, Record
 from schema_registry import RegisteredSchemas, registry_server
-from test_kafka import eventually, read_up_to
+from test_kafka import read_up_to
+from waiting import eventually
 
 from alder.catalog import DEBEZIUM, CollectionSettings
 from alder.client import Connection

@@ -3,9 +3,8 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import psutil
@@ -13,14 +12,14 @@ import pytest
 from deployment import Deployment, cluster, standalone
 from kafka_broker import Broker
 from kafka_cluster import KafkaCluster, Record
+from test_kafka import numbered
+from waiting import eventually
 
 from alder.catalog import CollectionSettings
 from alder.cli.rebuild import building
 from alder.client import Connection, OperationalError, PartitionLag
 from alder.errors import Reason
 from alder.slots import slots_of_offsets
-
-WAIT_S_MAX: Final = 40.0
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +37,6 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 def connection(deployment: Deployment) -> Iterator[Connection]:
     with deployment.connect() as opened:
         yield opened
-
-
-def eventually(check: Callable[[], object], what: str) -> None:
-    """Waits until a check is true, and fails with what it last gave."""
-    deadline = time.monotonic() + WAIT_S_MAX
-    while not (found := check()):
-        assert time.monotonic() < deadline, f"{what} did not come about: {found!r}"
-        time.sleep(0.1)
-
-
-def numbered(numbers: range) -> list[bytes]:
-    return [b'{"n": %d}' % number for number in numbers]
 
 
 def lags(connection: Connection, collection: str) -> list[PartitionLag]:

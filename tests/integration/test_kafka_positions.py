@@ -6,7 +6,8 @@ from typing import Final
 
 from deployment import cluster
 from kafka_cluster import KafkaCluster
-from test_kafka import eventually, numbered, read_up_to, values
+from test_kafka import numbered, read_up_to, values
+from waiting import eventually
 
 HALF: Final = 500
 

@@ -17,8 +17,9 @@ from kafka_cluster import KafkaCluster, Record
 from s3_server import S3Server
 from tampering import flip_a_byte, offset_of, rewrite_segment, with_document, without_row
 from test_files import Bucket
-from test_kafka import eventually, read_up_to
+from test_kafka import read_up_to
 from test_verify import STILL, bytes_of_blobs, check_equal, settled, verified
+from waiting import eventually
 
 from alder.catalog import next_name
 from alder.cli.proof.model import EXIT_DIFFERS, EXIT_EQUAL, EXIT_NOT_PROVEN, Kind
