@@ -11,6 +11,7 @@ from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -76,7 +77,7 @@ def insert(
     return Insertion(added, changed, frozenset(replaced), frozenset(refused))
 
 
-_DEATH_COLUMNS = ("victims", "killers", "times", "numbers")
+_DEATH_COLUMNS: Final = ("victims", "killers", "times", "numbers")
 
 
 def _deaths(found: Sequence[tuple[int, ...]]) -> Deaths:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alder.paths import json_pointer, split
-from tailer.deletes import Mask, Split, chosen, delete_rows, is_delete
+from tailer.deletes import Mask, Split, delete_rows, is_delete
 from tailer.evaluate import Evaluator, sql_text
 from tailer.pathvalues import texts_in
 from tailer.recordkeys import document_keys, with_bare_keys
@@ -85,7 +85,7 @@ def unwrapped(raw: RawBatch, key_path: str, version_path: str, evaluator: Evalua
     mask = pa.array(is_document)
     records = after.filter(mask).cast(pa.binary())
     return Split(
-        replace(chosen(raw, is_document), records=records),
+        replace(raw.where(is_document), records=records),
         rows if rows.num_rows else None,
         _refused(raw, ~is_document & ~deletes, reasons),
         keys.filter(mask),

@@ -5,7 +5,7 @@ without a document. The key of a record of a log is the document's; that of a to
 its producer writes, of which an object may have the document's key as one of its fields.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -60,7 +60,7 @@ def split_deletes(raw: RawBatch, key_path: str, evaluator: Evaluator) -> Split:
         keys = pc.coalesce(document_keys(key_path, own, evaluator), keys)
     where = places[is_text]
     rows = delete_rows(raw.offsets[where], raw.log_times_us[where], keys.filter(pa.array(is_text)))
-    return Split(chosen(raw, ~deletes), rows if len(where) else None, refused)
+    return Split(raw.where(~deletes), rows if len(where) else None, refused)
 
 
 def is_delete(raw: RawBatch) -> Mask:
@@ -88,16 +88,3 @@ def delete_rows(
     if numbers is not None:
         columns["_version"] = numbers
     return pa.table(columns)
-
-
-def chosen(raw: RawBatch, mask: Mask) -> RawBatch:
-    """The records that the mask is true for; the range stays."""
-    flags = pa.array(mask)
-    return replace(
-        raw,
-        records=raw.records.filter(flags),
-        offsets=raw.offsets[mask],
-        log_times_us=raw.log_times_us[mask],
-        keys=None if raw.keys is None else raw.keys.filter(flags),
-        columns=None if raw.columns is None else raw.columns.filter(flags),
-    )

@@ -170,14 +170,9 @@ def chosen_of(raw: RawBatch, wanted: Offsets) -> RawBatch:
     mask = np.isin(raw.offsets, wanted)
     members = set(wanted.tolist())
     return replace(
-        raw,
+        raw.where(mask),
         begin=int(wanted[0]),
         end=int(wanted[-1]) + 1,
-        records=raw.records.filter(pa.array(mask)),
-        offsets=raw.offsets[mask],
-        log_times_us=raw.log_times_us[mask],
-        keys=None if raw.keys is None else raw.keys.filter(pa.array(mask)),
-        columns=None if raw.columns is None else raw.columns.filter(pa.array(mask)),
         quarantined=tuple(entry for entry in raw.quarantined if entry.offset in members),
     )
 

@@ -52,6 +52,24 @@ class RawBatch:
     source_end: int = -1
     leader_epoch: int = -1
 
+    def where(self, mask: NDArray[np.bool_]) -> "RawBatch":
+        """The records that the mask is true for; the range and what was refused stay."""
+        flags = pa.array(mask)
+        return replace(
+            self,
+            records=self.records.filter(flags),
+            offsets=self.offsets[mask],
+            log_times_us=self.log_times_us[mask],
+            keys=None if self.keys is None else self.keys.filter(flags),
+            columns=None if self.columns is None else self.columns.filter(flags),
+        )
+
+    def before(self, end: int) -> "RawBatch":
+        """What comes before an offset in the range; which leader wrote that is not known."""
+        quarantined = tuple(entry for entry in self.quarantined if entry.offset < end)
+        records = self.where(self.offsets < end)
+        return replace(records, end=end, quarantined=quarantined, leader_epoch=-1)
+
 
 @dataclass(frozen=True, slots=True)
 class ReadLimits:

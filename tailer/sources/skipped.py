@@ -7,8 +7,6 @@ partition, a tailer after a crash, a rebuild or a verification, passes the same 
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from alder.catalog import SkippedRange
 from tailer.sources.model import PartitionSource, RawBatch, empty_batch
 
@@ -32,24 +30,8 @@ class WithoutSkipped(PartitionSource):
                 return replace(empty_batch(offset), end=one.end)
         batch = await self._reads.read(offset, wait_ms, leader_epoch)
         begins = [one.begin for one in self._skipped if one.begin > offset]
-        return _up_to(batch, min(begins)) if begins and min(begins) < batch.end else batch
+        return batch.before(min(begins)) if begins and min(begins) < batch.end else batch
 
     def close(self) -> None:
         """See ``PartitionSource``."""
         self._reads.close()
-
-
-def _up_to(batch: RawBatch, end: int) -> RawBatch:
-    """The part of a batch before an offset in it; which leader wrote what is there is not known."""
-    count = int(np.searchsorted(batch.offsets, end))
-    return replace(
-        batch,
-        end=end,
-        records=batch.records.slice(0, count),
-        offsets=batch.offsets[:count],
-        log_times_us=batch.log_times_us[:count],
-        keys=None if batch.keys is None else batch.keys.slice(0, count),
-        columns=None if batch.columns is None else batch.columns.slice(0, count),
-        quarantined=tuple(entry for entry in batch.quarantined if entry.offset < end),
-        leader_epoch=-1,
-    )

@@ -34,7 +34,6 @@ from alder.v1 import catalog_pb2, leaf_pb2, log_pb2, quarantine_pb2, tailer_pb2
 from leaf.proving import Prover
 from leaf.service import Leaf
 from leaf.settings import LeafSettings
-from tailer.deletes import chosen
 from tailer.merged import merged_documents
 from tailer.service import Tailer
 from tailer.settings import TailerSettings
@@ -186,9 +185,7 @@ class _UpTo:
         batch = await self._inner.read(offset, wait_ms, leader_epoch)
         if batch.end <= self._end:
             return batch
-        before = chosen(batch, batch.offsets < self._end)
-        quarantined = tuple(one for one in batch.quarantined if one.offset < self._end)
-        return replace(before, end=self._end, quarantined=quarantined, leader_epoch=-1)
+        return batch.before(self._end)
 
     def close(self) -> None:
         """Closes the topic."""

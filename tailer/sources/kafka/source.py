@@ -17,7 +17,6 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from alder.catalog import SourcePartition
@@ -179,16 +178,9 @@ class KafkaSource(PartitionSource):
             Quarantined(int(batch.offsets[at]), why, values[at][:prefix], len(values[at]))
             for at, why in reasons.items()
         )
-        kept = np.delete(np.arange(len(values)), list(reasons))
-        return replace(
-            batch,
-            records=batch.records.take(pa.array(kept)),
-            offsets=batch.offsets[kept],
-            log_times_us=batch.log_times_us[kept],
-            keys=None if batch.keys is None else batch.keys.take(pa.array(kept)),
-            columns=None if batch.columns is None else batch.columns.take(pa.array(kept)),
-            quarantined=refused,
-        )
+        good = np.ones(len(values), dtype=bool)
+        good[list(reasons)] = False
+        return replace(batch.where(good), quarantined=refused)
 
     def _explained(self, consumer: Consumer, offset: int, trouble: KafkaError) -> RawBatch:
         """What the trouble means: an error, or the loss as a record where that is wanted."""
